@@ -1,0 +1,57 @@
+# Every target makes what it needs. PYTHON names the interpreter that makes the environment.
+PYTHON ?= python3
+BIN := .venv/bin
+# The project's own checks must not follow what the caller's shell points at.
+unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
+
+.PHONY: help setup demo check format test docs lock clean
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+setup: .venv/.runtime ## Make the environment in .venv, from the lock
+
+.venv/.runtime: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+demo: .venv/.runtime ## Sample data, a loopback SFTP server, the main job, and a look at what arrived
+	$(BIN)/orchestrate demo
+
+check: .venv/.dev ## Format, lint, types, SQL lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --processes 2 dbt_project
+
+format: .venv/.dev ## Put code and SQL in the house's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix --processes 2 dbt_project
+
+test: .venv/.dev sshd ## Every test, on real servers
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+.PHONY: sshd
+sshd:
+	@test -x /usr/sbin/sshd || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server openssh-client >/dev/null; }
+	@test -x /usr/sbin/sshd || { echo "the tests need OpenSSH's server: apt-get install openssh-server" >&2; exit 1; }
+
+docs: .venv/.runtime ## dbt's docs of the demo's warehouse, as one page in target/
+	test -f demo/warehouse.duckdb || $(MAKE) demo
+	DUCKDB_PATH=$(CURDIR)/demo/warehouse.duckdb DBT_PROJECT_DIR=dbt_project DBT_PROFILES_DIR=profiles \
+		$(BIN)/dbt docs generate --static --target-path $(CURDIR)/target
+
+clean: ## Remove what the other targets made
+	rm -rf .venv demo target build dist .mypy_cache .pytest_cache .ruff_cache
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+lock: .venv/.dev ## Resolve the dependencies anew
+	$(LOCK) --upgrade --group build --output-file requirements.lock
+	$(LOCK) --upgrade --group build --group dev --constraints requirements.lock --output-file requirements-dev.lock
