@@ -1,0 +1,26 @@
+with
+
+email_bounces as (
+
+    select * from {{ source('raw', 'email_bounces') }}
+
+),
+
+renamed as (
+
+    select
+        {{ as_text('event_id') }} as event_id,
+        {{ as_text('brand') }} as brand,
+        {{ as_text('broadcast_id') }} as broadcast_id,
+        {{ as_text('customer_id') }} as customer_id,
+        {{ as_text('email_address') }} as email_address,
+        {{ as_instant('occurred_at') }} as occurred_at,
+        {{ as_instant('received_at') }} as received_at,
+        cast(is_test as boolean) as is_test,
+        {{ as_text('bounce_type') }} as bounce_type,
+        {{ as_text('message') }} as message
+    from email_bounces
+
+)
+
+select * from renamed

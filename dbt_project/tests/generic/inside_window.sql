@@ -1,0 +1,11 @@
+{# Rows whose moment is outside the window. #}
+{% test inside_window(model, column_name) %}
+
+select {{ column_name }}
+from {{ model }}
+where not (
+    {{ column_name }} >= {{ window_start() }}
+    and {{ column_name }} < {{ window_end() }}
+)
+
+{% endtest %}
