@@ -1,0 +1,51 @@
+"""Delivery: publish files at their destinations, each whole and each once."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from orchestrator.delivery.batches import Retry, deliver_async, together
+from orchestrator.delivery.uploads import Outcome, Upload
+from orchestrator.destinations import Directory, Sftp
+
+__all__ = ["Outcome", "Retry", "Upload", "deliver", "deliver_all", "deliver_async"]
+
+Delivery = tuple[Sftp | Directory, Sequence[Sequence[Upload]]]
+
+
+def deliver(
+    destination: Sftp | Directory,
+    batches: Sequence[Sequence[Upload]],
+    on_published: Callable[[Upload], None],
+    *,
+    retry: Retry | None = None,
+) -> list[Outcome]:
+    """Publish every batch at one destination; see `deliver_async`."""
+    return asyncio.run(deliver_async(destination, batches, on_published, retry=retry))
+
+
+def deliver_all(
+    deliveries: Mapping[str, Delivery],
+    on_published: Callable[[str, Upload], None],
+    *,
+    on_renaming: Callable[[str, Upload], None] = lambda _name, _upload: None,
+    retry: Retry | None = None,
+) -> dict[str, list[Outcome]]:
+    """Publish at several destinations at once; one that is down does not hold up the others.
+
+    The callbacks get the destination's name and the upload, one call at a time, in this thread.
+    """
+
+    async def run() -> list[list[Outcome]]:
+        return await together(
+            deliver_async(
+                destination,
+                batches,
+                partial(on_published, name),
+                on_renaming=partial(on_renaming, name),
+                retry=retry,
+            )
+            for name, (destination, batches) in deliveries.items()
+        )
+
+    return dict(zip(deliveries, asyncio.run(run()), strict=True))

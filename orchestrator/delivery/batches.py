@@ -1,0 +1,175 @@
+"""Deliver batches: files in order within a batch, batches side by side, and again after a cut."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from orchestrator.delivery import directory, sftp
+from orchestrator.delivery.session import Session
+from orchestrator.delivery.uploads import LostError, Outcome, Track, Upload
+from orchestrator.destinations import Directory, Sftp
+from orchestrator.errors import DeliveryError
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+SFTP_AT_ONCE = 32
+"""Batches under way on one SFTP channel; more gains nothing at 20 ms."""
+_DIRECTORY_AT_ONCE = 4
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a lost server is tried in a row without getting any further, and the pauses.
+
+    `pause` is in seconds; each next one is `growth` times as long.
+    """
+
+    attempts: int = 5
+    pause: float = 1.0
+    growth: float = 3.0
+
+
+def ignore(upload: Upload) -> None:
+    """Take note of nothing."""
+    del upload
+
+
+async def deliver_async(
+    destination: Sftp | Directory,
+    batches: Sequence[Sequence[Upload]],
+    on_published: Callable[[Upload], None],
+    *,
+    on_renaming: Callable[[Upload], None] = ignore,
+    retry: Retry | None = None,
+) -> list[Outcome]:
+    """Publish every batch and return what became of each, in the same order.
+
+    Within a batch a file is begun only once the one before it has its final name. A batch that
+    fails stops there; the others go on. `on_published` is called after each rename and
+    `on_renaming` right before it, one call at a time, in the thread of the event loop; what they
+    raise stops the delivery.
+    """
+    work = [_Batch(uploads) for uploads in batches]
+    if isinstance(destination, Directory):
+        publish = partial(directory.publish, destination, on_renaming=on_renaming)
+        await _drain(work, publish, on_published, at_once=_DIRECTORY_AT_ONCE)
+    else:
+        await _deliver_sftp(
+            destination, work, on_published, on_renaming=on_renaming, retry=retry or Retry()
+        )
+    return [batch.outcome() for batch in work]
+
+
+async def together(jobs: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Return what all jobs return; the first that raises ends the others."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Publish(Protocol):
+    async def __call__(self, upload: Upload, track: Track, /) -> None: ...
+
+
+@dataclass
+class _Batch:
+    uploads: Sequence[Upload]
+    done: list[Upload] = field(default_factory=list)
+    error: DeliveryError | None = None
+    track: Track | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.error is None and len(self.done) < len(self.uploads)
+
+    async def run(self, publish: _Publish, on_published: Callable[[Upload], None]) -> None:
+        try:
+            while self.is_open:
+                upload = self.uploads[len(self.done)]
+                self.track = self.track or Track(rename_sent=upload.rename_sent)
+                await publish(upload, self.track)
+                self.track = None
+                self.done.append(upload)
+                on_published(upload)
+        except LostError:
+            raise
+        except DeliveryError as error:
+            self.error = error
+
+    def progress(self) -> int:
+        """Return a number that grows with every file published and every MiB that a server kept."""
+        sizes = sum(1 + upload.size // _MEBIBYTE for upload in self.done)
+        return sizes + (self.track.proven // _MEBIBYTE if self.track else 0)
+
+    def outcome(self) -> Outcome:
+        sent = self.track is not None and self.track.rename_sent
+        unsure = self.uploads[len(self.done)] if sent else None
+        return Outcome(tuple(self.done), self.error, unsure)
+
+
+async def _drain(
+    work: Iterable[_Batch],
+    publish: _Publish,
+    on_published: Callable[[Upload], None],
+    *,
+    at_once: int,
+) -> None:
+    queue = deque(batch for batch in work if batch.is_open)
+
+    async def serve() -> None:
+        while queue:
+            await queue.popleft().run(publish, on_published)
+
+    await together(serve() for _ in range(min(at_once, len(queue))))
+
+
+async def _deliver_sftp(
+    destination: Sftp,
+    work: Sequence[_Batch],
+    on_published: Callable[[Upload], None],
+    *,
+    on_renaming: Callable[[Upload], None],
+    retry: Retry,
+) -> None:
+    failures = best = 0
+    while any(batch.is_open for batch in work):
+        try:
+            session = await Session.open(destination)
+            try:
+                publish = partial(sftp.publish, session, on_renaming=on_renaming)
+                await _drain(work, publish, on_published, at_once=SFTP_AT_ONCE)
+            finally:
+                await session.close()
+        except LostError as error:
+            progress = sum(batch.progress() for batch in work)
+            failures = 1 if progress > best else failures + 1
+            best = max(best, progress)
+            if failures >= retry.attempts:
+                given_up = DeliveryError(
+                    f"{error} Given up at attempt {failures}; the next run goes on where this one "
+                    "stopped. Check host and port, the network, and with the receiver whether the "
+                    "server is up."
+                )
+                _give_up(work, given_up)
+                return
+            pause = retry.pause * retry.growth ** (failures - 1)
+            _log.warning("%s Trying again in %g s.", error, pause)
+            await asyncio.sleep(pause)
+        except DeliveryError as error:
+            _give_up(work, error)
+
+
+def _give_up(work: Iterable[_Batch], error: DeliveryError) -> None:
+    for batch in work:
+        if batch.is_open:
+            batch.error = error

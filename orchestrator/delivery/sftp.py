@@ -1,0 +1,118 @@
+"""Publish one file over SFTP: a part file beside the target, proven, then renamed over it."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+import asyncssh
+
+from orchestrator.delivery.refusals import refused
+from orchestrator.delivery.session import Session
+from orchestrator.delivery.transfer import fill, size_of
+from orchestrator.delivery.uploads import LostError, Track, Upload, part_path, target_path
+from orchestrator.errors import DeliveryError
+
+_log = logging.getLogger(__name__)
+
+
+async def publish(
+    session: Session, upload: Upload, track: Track, *, on_renaming: Callable[[Upload], None]
+) -> None:
+    """Upload and rename one file; go on where an earlier attempt stopped.
+
+    `on_renaming` is called once the part file is whole, right before it is renamed.
+    Raises LostError if the connection goes, and DeliveryError if the server refuses.
+    """
+    path = target_path(upload, absolute=True)
+    part = part_path(path, upload)
+    await _make_directory(session, path.parent)
+    if track.rename_sent and await _is_gone(session, part):
+        # Whole part files go by our own rename only: it was done, and its answer was lost.
+        _log.info("%s: %s was renamed just before the connection was lost", session.server, path)
+        return
+    try:
+        await fill(session, upload, part, track)
+    except LostError:
+        raise
+    except DeliveryError:
+        # After a refused write the part may have holes: the next attempt must start anew.
+        with suppress(asyncssh.SFTPError):
+            await session.call(session.client.remove(str(part)))
+        raise
+    track.rename_sent = True
+    on_renaming(upload)
+    try:
+        await _rename(session, part, path)
+    except asyncssh.SFTPError as error:
+        track.rename_sent = False
+        raise await _unrenamed(session, path, error) from error
+
+
+async def _make_directory(session: Session, directory: PurePosixPath) -> None:
+    """Make the folder and those above it; one that is there already is fine, whoever made it."""
+    if str(directory) in session.directories or directory == directory.parent:
+        return
+    if not await _is_directory(session, directory):
+        await _make_directory(session, directory.parent)
+        try:
+            await session.call(session.client.mkdir(str(directory)))
+        except asyncssh.SFTPError as error:
+            # Another file of this run, or another writer, may have made it meanwhile.
+            if not await _is_directory(session, directory):
+                raise refused(session, "making the folder", directory, error) from error
+    session.directories.add(str(directory))
+
+
+async def _is_directory(session: Session, path: PurePosixPath) -> bool:
+    try:
+        attributes = await session.call(session.client.stat(str(path)))
+    except asyncssh.SFTPPermissionDenied:
+        return True  # some servers hide all; opening the part file will tell
+    except asyncssh.SFTPError:
+        return False
+    known = (asyncssh.FILEXFER_TYPE_DIRECTORY, asyncssh.FILEXFER_TYPE_UNKNOWN)  # not all tell
+    return attributes.type in known
+
+
+async def _is_gone(session: Session, path: PurePosixPath) -> bool:
+    try:
+        await session.call(session.client.stat(str(path)))
+    except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+        return True
+    except asyncssh.SFTPError:
+        return False  # who knows: rather twice than never
+    return False
+
+
+async def _rename(session: Session, part: PurePosixPath, path: PurePosixPath) -> None:
+    client = session.client
+    try:
+        await session.call(client.posix_rename(str(part), str(path)))
+    except asyncssh.SFTPOpUnsupported:
+        try:
+            await session.call(client.rename(str(part), str(path)))
+        except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists):
+            if await size_of(session, path) is None:
+                raise
+            _log.warning(
+                "%s: has no posix-rename: %s is removed before the new file is renamed to it, so "
+                "for a moment neither is there",
+                session.server,
+                path,
+            )
+            await session.call(client.remove(str(path)))
+            await session.call(client.rename(str(part), str(path)))
+
+
+async def _unrenamed(
+    session: Session, path: PurePosixPath, error: asyncssh.SFTPError
+) -> DeliveryError:
+    """Say why the rename failed. The part stays: it is whole, and the next run renames it."""
+    if await size_of(session, path) is None:
+        return refused(session, "renaming the uploaded file to", path, error)
+    return DeliveryError(
+        f"{session.server}: {path} is there already and may not be replaced: the server says "
+        f"{error.reason!r}. Ask the receiver to let user {session.destination.username} replace "
+        "files, or to move the old one away; the next run tries again."
+    )

@@ -1,0 +1,118 @@
+"""Fill a part file on an SFTP server: prove what is there, write the rest, flush, check."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+import asyncssh
+
+from orchestrator.delivery.refusals import refused
+from orchestrator.delivery.session import Session
+from orchestrator.delivery.uploads import LostError, Track, Upload, read_blocks
+from orchestrator.errors import DeliveryError
+
+_log = logging.getLogger(__name__)
+
+
+async def fill(session: Session, upload: Upload, part: PurePosixPath, track: Track) -> None:
+    """Make the part file hold exactly the upload, and reach the disk if the server can say so.
+
+    A part file of ours is gone on with, once its bytes were read back and found the same.
+    Raises LostError if the connection goes, else DeliveryError.
+    """
+    stored = await size_of(session, part) or 0
+    start = await _proven(session, upload, part, stored) if 0 < stored <= upload.size else 0
+    track.proven = max(track.proven, start)
+    flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | (0 if start else asyncssh.FXF_TRUNC)
+    try:
+        file = await session.call(
+            session.client.open(str(part), flags, encoding=None, block_size=0)
+        )
+        try:
+            await _write(session, upload, file, start)
+            with suppress(asyncssh.SFTPOpUnsupported):
+                await session.call(file.fsync())
+            size = (await session.call(file.stat())).size
+        finally:
+            with suppress(LostError):  # then the server closes it
+                await session.call(file.close())
+    except asyncssh.SFTPError as error:
+        raise refused(session, "writing", part, error) from error
+    if size != upload.size:
+        raise DeliveryError(
+            f"{session.server}: {part} holds {size} bytes after uploading {upload.size}. "
+            "Ask the receiver what changes files while they arrive."
+        )
+
+
+async def size_of(session: Session, path: PurePosixPath) -> int | None:
+    """Return the bytes of a file on the server, or None if it is not to be seen."""
+    try:
+        return (await session.call(session.client.stat(str(path)))).size
+    except asyncssh.SFTPError:
+        return None
+
+
+async def _proven(session: Session, upload: Upload, part: PurePosixPath, stored: int) -> int:
+    """Return how many bytes of the part file can be kept: all of them if they are ours, else 0."""
+    try:
+        file = await session.call(session.client.open(str(part), "rb"))
+    except asyncssh.SFTPError:
+        return 0
+    length = min(session.block, session.client.limits.max_read_len)
+
+    async def read(offset: int) -> bytes:
+        async with session.slots:
+            size = min(length, stored - offset)
+            return await session.call(file.read(size, offset))
+
+    try:
+        same = True
+        with upload.local.open("rb") as local:
+            ahead = length * 64  # so many bytes are asked for at once
+            for base in range(0, stored, ahead):
+                offsets = range(base, min(base + ahead, stored), length)
+                theirs = await asyncio.gather(*map(read, offsets))
+                same = same and b"".join(theirs) == local.read(min(ahead, stored - base))
+                if not same:
+                    break
+        await session.call(file.close())
+    except asyncssh.SFTPError:
+        return 0
+    except OSError as error:
+        raise DeliveryError(f"{upload.local}: cannot be read ({error.strerror}).") from error
+    if not same:
+        _log.info("%s: %s holds other bytes; starting anew", session.server, part)
+    return stored if same else 0
+
+
+async def _write(
+    session: Session, upload: Upload, file: asyncssh.SFTPClientFile, start: int
+) -> None:
+    """Write everything from `start`, many requests at once; the server takes them in order."""
+    pending: set[asyncio.Task[None]] = set()
+
+    async def write(data: bytes, offset: int) -> None:
+        try:
+            await session.call(file.write(data, offset))
+        finally:
+            session.slots.release()
+
+    end = 0
+    try:
+        for block in read_blocks(upload):
+            begin, end = end, end + len(block)
+            for offset in range(max(begin, start), end, session.block):
+                data = block[offset - begin : offset - begin + session.block]
+                await session.slots.acquire()
+                pending.add(asyncio.create_task(write(data, offset)))
+            done = {task for task in pending if task.done()}
+            pending -= done
+            for task in done:
+                task.result()
+        await asyncio.gather(*pending)
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

@@ -1,0 +1,44 @@
+"""Files to deliver, and what to do with them."""
+
+import hashlib
+import random
+from pathlib import Path
+
+from orchestrator.delivery import Outcome, Retry, Upload
+
+QUICK = Retry(attempts=3, pause=0.05, growth=1.0)
+MEBIBYTE = 1024 * 1024
+
+
+def make(folder: Path, remote: str, content: bytes = b"a;b\n1;2\n") -> Upload:
+    """Write a local file that is to be published as `remote`."""
+    local = folder / remote.replace("/", "_")
+    local.write_bytes(content)
+    return Upload(local, remote, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def noise(size: int) -> bytes:
+    """Return bytes that do not repeat, the same ones every time."""
+    return random.Random(size).randbytes(size)  # noqa: S311 - no secret
+
+
+def part_of(upload: Upload) -> str:
+    """Return the name of the temporary file."""
+    folder, _, name = upload.remote.rpartition("/")
+    return f"{folder}/.{name}.{upload.sha256[:16]}.part".lstrip("/")
+
+
+def tree(root: Path) -> list[str]:
+    """Return every file below `root`, hidden ones too."""
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def failure(outcome: Outcome) -> str:
+    """Return the message of an outcome that must have failed."""
+    assert outcome.error is not None
+    return str(outcome.error)
+
+
+def ignore(upload: Upload) -> None:
+    """Take note of nothing."""
+    del upload

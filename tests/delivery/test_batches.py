@@ -1,0 +1,240 @@
+"""Many files at once, in order, at several destinations, across cuts."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from files import MEBIBYTE, QUICK, failure, ignore, make, noise, part_of, tree
+from proxy import Proxy
+from sshd import Sshd
+
+from orchestrator.delivery import Retry, Upload, deliver, deliver_all
+from orchestrator.destinations import Directory
+
+
+def test_two_hundred_files_arrive_over_one_connection(sftp_server: Sshd, tmp_path: Path) -> None:
+    batches = [
+        [make(tmp_path, f"{n % 7}/broadcast_{n}.csv"), make(tmp_path, f"{n % 7}/activity_{n}.csv")]
+        for n in range(100)
+    ]
+    published: list[Upload] = []
+
+    with Proxy.before(sftp_server.port) as proxy:
+        sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
+        destination = sftp_server.destination(port=proxy.port)
+        outcomes = deliver(destination, batches, published.append)
+
+    assert [list(outcome.uploads_done) for outcome in outcomes] == batches
+    assert len(proxy.sent) == 1
+    assert len(published) == 200
+    assert tree(sftp_server.root) == sorted(upload.remote for batch in batches for upload in batch)
+
+
+def test_a_file_is_begun_only_after_the_one_before_it(sftp_server: Sshd, tmp_path: Path) -> None:
+    """Seen from the server: an activity file, even a part of it, never without its broadcasts."""
+    batches = [
+        [
+            make(tmp_path, f"{n}/broadcast.csv", noise(900_000 if n % 2 else 10)),
+            make(tmp_path, f"{n}/activity.csv", noise(300_000)),
+            make(tmp_path, f"{n}/activity.csv.ready", b"1"),
+        ]
+        for n in range(20)
+    ]
+    seen: list[tuple[str, ...]] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for n in range(20):
+                # Names that come later are looked for first: what they follow is there already.
+                folder = sftp_server.root / str(n)
+                seen.append(
+                    tuple(
+                        word
+                        for word in ("ready", "activity.csv", ".activity.csv", "broadcast.csv")
+                        if any(
+                            name == word or name.endswith(word) or name.startswith(f"{word}.")
+                            for name in tree(folder)
+                        )
+                    )
+                )
+
+    order: dict[str, list[str]] = {}
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    outcomes = deliver(
+        sftp_server.destination(),
+        batches,
+        lambda upload: order.setdefault(upload.remote.split("/")[0], []).append(upload.remote),
+    )
+    done.set()
+    watcher.join()
+
+    assert all(outcome.error is None for outcome in outcomes)
+    assert order == {str(n): [upload.remote for upload in batches[n]] for n in range(20)}
+    for names in seen:
+        if "ready" in names:
+            assert "activity.csv" in names
+        if "activity.csv" in names or ".activity.csv" in names:
+            assert "broadcast.csv" in names
+
+
+def test_a_batch_that_fails_stops_there_and_the_others_go_on(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    (sftp_server.root / "bad.csv").mkdir()
+    batches = [
+        [make(tmp_path, "a.csv"), make(tmp_path, "bad.csv"), make(tmp_path, "after.csv")],
+        [make(tmp_path, "b.csv"), make(tmp_path, "c.csv")],
+        [],
+    ]
+
+    bad, good, empty = deliver(sftp_server.destination(), batches, ignore)
+
+    assert bad.uploads_done == (batches[0][0],)
+    assert "bad.csv is there already" in failure(bad)
+    assert good.error is None
+    assert empty == type(empty)((), None)
+    assert [name for name in tree(sftp_server.root) if ".part" not in name] == [
+        "a.csv",
+        "b.csv",
+        "c.csv",
+    ]
+
+
+def test_nothing_to_deliver_asks_nothing_of_the_server(sftp_server: Sshd) -> None:
+    sftp_server.kill()
+
+    assert [outcome.error for outcome in deliver(sftp_server.destination(), [[], []], ignore)] == [
+        None,
+        None,
+    ]
+
+
+def test_a_cut_transfer_goes_on_where_it_stopped(sftp_server: Sshd, tmp_path: Path) -> None:
+    size = 40 * MEBIBYTE
+    upload = make(tmp_path, "a.csv", noise(size))
+    cuts = (16 * MEBIBYTE, 12 * MEBIBYTE)  # what was under way at a cut, some MiB, is lost
+
+    with Proxy.before(sftp_server.port, cuts=cuts) as proxy:
+        sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
+        destination = sftp_server.destination(port=proxy.port)
+        [outcome] = deliver(destination, [[upload]], ignore, retry=QUICK)
+
+    assert outcome.error is None
+    assert (sftp_server.root / "a.csv").read_bytes() == upload.local.read_bytes()
+    assert tree(sftp_server.root) == ["a.csv"]
+    assert len(proxy.sent) == 3
+    assert proxy.sent[2] < size - 17 * MEBIBYTE  # more than either connection alone had sent
+
+
+def test_a_connection_that_gets_further_each_time_is_never_given_up(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    upload = make(tmp_path, "a.csv", noise(56 * MEBIBYTE))
+
+    with Proxy.before(sftp_server.port, cuts=(12 * MEBIBYTE,) * 4) as proxy:
+        sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
+        destination = sftp_server.destination(port=proxy.port)
+        [outcome] = deliver(destination, [[upload]], ignore, retry=QUICK)
+
+    assert outcome.error is None
+    assert len(proxy.sent) == 5
+
+
+def test_a_connection_that_gets_nowhere_is_given_up(sftp_server: Sshd, tmp_path: Path) -> None:
+    batches = [
+        [make(tmp_path, "a.csv", noise(MEBIBYTE))],
+        [make(tmp_path, "b.csv", noise(MEBIBYTE))],
+    ]
+
+    with Proxy.before(sftp_server.port, cuts=(500,) * 9) as proxy:
+        sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
+        destination = sftp_server.destination(port=proxy.port)
+        outcomes = deliver(destination, batches, ignore, retry=QUICK)
+
+    assert len(proxy.sent) == QUICK.attempts
+    assert all("Given up at attempt 3;" in failure(outcome) for outcome in outcomes)
+
+
+def test_a_server_killed_in_the_midst_and_started_again(sftp_server: Sshd, tmp_path: Path) -> None:
+    big = make(tmp_path, "big.csv", noise(64 * MEBIBYTE))
+    batches = [[make(tmp_path, f"{n}.csv")] for n in range(5)] + [[big]]
+
+    def kill_when_half_there() -> None:
+        part = sftp_server.root / part_of(big)
+        while not part.exists() or part.stat().st_size < 8 * MEBIBYTE:
+            time.sleep(0.002)
+        sftp_server.kill()
+        kept.append(part.stat().st_size)
+        sftp_server.start()
+
+    kept: list[int] = []
+    killer = threading.Thread(target=kill_when_half_there)
+    killer.start()
+    published: list[Upload] = []
+    outcomes = deliver(
+        sftp_server.destination(), batches, published.append, retry=Retry(5, pause=0.3, growth=2)
+    )
+    killer.join()
+
+    assert all(outcome.error is None for outcome in outcomes)
+    assert 8 * MEBIBYTE <= kept[0] < big.size
+    assert sorted(upload.remote for upload in published) == tree(sftp_server.root)
+    assert (sftp_server.root / "big.csv").read_bytes() == big.local.read_bytes()
+
+
+def test_an_error_of_the_ledger_stops_everything(sftp_server: Sshd, tmp_path: Path) -> None:
+    """What cannot be recorded must not be published."""
+    batches = [[make(tmp_path, f"{n}a.csv"), make(tmp_path, f"{n}b.csv")] for n in range(3)]
+
+    def fail(upload: Upload) -> None:
+        raise RuntimeError(upload.remote)
+
+    with pytest.raises(RuntimeError, match=r"a\.csv"):
+        deliver(sftp_server.destination(), batches, fail)
+
+    with pytest.raises(RuntimeError, match=r"a\.csv"):
+        deliver_all({"x": (sftp_server.destination(), batches)}, lambda _name, one: fail(one))
+    assert not any(name.endswith("b.csv") for name in tree(sftp_server.root))
+
+
+def test_a_destination_that_is_down_does_not_hold_up_the_others(
+    start_sshd: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    up, down = start_sshd(), start_sshd()
+    down.kill()
+    batches = [[make(tmp_path, "a.csv"), make(tmp_path, "b.csv")]]
+    calls: list[tuple[str, str]] = []
+    last: dict[str, float] = {}
+
+    def note(name: str, upload: Upload) -> None:
+        calls.append((name, upload.remote))
+        last[name] = time.monotonic()
+
+    outcomes = deliver_all(
+        {
+            "down": (down.destination(), batches),
+            "archive": (Directory(directory=tmp_path / "archive"), batches),
+            "managed": (up.destination(), batches),
+        },
+        note,
+        on_renaming=lambda name, upload: calls.append((f"renaming {name}", upload.remote)),
+        retry=Retry(attempts=2, pause=2, growth=1),
+    )
+    end = time.monotonic()
+
+    assert list(outcomes) == ["down", "archive", "managed"]
+    assert "cannot connect" in failure(outcomes["down"][0])
+    for name, root in (("archive", tmp_path / "archive"), ("managed", up.root)):
+        assert outcomes[name][0].error is None
+        assert tree(root) == ["a.csv", "b.csv"]
+        assert last[name] < end - 1
+        assert [call for call in calls if call[0].endswith(name)] == [
+            (f"renaming {name}", "a.csv"),
+            (name, "a.csv"),
+            (f"renaming {name}", "b.csv"),
+            (name, "b.csv"),
+        ]

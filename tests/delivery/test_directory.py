@@ -1,0 +1,121 @@
+"""A folder as destination."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from files import failure, ignore, make, noise, part_of, tree
+
+from orchestrator.delivery import Upload, deliver
+from orchestrator.destinations import Directory
+
+
+def test_files_arrive_whole_and_are_replaced(tmp_path: Path) -> None:
+    root = tmp_path / "mounted" / "exports"
+    uploads = [make(tmp_path, "2017/a.csv", noise(700_000)), make(tmp_path, "empty.csv", b"")]
+    published: list[Upload] = []
+
+    [outcome] = deliver(Directory(directory=root), [uploads], published.append)
+
+    assert outcome.error is None
+    assert published == uploads
+    assert tree(root) == ["2017/a.csv", "empty.csv"]
+    assert (root / "2017/a.csv").read_bytes() == noise(700_000)
+
+    [again] = deliver(Directory(directory=root), [[make(tmp_path, "2017/a.csv", b"new")]], ignore)
+    assert again.error is None
+    assert tree(root) == ["2017/a.csv", "empty.csv"]
+    assert (root / "2017/a.csv").read_bytes() == b"new"
+
+
+def test_the_receiver_can_read_it(tmp_path: Path) -> None:
+    upload = make(tmp_path, "a.csv")
+    upload.local.chmod(0o600)  # as the outbox has it
+
+    deliver(Directory(directory=tmp_path / "root"), [[upload]], ignore)
+
+    (tmp_path / "plain").touch()
+    mode = (tmp_path / "root/a.csv").stat().st_mode
+    assert stat.S_IMODE(mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("remote", "words"),
+    [
+        ("../a.csv", "it needs a name and no '..'"),
+        ("x/../../a.csv", "it needs a name and no '..'"),
+        ("/a.csv", "is absolute, and would leave the destination's folder"),
+        ("", "it needs a name"),
+    ],
+)
+def test_nothing_leaves_the_folder(tmp_path: Path, remote: str, words: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    upload = make(tmp_path, "local.csv")
+    astray = Upload(upload.local, remote, upload.sha256, upload.size)
+    before = tree(tmp_path)
+
+    [outcome] = deliver(Directory(directory=root), [[astray]], ignore)
+
+    assert words in failure(outcome)
+    assert tree(tmp_path) == before
+
+
+def test_a_leftover_part_file_is_overwritten(tmp_path: Path) -> None:
+    upload = make(tmp_path, "a.csv")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / part_of(upload)).write_bytes(b"half a file, and then something longer")
+
+    [outcome] = deliver(Directory(directory=tmp_path / "root"), [[upload]], ignore)
+
+    assert outcome.error is None
+    assert tree(tmp_path / "root") == ["a.csv"]
+    assert (tmp_path / "root/a.csv").read_bytes() == upload.local.read_bytes()
+
+
+def test_a_folder_that_cannot_be_made_fails_its_batch_alone(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "in").write_text("I am a file")
+    batches = [[make(tmp_path, "in/a.csv"), make(tmp_path, "b.csv")], [make(tmp_path, "c.csv")]]
+
+    blocked, free = deliver(Directory(directory=root), batches, ignore)
+
+    assert f"{root}/in/{part_of(batches[0][0]).removeprefix('in/')}: cannot be written" in failure(
+        blocked
+    )
+    assert blocked.uploads_done == ()
+    assert free.error is None
+    assert tree(root) == ["c.csv", "in"]
+
+
+def test_a_name_that_is_a_folder_fails(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "a.csv").mkdir(parents=True)
+
+    [outcome] = deliver(Directory(directory=root), [[make(tmp_path, "a.csv")]], ignore)
+
+    assert f"{root}/a.csv: cannot be written (Is a directory)" in failure(outcome)
+
+
+def test_a_changed_local_file_is_not_published(tmp_path: Path) -> None:
+    upload = make(tmp_path, "a.csv", b"recorded")
+    upload.local.write_bytes(b"tampered")
+
+    [outcome] = deliver(Directory(directory=tmp_path / "root"), [[upload]], ignore)
+
+    assert "is no longer the file that was recorded" in failure(outcome)
+    assert tree(tmp_path / "root") == []
+
+
+def test_a_rename_before_a_kill_is_not_done_twice(tmp_path: Path) -> None:
+    upload = make(tmp_path, "a.csv")
+    told = Upload(upload.local, upload.remote, upload.sha256, upload.size, rename_sent=True)
+    root = tmp_path / "root"
+
+    [first] = deliver(Directory(directory=root), [[told]], ignore)  # it was not: nothing is there
+    inode = (root / "a.csv").stat().st_ino
+    [second] = deliver(Directory(directory=root), [[told]], ignore)
+
+    assert first.error is second.error is None
+    assert (root / "a.csv").stat().st_ino == inode

@@ -1,0 +1,158 @@
+"""A real OpenSSH server on a free loopback port, started by whoever runs the tests."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrator.destinations import Sftp
+
+_PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd asks for it when root starts it
+
+
+def make_key(path: Path, *, passphrase: str = "") -> Path:
+    """Make an ed25519 key pair at `path` and `path`.pub."""
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "test", "-f", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+class Sshd:
+    """An sshd whose SFTP sessions start in `root`; the test's own user logs in by `client_key`.
+
+    `sftp_options` are those of sftp-server(8): `-R` is read-only, `-P mkdir` forbids a request.
+    `subsystem` is another command in its place.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self, folder: Path, *, sftp_options: str = "", subsystem: str = "", certified: bool = False
+    ) -> None:
+        self.root = folder / "root"
+        self.root.mkdir(parents=True)
+        self.known_hosts = folder / "known_hosts"
+        self.client_key = make_key(folder / "client_key")
+        self.host_key = make_key(folder / "host_key")
+        self.username = pwd.getpwuid(os.getuid()).pw_name
+        self.port = 0
+        self._folder = folder
+        self._subsystem = subsystem or f"internal-sftp -d {self.root} {sftp_options}"
+        self._certificate = self._certify() if certified else ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[int] = []
+
+    @property
+    def host_key_line(self) -> str:
+        """The host's public key, as known_hosts has it after the name."""
+        return " ".join((self._folder / "host_key.pub").read_text().split()[:2])
+
+    def start(self) -> None:
+        """Start listening: on a free port at first, later on the same one again."""
+        wanted = self.port
+        for _ in range(5):  # somebody else may take the port in between
+            self.port = wanted or _free_port()
+            if self._listens():
+                break
+        else:
+            raise RuntimeError((self._folder / "sshd.log").read_text())
+        if not self.known_hosts.exists():
+            self.pin(f"[{self.host}]:{self.port} {self.host_key_line}")
+
+    def pin(self, *lines: str) -> None:
+        """Make these the lines of known_hosts."""
+        self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
+
+    def destination(self, **changes: Any) -> Sftp:  # noqa: ANN401 - any of its settings
+        """Return the settings that deliver here."""
+        settings: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "username": self.username,
+            "private_key": self.client_key,
+            "known_hosts": self.known_hosts,
+            "timeout": timedelta(seconds=10),
+        }
+        return Sftp(**(settings | changes))
+
+    def freeze(self) -> None:
+        """Stop the processes that serve SFTP; the connections in front of them live on."""
+        assert self._process
+        for pid in _descendants(self._process.pid):
+            if not _children(pid):
+                os.kill(pid, signal.SIGSTOP)
+                self._frozen.append(pid)
+
+    def kill(self) -> None:
+        """Kill the server and every session at once."""
+        if not self._process:
+            return
+        # A frozen process outlives the one that started it.
+        for pid in {self._process.pid, *_descendants(self._process.pid), *self._frozen}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        self._frozen.clear()
+
+    def _listens(self) -> bool:
+        if os.getuid() == 0:
+            _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        config = self._folder / "sshd_config"
+        config.write_text(
+            f"""\
+Port {self.port}
+ListenAddress {self.host}
+HostKey {self.host_key}
+{self._certificate}
+PidFile none
+AuthorizedKeysFile {self.client_key}.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+MaxStartups 100
+Subsystem sftp {self._subsystem}
+"""
+        )
+        sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+        assert sshd, "install openssh-server to run this test"
+        with (self._folder / "sshd.log").open("ab") as log:
+            self._process = subprocess.Popen([sshd, "-D", "-e", "-f", config], stderr=log)
+        for _ in range(200):
+            if self._process.poll() is not None:
+                return False
+            with suppress(OSError), socket.create_connection((self.host, self.port), 1) as client:
+                return client.recv(4) == b"SSH-"
+            time.sleep(0.02)
+        self.kill()
+        return False
+
+    def _certify(self) -> str:
+        authority = make_key(self._folder / "authority")
+        command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "test", "-h", "-n", self.host]
+        subprocess.run([*command, f"{self.host_key}.pub"], check=True)
+        return f"HostCertificate {self.host_key}-cert.pub"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, check=False)
+    return [int(child) for child in found.stdout.split()]
+
+
+def _descendants(pid: int) -> list[int]:
+    return [found for child in _children(pid) for found in (child, *_descendants(child))]
