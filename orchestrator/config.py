@@ -1,0 +1,194 @@
+"""exports.yml: found, read and checked as a whole. Every error names file, line and key."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from orchestrator import yaml_source
+from orchestrator.config_errors import Problems
+from orchestrator.destinations import Destination, DestinationLine
+from orchestrator.errors import ConfigError, UsageError
+from orchestrator.exports import Export
+from orchestrator.values import Duration, FilePath, Strict
+from orchestrator.yaml_source import Source
+
+# Keys of the design that nothing carries out so far, and the values that ask for nothing.
+_NOT_YET: dict[str, tuple[Any, ...]] = {
+    "compression": (None, "none"),
+    "encrypt_for": (None,),
+    "completion": (None, "none"),
+    "audit_windows": ("0",),
+    "late_rows": (),
+    "retention": (None,),
+    "notify": (None, []),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked exports.yml; its paths are absolute."""
+
+    source: Source
+    destinations: dict[str, Destination]
+    exports: tuple[Export, ...]
+    state: URL
+    outbox: Path
+    keep_local: timedelta
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths start from."""
+        return self.source.path.parent
+
+    def error(self, export: Export, key: str, message: str) -> ConfigError:
+        """Return an error at a key of this export, or of the defaults that it comes from."""
+        problems = Problems(self.source)
+        problems.add(("exports", self.exports.index(export), key), message)
+        return problems.error()
+
+
+class _Top(Strict):
+    """The keys beside `destinations`, `defaults` and `exports`."""
+
+    destinations: dict[str, Any]
+    exports: list[dict[str, Any]]
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    state: str = "sqlite:///state/ledger.db"
+    outbox: FilePath = Path("outbox")
+    keep_local: Duration = timedelta(days=14)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "_Top":
+        if not self.exports:
+            raise ValueError("'exports' names no brand; expected a list such as [{brand: ACME}]")
+        return self
+
+
+def find(path: Path | None) -> Path:
+    """Return the config's absolute path: as given, else $ORCHESTRATE_CONFIG, else ./exports.yml.
+
+    Raises UsageError where there is no such file.
+    """
+    chosen = path or Path(os.environ.get("ORCHESTRATE_CONFIG") or "exports.yml")
+    if not chosen.is_file():
+        raise UsageError(
+            f"{chosen}: no such file; name it with --config or $ORCHESTRATE_CONFIG, "
+            "or run in the folder that holds exports.yml"
+        )
+    return chosen.absolute()
+
+
+def home(path: Path | None) -> Path:
+    """Return the folder of the config, or the current one where there is none and none is named."""
+    if path or os.environ.get("ORCHESTRATE_CONFIG"):
+        return find(path).parent
+    return Path.cwd()
+
+
+def load(path: Path | None) -> Config:
+    """Read and check exports.yml. Raises ConfigError that lists everything wrong in it."""
+    source = yaml_source.read(find(path))
+    problems = Problems(source)
+    values = {key: value for key, value in source.values.items() if value is not None}
+    values = _without_not_yet(values, (), problems)
+    context = {"folder": source.path.parent}
+    try:
+        top = _Top.model_validate(values, context=context)
+    except ValidationError as error:
+        problems.add_all(error, (), _Top)
+        raise problems.error() from error
+    destinations = dict(_destinations(top, problems))
+    exports = tuple(_exports(top, problems))
+    state = _state(top.state, source.path.parent, problems)
+    if not problems:
+        _refuse_shared_paths(exports, problems)
+    if problems or state is None:
+        raise problems.error()
+    outbox = source.path.parent / top.outbox
+    return Config(source, destinations, exports, state, outbox, top.keep_local)
+
+
+def _destinations(top: _Top, problems: Problems) -> Iterator[tuple[str, Destination]]:
+    context = {"folder": problems.source.path.parent}
+    for name, value in top.destinations.items():
+        at = ("destinations", name)
+        try:
+            values = _without_not_yet(value, at, problems)
+            line = DestinationLine.model_validate(values, context=context)
+        except ValidationError as error:
+            problems.add_all(error, at, DestinationLine)
+        else:
+            yield name, line.destination
+
+
+def _exports(top: _Top, problems: Problems) -> Iterator[Export]:
+    defaults = _without_not_yet(top.defaults, ("defaults",), problems)
+    if "brand" in defaults:
+        problems.add(("defaults", "brand"), "stands under 'exports', not under 'defaults'")
+    for index, given in enumerate(top.exports):
+        at = ("exports", index)
+        own = _without_not_yet(given, at, problems)
+        values = {"destination": _only(top.destinations), **defaults, **own}
+        try:
+            export = Export.model_validate(values)
+        except ValidationError as error:
+            problems.add_all(error, at, Export)
+            continue
+        for name in export.destination:
+            if name not in top.destinations:
+                problems.add((*at, "destination"), f"no destination '{name}'", top.destinations)
+        if "at" in own and export.interval.minutes:
+            problems.add((*at, "at"), f"has no meaning for the interval {export.interval}")
+        yield export
+
+
+def _only(destinations: dict[str, Any]) -> str:
+    return next(iter(destinations)) if len(destinations) == 1 else "managed"
+
+
+def _without_not_yet(values: Any, at: yaml_source.Location, problems: Problems) -> Any:  # noqa: ANN401 - unchecked
+    """Refuse what the design promises and nothing carries out yet: never ignore it."""
+    if not isinstance(values, dict):
+        return values
+    for key in values.keys() & _NOT_YET.keys():
+        if values[key] not in _NOT_YET[key]:
+            problems.add((*at, key), "not yet: this version cannot do it; leave the key out")
+    return {key: value for key, value in values.items() if key not in _NOT_YET}
+
+
+def _state(value: str, folder: Path, problems: Problems) -> URL | None:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        problems.add(("state",), "expected an SQLAlchemy URL such as sqlite:///state/ledger.db")
+        return None
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            problems.add(("state",), "a ledger in memory would forget; name a file")
+        else:
+            url = url.set(database=str(folder / Path(str(url.database)).expanduser()))
+    return url
+
+
+def _refuse_shared_paths(exports: tuple[Export, ...], problems: Problems) -> None:
+    # The first of a month that is a Monday: there windows of every interval begin together.
+    moment = datetime(2027, 2, 1, 0, 5)  # noqa: DTZ001 - local in each export's own zone
+    owners: dict[str, int] = {}
+    for index, export in enumerate(exports):
+        at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
+        window = export.calendar.containing(at)
+        for kind in ("activity", "broadcast"):
+            path = export.path(kind, brand=export.brand, window=window)
+            if (owner := owners.setdefault(path, index)) != index:
+                problems.add(
+                    ("exports", index),
+                    f"would write the same path as exports[{owner}] ('{path}'); "
+                    "give one of them its own directory or file names",
+                )

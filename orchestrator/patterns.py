@@ -1,0 +1,94 @@
+"""Patterns of folders and file names: `activity_{brand}_{window_start:%Y%m%d}`."""
+
+import functools
+import re
+from datetime import UTC, datetime, timedelta
+from string import Formatter
+from zoneinfo import ZoneInfo
+
+from orchestrator.windows import Interval, Window
+
+_MOMENTS = ("window_start", "window_end")
+_PLACEHOLDERS = "{brand}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
+
+
+def check(pattern: str) -> str:
+    """Return the pattern. Raises ValueError that says what it may hold where it holds more."""
+    try:
+        parts = list(Formatter().parse(pattern))
+    except ValueError as error:
+        raise ValueError(f"{error}; a pattern may hold {_PLACEHOLDERS}") from error
+    for _, name, spec, conversion in parts:
+        if name is None:
+            continue
+        if name not in ("brand", *_MOMENTS) or conversion or (name == "brand" and spec):
+            raise ValueError(f"unknown {{{name}}}; a pattern may hold {_PLACEHOLDERS}")
+        if name in _MOMENTS and not re.search("%[a-zA-Z]", spec or ""):
+            raise ValueError(f"{{{name}}} needs a format, such as {{{name}:%Y%m%d}}")
+    if re.search(r"[\x00-\x1f\\]", pattern):
+        raise ValueError("a path holds no backslash and no control character")
+    if any(segment in (".", "..") for segment in pattern.split("/")):
+        raise ValueError("a path holds no '.' or '..'")
+    return pattern
+
+
+def check_brand(brand: str) -> str:
+    """Return the brand. Raises ValueError where it could not stand in a file name."""
+    if not brand.strip() or brand in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", brand):
+        raise ValueError(
+            "a brand stands in file names: it cannot be empty, '.' or '..', "
+            "nor hold a slash, a backslash or a control character"
+        )
+    return brand
+
+
+def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> str:
+    """Fill in a pattern with the brand and the window's bounds in local time.
+
+    In the hour that a clock change repeats, `02:00` comes twice; the second time its UTC offset
+    follows (`0200+0100`), so that no two windows share a name.
+    """
+    result = []
+    for literal, name, spec, _ in Formatter().parse(pattern):
+        result.append(literal)
+        if name == "brand":
+            result.append(brand)
+        elif name:
+            moment = window.start if name == "window_start" else window.end
+            result.append(_local(moment.astimezone(timezone), spec or ""))
+    return "".join(result)
+
+
+@functools.lru_cache(maxsize=256)
+def repeats(pattern: str, interval: Interval) -> str | None:
+    """Return a path that two windows of this interval would share, or None."""
+    seen: set[str] = set()
+    utc = ZoneInfo("UTC")
+    for start, end in _sample(interval):
+        path = render(pattern, brand="", window=Window(start, end), timezone=utc)
+        if path in seen:
+            return path
+        seen.add(path)
+    return None
+
+
+def _local(moment: datetime, spec: str) -> str:
+    if moment.fold and re.search("%-?[HI]", spec) and "%z" not in spec:
+        spec += "%z"
+    return moment.strftime(spec)
+
+
+def _sample(interval: Interval) -> list[tuple[datetime, datetime]]:
+    """Windows enough to show a repetition: a few days whole, and each day of more than a year."""
+    step = timedelta(minutes=interval.minutes or 24 * 60)
+    first = datetime(2027, 1, 1, tzinfo=UTC)
+    starts = {first + n * timedelta(days=1) for n in range(800)}
+    starts |= {first + n * step for n in range(timedelta(days=2) // step)}
+    if interval is Interval.WEEKLY:
+        starts = {start for start in starts if start.weekday() == 0}
+        step = timedelta(days=7)
+    elif interval is Interval.MONTHLY:
+        starts = {start for start in starts if start.day == 1}
+        ends = {start: (start + timedelta(days=32)).replace(day=1) for start in starts}
+        return sorted(ends.items())
+    return sorted((start, start + step) for start in starts)

@@ -1,0 +1,118 @@
+"""The values of exports.yml as people write them, each checked and given its type.
+
+A validator raises ValueError that says what was expected; config.py adds file, line and key.
+"""
+
+import codecs
+import difflib
+import functools
+import re
+from datetime import time, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+
+from orchestrator import patterns
+
+
+class Strict(BaseModel):
+    """A mapping whose unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file holds
+    if isinstance(value, timedelta):
+        return value
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
+    if not match:
+        raise ValueError("expected a whole number and s, m, h or d, such as 15m or 14d")
+    return timedelta(**{units[match[2]]: int(match[1])})
+
+
+@functools.cache
+def _timezones() -> set[str]:
+    return available_timezones() - {"localtime"}  # the machine's own, no IANA name
+
+
+def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - whatever the file holds
+    if isinstance(value, ZoneInfo):
+        return value
+    if value not in _timezones():
+        near = difflib.get_close_matches(str(value), _timezones(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no IANA time zone, such as Europe/Amsterdam{hint}")
+    return ZoneInfo(str(value))
+
+
+def _time_of_day(value: Any) -> time:  # noqa: ANN401 - whatever the file holds
+    if isinstance(value, time):
+        return value
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(value)):
+        raise ValueError("expected a time of day from 00:00 to 23:59, such as 06:00")
+    return time.fromisoformat(str(value))
+
+
+def _delimiter(value: str) -> str:
+    if not value or re.search('["\r\n]', value):
+        raise ValueError("expected one or more characters, no double quote and no line break")
+    if value == r"\t":
+        raise ValueError(r'for a tab, write "\t" in double quotes')
+    return value
+
+
+def _null(value: str) -> str:
+    if re.search('["\r\n]', value):
+        raise ValueError("expected text without a double quote or a line break")
+    return value
+
+
+def _encoding(value: str) -> str:
+    no_character_sets = {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+    try:
+        codec = codecs.lookup(value)
+        "".encode(value)  # a codec from bytes to bytes, such as zip, refuses
+    except (LookupError, ValueError) as error:
+        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252") from error
+    if codec.name in no_character_sets:
+        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252")
+    return codec.name
+
+
+def _timestamp_format(value: str) -> str:
+    # The codes that mean the same to every strftime.
+    codes = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
+    if not value or re.search('["\r\n]', value) or "%" in re.sub(codes, "", value):
+        raise ValueError(
+            "expected the codes %Y %m %d %H %M %S %f %z %y %j %b %B %a %A %I %p %u %w %G %V %U "
+            "%W %%, or %-d %-m %-H %-I %-M %-S %-j %-y for no leading zero"
+        )
+    return value
+
+
+def _path(value: Path, info: ValidationInfo) -> Path:
+    """Expand `~`; a relative path starts from the folder that the context names."""
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return Path(folder / value.expanduser())
+
+
+def _extension(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError("expected letters and digits without a leading dot, such as csv")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone)]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+Delimiter = Annotated[str, AfterValidator(_delimiter)]
+Null = Annotated[str, AfterValidator(_null)]
+Encoding = Annotated[str, AfterValidator(_encoding)]
+TimestampFormat = Annotated[str, AfterValidator(_timestamp_format)]
+Extension = Annotated[str, AfterValidator(_extension)]
+Pattern = Annotated[str, AfterValidator(patterns.check)]
+FilePath = Annotated[Path, AfterValidator(_path)]
+Brand = Annotated[str, AfterValidator(patterns.check_brand)]

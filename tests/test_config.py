@@ -1,0 +1,268 @@
+from datetime import time, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator import config as configs
+from orchestrator.config import Config
+from orchestrator.destinations import Directory, Sftp
+from orchestrator.errors import ConfigError, UsageError
+from orchestrator.exports import Export
+from orchestrator.windows import Interval
+
+MINIMAL = """\
+destinations:
+  archive: {directory: files}
+exports:
+  - {brand: ACME}
+"""
+
+
+def load(folder: Path, text: str) -> Config:
+    path = folder / "exports.yml"
+    path.write_text(text, encoding="utf-8")
+    return configs.load(path)
+
+
+def with_line(line: str) -> str:
+    """A config whose first export, on line 4, holds these keys too."""
+    return MINIMAL.replace("{brand: ACME}", f"{{brand: ACME, {line}}}")
+
+
+def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
+    config = load(tmp_path, MINIMAL)
+    (export,) = config.exports
+    assert export.model_dump(exclude={"additional_fields", "timezone"}) == {
+        "brand": "ACME",
+        "destination": ["archive"],
+        "interval": Interval.DAILY,
+        "at": time(6),
+        "settle": timedelta(minutes=15),
+        "start": None,
+        "directory": "",
+        "activity_file": "activity_{brand}_{window_start:%Y%m%d}",
+        "broadcast_file": "broadcast_{brand}_{window_start:%Y%m%d}",
+        "extension": "csv",
+        "delimiter": ",",
+        "header": True,
+        "labels": "en",
+        "quoting": "minimal",
+        "null": "",
+        "newlines": "keep",
+        "line_ending": "lf",
+        "encoding": "utf-8",
+        "timestamp_format": "%Y-%m-%d %H:%M:%S",
+        "empty": "header",
+        "activity_fields": "default",
+        "broadcast_fields": "default",
+        "activity_types": "all",
+        "machine_activity": "include",
+    }
+    assert export.timezone.key == "UTC"
+    assert config.keep_local == timedelta(days=14)
+    assert config.outbox == tmp_path / "outbox"
+    assert config.state.database == str(tmp_path / "state/ledger.db")
+
+
+def test_an_export_overrides_the_defaults(tmp_path: Path) -> None:
+    text = MINIMAL + "  - {brand: OTHER, interval: hourly, delimiter: ';'}\n"
+    text += "defaults: {delimiter: '|', timezone: Europe/Amsterdam, at: 12:00}\n"
+    first, second = load(tmp_path, text).exports
+    assert (first.delimiter, second.delimiter) == ("|", ";")
+    assert first.at == time(12)
+    assert second.activity_file == "activity_{brand}_{window_start:%Y%m%d_%H%M}"
+    assert {export.timezone.key for export in (first, second)} == {"Europe/Amsterdam"}
+
+
+def test_plain_words_stay_text(tmp_path: Path) -> None:
+    text = MINIMAL.replace("ACME", "NO") + "  - {brand: 007, null: '\\N', header: no}\n"
+    first, second = load(tmp_path, text).exports
+    assert (first.brand, second.brand, second.null, second.header) == ("NO", "007", r"\N", False)
+
+
+def test_destinations_resolve_paths_beside_the_file(tmp_path: Path) -> None:
+    text = MINIMAL.replace(
+        "  archive: {directory: files}",
+        "  archive: {directory: files}\n"
+        "  sftp: {sftp: {host: h, username: u, private_key: ~/key, known_hosts: hosts, "
+        "timeout: 5s}}",
+    ).replace("{brand: ACME}", "{brand: ACME, destination: [archive, sftp]}")
+    config = load(tmp_path, text)
+    assert config.destinations["archive"] == Directory(directory=tmp_path / "files")
+    sftp = config.destinations["sftp"]
+    assert isinstance(sftp, Sftp)
+    assert sftp.private_key == Path.home() / "key"
+    assert sftp.known_hosts == tmp_path / "hosts"
+    assert (sftp.port, sftp.timeout) == (22, timedelta(seconds=5))
+
+
+def test_text_may_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = with_line("delimiter: \"{{ env_var('SEP', ';') }}\"")
+    assert load(tmp_path, text).exports[0].delimiter == ";"
+    monkeypatch.setenv("SEP", "|")
+    assert load(tmp_path, text).exports[0].delimiter == "|"
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"exports.yml:4: exports.0.null: .* NOPE is not set"):
+        load(tmp_path, with_line("null: \"{{ env_var('NOPE') }}\""))
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    text = MINIMAL.replace(
+        "{directory: files}", "{sftp: {host: h, username: u, password: hush, passphrase: [hush]}}"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert "passphrase" in str(caught.value)
+    assert "hush" not in str(caught.value)
+    good = load(tmp_path, text.replace("[hush]", "hush"))
+    assert "hush" not in repr(good)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("delimeter: ;", r"delimeter: unknown key; did you mean delimiter\?; valid: .*activity"),
+        ("timezone: Europe/Amsterdm", r"timezone: .*did you mean Europe/Amsterdam\?"),
+        ("interval: dayly", "interval: 'dayly': expected '15m', '30m', 'hourly', 'daily'"),
+        ("at: 6 o'clock", "at: .*expected a time of day"),
+        ("at: '25:00'", "at: .*expected a time of day"),
+        ("settle: 15", "settle: .*such as 15m"),
+        ("delimiter: ''", "delimiter: .*expected one or more characters"),
+        (r"delimiter: '\t'", "delimiter: .*double quotes"),
+        ("null: ','", "null and delimiter"),
+        ("header: perhaps", "header: .*expected a valid boolean"),
+        ("labels: de", "labels: 'de': expected 'en', 'nl' or 'names'"),
+        ("quoting: some", "quoting: 'some': expected 'minimal' or 'all'"),
+        ("newlines: drop", "newlines: 'drop': expected 'keep' or 'space'"),
+        ("line_ending: cr", "line_ending: 'cr': expected 'lf' or 'crlf'"),
+        ("encoding: utf8000", "encoding: .*expected an encoding"),
+        ("encoding: base64", "encoding: .*expected an encoding"),
+        ("encoding: latin-1, delimiter: €", "has no place in iso8859-1"),
+        ("timestamp_format: '%Q'", "timestamp_format: .*expected the codes"),
+        ("extension: .csv", "extension: .*without a leading dot"),
+        ("empty: never", "empty: 'never': expected 'header' or 'skip'"),
+        ("machine_activity: no", "machine_activity: 'no': expected 'include' or 'exclude'"),
+        ("destination: nowhere", "destination: no destination 'nowhere'; valid: archive"),
+        ("destination: []", "destination: .*at least 1 item"),
+        ("activity_file: same", r"activity_file: two daily windows would share one path"),
+        ("activity_file: 'a_{window_start:%m%d}'", "two daily windows would share one path"),
+        ("interval: hourly, activity_file: 'a{window_start:%Y%m%d}'", "two hourly windows"),
+        ("activity_file: 'a{brnd}{window_start:%Y%m%d}'", r"unknown \{brnd\}; a pattern may hold"),
+        ("activity_file: 'a{window_start}'", "needs a format"),
+        ("activity_file: 'x/a{window_start:%Y%m%d}'", "holds no slash"),
+        ("directory: '../{brand}'", r"no '\.' or '\.\.'"),
+        ("interval: hourly, at: 06:00", "at: has no meaning for the interval hourly"),
+        ("activity_fields: []", "activity_fields: .*at least 1 item"),
+        ("activity_fields: [{column: a, hsh: sha256}]", r"hsh: unknown key; did you mean hash\?"),
+        ("additional_fields: {activity: [os]}", "activity: unknown key; did you mean activities"),
+        ("start: yesterday", "start: 'yesterday': expected a valid date"),
+        ("compression: gzip", "compression: not yet"),
+        ("encrypt_for: key.asc", "encrypt_for: not yet"),
+        ("completion: ready", "completion: not yet"),
+        ("late_rows: resend", "late_rows: not yet"),
+        ("audit_windows: 3", "audit_windows: not yet"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, with_line(line))
+    assert str(caught.value).startswith(f"{tmp_path}/exports.yml:4: exports[0]")
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"exports.yml:1: expected keys and values"),
+        ("- a", r"exports.yml:1: expected keys and values"),
+        ("a: b: c", r"exports.yml:1: this is not YAML"),
+        ("exports: [", r"exports.yml:1: this is not YAML"),
+        (MINIMAL + "exports: []\n", r"exports.yml:5: the key 'exports' stands here twice"),
+        (MINIMAL + "outbx: x\n", r"exports.yml:5: outbx: unknown key; did you mean outbox\?"),
+        (MINIMAL + "keep_local: 14\n", r"exports.yml:5: keep_local: '14': expected a whole"),
+        (MINIMAL + "state: ledger.db\n", r"exports.yml:5: state: expected an SQLAlchemy URL"),
+        (MINIMAL + "state: 'sqlite://'\n", r"exports.yml:5: state: a ledger in memory"),
+        (MINIMAL + "notify: ['json://h']\n", r"exports.yml:5: notify: not yet"),
+        (MINIMAL + "defaults: {brand: X}\n", r"exports.yml:5: defaults.brand: stands under"),
+        (MINIMAL + "defaults: {header: x}\n", r"exports.yml:5: defaults.header: 'x': expected"),
+        (MINIMAL.replace("brand: ACME", "brand: a/b"), r"exports.yml:4: .*brand: 'a/b': a brand"),
+        (MINIMAL.replace("brand: ACME", "brand: '..'"), r"exports.yml:4: .*brand: '..': a brand"),
+        (MINIMAL.replace("brand: ACME", ""), r"exports.yml:4: exports.0.: 'brand' is missing"),
+        (MINIMAL.replace("exports:", "defaults:\n  at: 06:00\nexport:"), "'exports' is missing"),
+        ("destinations: {a: {directory: x}}\nexports: []\n", "names no brand"),
+        (MINIMAL.replace("{directory: files}", "{ftp: x}"), r"archive.ftp: unknown key"),
+        (MINIMAL.replace("directory: files", ""), "either 'sftp' or 'directory'"),
+        (
+            MINIMAL.replace("directory: files", "directory: x, retention: 60d"),
+            r"exports.yml:2: destinations.archive.retention: not yet",
+        ),
+        (
+            MINIMAL.replace("directory: files", "sftp: {host: h, username: u, port: 70000}"),
+            r"exports.yml:2: destinations.archive.sftp.port: '70000': expected less than",
+        ),
+        (
+            MINIMAL.replace("directory: files", "sftp: {host: h, user: u}"),
+            r"sftp.user: unknown key; did you mean username\?; valid: host, known_hosts",
+        ),
+        (
+            MINIMAL + "  - {brand: ACME, interval: weekly}\n",
+            r"exports.yml:5: exports.1.: would write the same path as exports\[0\]",
+        ),
+        (
+            MINIMAL + "  - {brand: '*', activity_file: 'x{window_start:%Y%m%d}'}\n",
+            r"exports.yml:5: .*for every brand \(\*\) the path must hold \{brand\}",
+        ),
+    ],
+)
+def test_a_broken_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = with_line("labels: de, quoting: some") + "  - {brand: B, empty: never}\n"
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_values_that_ask_for_nothing_are_fine(tmp_path: Path) -> None:
+    text = with_line("compression: none, completion: none, encrypt_for: null, audit_windows: 0")
+    text = text.replace("directory: files", "directory: files, retention: null")
+    assert load(tmp_path, text + "notify: []\n").exports[0].brand == "ACME"
+
+
+def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ORCHESTRATE_CONFIG", raising=False)
+    with pytest.raises(UsageError, match="no such file; name it with --config"):
+        configs.load(None)
+    (tmp_path / "exports.yml").write_text(MINIMAL, encoding="utf-8")
+    assert configs.load(None).exports[0].brand == "ACME"
+    other = tmp_path / "other.yml"
+    other.write_text(MINIMAL.replace("ACME", "VIA"), encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRATE_CONFIG", str(other))
+    assert configs.load(None).exports[0].brand == "VIA"
+
+
+def test_an_error_found_later_stands_at_its_key(tmp_path: Path) -> None:
+    config = load(tmp_path, MINIMAL + "defaults:\n  activity_fields: [nope]\n")
+    error = config.error(config.exports[0], "activity_fields", "no column 'nope'")
+    assert str(error) == f"{tmp_path}/exports.yml:6: defaults.activity_fields: no column 'nope'"
+
+
+def test_the_repeated_hour_keeps_its_own_name(tmp_path: Path) -> None:
+    export: Export = load(
+        tmp_path, with_line("interval: hourly, timezone: Europe/Amsterdam")
+    ).exports[0]
+    from datetime import date  # noqa: PLC0415 - one test's own
+
+    windows = export.calendar.starting_on(date(2026, 10, 25))
+    names = [export.path("activity", brand="ACME", window=window) for window in windows]
+    assert len(set(names)) == 25
+    assert names[2] == "activity_ACME_20261025_0200.csv"
+    assert names[3] == "activity_ACME_20261025_0200+0100.csv"

@@ -1,0 +1,133 @@
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.windows import Calendar, Interval, Window
+
+AMSTERDAM = ZoneInfo("Europe/Amsterdam")
+MICROSECOND = timedelta(microseconds=1)
+
+zones = st.sampled_from(sorted(available_timezones() - {"localtime"})).map(ZoneInfo)
+intervals = st.sampled_from(Interval)
+moments = st.datetimes(
+    datetime(2000, 1, 1),  # noqa: DTZ001 - the strategy adds the zone
+    datetime(2037, 1, 1),  # noqa: DTZ001 - the same
+    timezones=st.just(UTC),
+)
+
+
+def calendar(
+    interval: Interval = Interval.DAILY, zone: ZoneInfo = AMSTERDAM, *, at: time = time(6)
+) -> Calendar:
+    return Calendar(interval, zone, at, timedelta(minutes=15))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("day", "start", "end", "hours"),
+    [
+        ("2026-06-01", "2026-05-31 22:00", "2026-06-01 22:00", 24),
+        ("2026-03-29", "2026-03-28 23:00", "2026-03-29 22:00", 23),
+        ("2026-10-25", "2026-10-24 22:00", "2026-10-25 23:00", 25),
+    ],
+)
+def test_a_local_day_has_23_24_or_25_hours(day: str, start: str, end: str, hours: int) -> None:
+    (window,) = calendar().starting_on(date.fromisoformat(day))
+    assert window == Window(utc(start), utc(end))
+    assert window.end - window.start == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "start"),
+    [
+        ("Africa/Cairo", "2026-04-24", "2026-04-23 22:00"),  # midnight is skipped
+        ("America/Havana", "2026-11-01", "2026-11-01 04:00"),  # midnight comes twice: the first
+        ("Asia/Kathmandu", "2026-01-01", "2025-12-31 18:15"),
+    ],
+)
+def test_a_day_begins_at_its_first_instant(zone: str, day: str, start: str) -> None:
+    assert calendar(zone=ZoneInfo(zone)).start_of(date.fromisoformat(day)) == utc(start)
+
+
+def test_a_day_that_never_was_has_no_window() -> None:
+    samoa = calendar(zone=ZoneInfo("Pacific/Apia"))
+    assert samoa.starting_on(date(2011, 12, 30)) == []
+    (before,) = samoa.starting_on(date(2011, 12, 29))
+    (after,) = samoa.starting_on(date(2011, 12, 31))
+    assert before.end == after.start
+
+
+def test_intervals_begin_where_the_calendar_says() -> None:
+    moment = utc("2026-11-19 10:37")
+    starts = {
+        interval: calendar(interval).containing(moment).start.astimezone(AMSTERDAM)
+        for interval in Interval
+    }
+    assert {interval: start.strftime("%a %d %H:%M") for interval, start in starts.items()} == {
+        Interval.QUARTER: "Thu 19 11:30",
+        Interval.HALF_HOUR: "Thu 19 11:30",
+        Interval.HOURLY: "Thu 19 11:00",
+        Interval.DAILY: "Thu 19 00:00",
+        Interval.WEEKLY: "Mon 16 00:00",
+        Interval.MONTHLY: "Sun 01 00:00",
+    }
+
+
+@pytest.mark.parametrize(("day", "count"), [("2026-10-25", 25), ("2026-03-29", 23)])
+def test_hourly_windows_of_a_changing_day(day: str, count: int) -> None:
+    windows = calendar(Interval.HOURLY).starting_on(date.fromisoformat(day))
+    assert len(windows) == count
+    assert {window.end - window.start for window in windows} == {timedelta(hours=1)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(intervals, zones, moments)
+def test_windows_tile_time(interval: Interval, zone: ZoneInfo, moment: datetime) -> None:
+    days = calendar(interval, zone)
+    window = days.containing(moment)
+    assert window.start <= moment < window.end
+    assert days.containing(window.end).start == window.end
+    assert days.containing(window.end - MICROSECOND) == window
+    assert days.containing(window.start - MICROSECOND).end == window.start
+
+
+@settings(max_examples=100, deadline=None)
+@given(intervals, zones, moments)
+def test_a_day_s_windows_begin_on_it(interval: Interval, zone: ZoneInfo, moment: datetime) -> None:
+    days = calendar(interval, zone)
+    window = days.containing(moment)
+    day = window.start.astimezone(zone).date()
+    found = days.starting_on(day)
+    assert window in found
+    assert {each.start.astimezone(zone).date() for each in found} == {day}
+
+
+def test_a_daily_window_is_due_at_its_local_time() -> None:
+    days = calendar(at=time(6))
+    (window,) = days.starting_on(date(2026, 10, 25))
+    assert days.due(window) == utc("2026-10-26 05:00")
+    assert days.last_due(utc("2026-10-26 04:59")).end == window.start
+    assert days.last_due(utc("2026-10-26 05:00")) == window
+
+
+def test_settle_holds_a_window_back() -> None:
+    hours = calendar(Interval.HOURLY, at=time(6))
+    window = hours.containing(utc("2026-11-19 10:37"))
+    assert hours.due(window) == utc("2026-11-19 11:15")
+    midnight = calendar(at=time(0))
+    (day,) = midnight.starting_on(date(2026, 11, 19))
+    assert midnight.due(day) == day.end + timedelta(minutes=15)
+
+
+def test_between_lists_what_is_due_oldest_first() -> None:
+    days = calendar()
+    found = list(days.between(utc("2026-11-10 12:00"), utc("2026-11-14 05:00")))
+    assert [window.start.astimezone(AMSTERDAM).day for window in found] == [10, 11, 12, 13]
+    assert all(a.end == b.start for a, b in pairwise(found))
