@@ -1,0 +1,91 @@
+"""Engines: where the views run. Nothing outside this folder knows one from another."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrator.loading.contract import Table
+    from orchestrator.project import Project
+    from orchestrator.stage import Stage
+
+_KNOWN = ("duckdb",)
+
+
+class Engine(Protocol):
+    """Where a run's views are: what dbt runs with, and how their rows get into the stage."""
+
+    @property
+    def dbt_output(self) -> dict[str, Any]:
+        """The target that dbt runs with."""
+
+    @property
+    def dbt_variables(self) -> dict[str, str]:
+        """The dbt vars that tell the sources where the raw tables are."""
+
+    def open(self) -> None:
+        """Connect. Raises UsageError or ExportError where the warehouse cannot be read."""
+
+    def read(self, relations: Mapping[str, str], brands_relation: str) -> "Stage":
+        """Copy one window's rows of the views into the stage, in one snapshot."""
+
+    def close(self) -> None:
+        """Free the warehouse."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """How many rows were new, stood in for an older row of the same key, or were there already.
+
+    A row is there already if every column is alike.
+    """
+
+    added: int
+    replaced: int
+    present: int
+
+
+class Loader(Protocol):
+    """A warehouse that takes raw rows."""
+
+    def load(self, table: "Table", rows: "pa.RecordBatchReader") -> Loaded:
+        """Bring `rows` into the raw table, all or nothing, making the table where there is none.
+
+        The stream has the table's columns in the contract's order. Of an event no two rows are
+        alike; of an entity no two have one key.
+        """
+
+
+def check(target: str, kind: str) -> None:
+    """Raise UsageError where this version has no engine for a target's type."""
+    if kind not in _KNOWN:
+        known = ", ".join(_KNOWN)
+        raise UsageError(f"target '{target}': not yet: this version runs on {known}, not on {kind}")
+
+
+def engine(project: "Project", folder: Path) -> Engine:
+    """Return the engine of the project's target; files of a run's own go below `folder`."""
+    from orchestrator.engines.duckdb import DuckDB  # noqa: PLC0415 - not for `--help`
+
+    return DuckDB(project.output, folder)
+
+
+@contextmanager
+def open_loader(project: "Project") -> Iterator[Loader]:
+    """Open the warehouse of the project's target for raw rows, in the dbt var `raw_schema`.
+
+    Raises LockedError where another process holds the warehouse, ConfigError where an environment
+    variable that the target names is not set, UsageError where the warehouse cannot be opened.
+    """
+    from orchestrator.engines.duckdb_file import path_of  # noqa: PLC0415 - not for `--help`
+    from orchestrator.engines.duckdb_loader import DuckdbLoader  # noqa: PLC0415 - only a load does
+
+    schema = str(project.variables.get("raw_schema", "raw"))
+    with DuckdbLoader(path_of(project.output), schema=schema) as loader:
+        yield loader

@@ -1,0 +1,77 @@
+"""DuckDB, the embedded engine.
+
+A run makes the views in a small database of its own, with the warehouse attached read-only: it
+shares the warehouse with other readers, and leaves nothing in it. dbt and this module use one
+DuckDB instance, which holds the warehouse from before the tests until the rows are read.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestrator.engines.duckdb_file import path_of, unavailable
+from orchestrator.errors import UsageError
+from orchestrator.sql import literal
+from orchestrator.stage import TABLES, VIEWS, Stage
+
+_ALIAS = "warehouse"
+
+
+class DuckDB:
+    """One run's databases: the warehouse (read-only), the views and the stage."""
+
+    def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
+        """Take dbt's target and a folder of the run's own."""
+        self._output = output
+        self._folder = folder
+        self._views = folder / "views.duckdb"
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def dbt_output(self) -> dict[str, Any]:
+        """The target that dbt runs with: the same, with the views in the run's own database."""
+        warehouse = {"path": self._output.get("path"), "alias": _ALIAS, "read_only": True}
+        attach = [warehouse, *(self._output.get("attach") or [])]
+        return {**self._output, "path": str(self._views), "attach": attach}
+
+    @property
+    def dbt_variables(self) -> dict[str, str]:
+        """The dbt vars that tell the sources where the raw tables are."""
+        return {"raw_database": _ALIAS}
+
+    def open(self) -> None:
+        """Attach the warehouse. Raises UsageError or ExportError where it cannot be read."""
+        path = path_of(self._output)
+        if not path.is_file():
+            raise UsageError(
+                f"no warehouse at {path}; set DUCKDB_PATH, or make it with 'orchestrate load'"
+            )
+        self._connection = duckdb.connect(str(self._views))
+        try:
+            self._connection.execute(f"attach {literal(str(path))} as {_ALIAS} (read_only)")
+            stage = literal(str(self._folder / "stage.duckdb"))
+            self._connection.execute(f"attach {stage} as stage")
+        except duckdb.Error as error:
+            raise unavailable(path, error) from error
+
+    def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
+        """Copy the window's rows into the stage, in one snapshot."""
+        assert self._connection  # noqa: S101 - open() comes first
+        self._connection.execute("begin")
+        for kind, table in TABLES.items():
+            view = relations[VIEWS[kind]]  # quoted by dbt
+            copy = f"create or replace table {table} as select * from {view}"  # noqa: S608
+            self._connection.execute(copy)
+        self._connection.execute("commit")
+        brands = self._connection.table(brands_relation).order("brand").fetchall()
+        return Stage.of(self._connection, [row[0] for row in brands])
+
+    def close(self) -> None:
+        """Free the warehouse, which dbt too holds until the process ends or it is told to."""
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - slow
+
+        if self._connection:
+            self._connection.close()
+            DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]

@@ -1,0 +1,114 @@
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from raw_files import AT, CONTRACT, NOW, PROJECT, Warehouse, bounce, broadcast, every_format, write
+
+from orchestrator.errors import ConfigError
+from orchestrator.loading import load_into
+from orchestrator.loading.contract import Column, Contract
+from orchestrator.project import Project
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path)
+
+
+def test_alike_events_count_once_and_another_receipt_is_a_new_row(warehouse: Warehouse) -> None:
+    later = bounce(1, received_at=AT + timedelta(hours=2))
+    path = write(warehouse, "email_bounces.csv", [bounce(1), bounce(1), later])
+    first = warehouse.one()
+    assert (first.rows, first.added, first.present) == (3, 2, 1)
+    path.unlink()
+    write(warehouse, "email_bounces.jsonl", [later, bounce(1, message=""), bounce(2)])
+    second = warehouse.one()
+    assert (second.rows, second.added, second.present) == (3, 2, 1)
+    assert len(warehouse.rows("email_bounces")) == 4
+
+
+@every_format
+def test_an_entity_is_replaced_and_the_last_in_file_order_wins(
+    warehouse: Warehouse,
+    suffix: str,
+) -> None:
+    write(warehouse, f"broadcasts.{suffix}", [broadcast(1, subject="old"), broadcast(2)])
+    assert warehouse.one().added == 2
+    (warehouse.folder / f"broadcasts.{suffix}").unlink()
+    write(warehouse, f"broadcasts/b.{suffix}", [broadcast(1, subject="last"), broadcast(3)])
+    write(warehouse, f"broadcasts/a.{suffix}", [broadcast(1, subject="newer"), broadcast(2)])
+    second = warehouse.one()
+    assert [path.stem for path in second.files] == ["a", "b"]
+    assert (second.rows, second.added, second.replaced, second.present) == (4, 1, 2, 1)
+    query = "select broadcast_id, subject from raw.broadcasts order by 1"
+    expected = [("b1", "last"), ("b2", "Hello"), ("b3", "Hello")]
+    assert warehouse.query(query) == expected
+    third = warehouse.one()
+    assert (third.added, third.rejected) == (0, 0)
+    assert warehouse.query(query) == expected
+
+
+def test_entities_come_first_and_every_file_of_a_table_is_read(warehouse: Warehouse) -> None:
+    write(warehouse, "email_bounces/1.csv", [bounce(1)])
+    write(warehouse, "email_bounces/2.jsonl", [bounce(2)])
+    write(warehouse, "email_bounces.parquet", [bounce(3)])
+    write(warehouse, "broadcasts.csv", [broadcast()])
+    warehouse.write("email_bounces/_SUCCESS", "")
+    warehouse.write("email_bounces/.1.csv.crc", "x")
+    warehouse.write("README.txt", "read me")
+    warehouse.write(".hidden.csv", "x")
+    result = warehouse.load()
+    assert [table.table for table in result.tables] == ["broadcasts", "email_bounces"]
+    assert result.tables[1].added == 3
+    assert result.rejected == 0
+
+
+def test_a_column_added_to_the_contract_is_loaded_and_added_to_the_table(
+    warehouse: Warehouse,
+) -> None:
+    write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
+    warehouse.load()
+    tables = tuple(
+        replace(table, columns=(*table.columns, Column("segment", "text", nullable=True)))
+        if table.name == "customers"
+        else table
+        for table in CONTRACT.tables
+    )
+    write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "2", "segment": "gold"}])
+    warehouse.load(contract=Contract(tables))
+    rows = warehouse.query("select customer_id, segment from raw.customers order by 1")
+    assert rows == [("1", None), ("2", "gold")]
+
+
+def test_reject_files_are_private_and_never_overwritten(warehouse: Warehouse) -> None:
+    write(warehouse, "broadcasts.csv", [broadcast(channel="fax")])
+    files = [warehouse.one().reject_file for _ in range(2)]
+    names = ["broadcasts-20261122T043000Z.jsonl", "broadcasts-20261122T043000Z-2.jsonl"]
+    assert files == [warehouse.rejected / name for name in names]
+    assert sorted(path.name for path in warehouse.rejected.iterdir()) == sorted(names)
+    assert warehouse.rejected.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in warehouse.rejected.iterdir()} == {0o600}
+    assert "channel is not one of email, sms, page: 'fax'" in str(files[0] and files[0].read_text())
+
+
+def test_a_load_goes_to_the_target_and_the_schema_of_the_project(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(warehouse, "broadcasts.csv", [broadcast(1), broadcast(2, channel="fax")])
+    project = Project(
+        folder=PROJECT,
+        profile="p",
+        target="duckdb",
+        output={"type": "duckdb", "path": "{{ env_var('TEST_WAREHOUSE') }}"},
+        variables={"raw_schema": 'in "it"'},
+    )
+    with pytest.raises(ConfigError, match="environment variable TEST_WAREHOUSE is not set"):
+        load_into(project, warehouse.folder, rejected=warehouse.rejected, now=NOW)
+    warehouse.path = tmp_path / "other.duckdb"
+    monkeypatch.setenv("TEST_WAREHOUSE", str(warehouse.path))
+    for added, present in ((1, 0), (0, 1)):
+        result = load_into(project, warehouse.folder, rejected=warehouse.rejected, now=NOW)
+        (table,) = result.tables
+        assert (table.added, table.present, result.rejected) == (added, present, 1)
+    assert warehouse.query('select broadcast_id from "in ""it""".broadcasts') == [("b1",)]

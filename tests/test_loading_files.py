@@ -1,0 +1,164 @@
+import logging
+from pathlib import Path
+
+import pytest
+from raw_files import HEADER, Warehouse, bounce, broadcast, every_format, write
+
+from orchestrator.errors import UsageError
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("email_bounces.csv", b"", "is empty: a CSV file starts with a line of column names"),
+        ("email_bounces.csv", b"\n\n", "is empty"),
+        ("email_bounces.csv", b"PAR1\x00\x01\xff\xff", "is no CSV file in UTF-8"),
+        ("email_bounces.csv", f"{HEADER}\n".encode("utf-16"), "is no CSV file"),
+        ("email_bounces.csv", b'"open\nand so on', "its first line is no header"),
+        ("email_bounces.csv", b'{"event_id": 1}\n', "is no CSV file"),
+        ("email_bounces.csv", HEADER.replace(",", ";").encode(), "column missing that email_bou"),
+        ("email_bounces.csv", f"{HEADER},brand\n".encode(), "named more than once: brand"),
+        ("email_bounces.csv", f"{HEADER},Brand\n".encode(), "named more than once: brand"),
+        (
+            "email_bounces.csv",
+            HEADER.replace("brand,", "brnad,").encode(),
+            "column missing that email_bounces needs: brand. Is 'brnad' meant as brand?",
+        ),
+        ("email_bounces.parquet", b"", "is no whole Parquet file: write it again"),
+        ("email_bounces.parquet", b"garbage" * 100, "is no whole Parquet file"),
+        ("email_bounces.parquet", HEADER.encode(), "is no whole Parquet file"),
+        ("email_bounces.jsonl", HEADER.encode(), "is no JSON Lines file: write one JSON object"),
+        ("email_bounces.jsonl", b'[\n{"event_id": "1"},\n{"event_id": "2"}\n]', "is no JSON Lines"),
+        ("email_bounces.jsonl", b"PAR1\x00\xff\n\xfe", "is no JSON Lines file"),
+        ("email_bounces.jsonl", b'{"brand": "B"}', "needs: event_id, broadcast_id, customer_id"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_and_its_table_left_alone(
+    warehouse: Warehouse,
+    name: str,
+    content: bytes,
+    message: str,
+) -> None:
+    write(warehouse, "email_bounces/a.csv", [bounce()])
+    path = warehouse.write(f"email_bounces/{name}", content)
+    with pytest.raises(UsageError) as caught:
+        warehouse.load()
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+    assert warehouse.tables() == []
+    path.unlink()
+    assert warehouse.one().added == 1
+
+
+def test_a_parquet_file_cut_in_its_pages_is_refused(warehouse: Warehouse) -> None:
+    path = write(warehouse, "email_bounces.parquet", [bounce(number) for number in range(2000)])
+    data = path.read_bytes()
+    path.write_bytes(data[:100])
+    with pytest.raises(UsageError, match="is no whole Parquet file"):
+        warehouse.load()
+    path.write_bytes(data[:200] + b"\xff" * (len(data) - 6000) + data[len(data) - 5800 :])
+    with pytest.raises(UsageError, match=r"email_bounces\.parquet cannot be read as parquet"):
+        warehouse.load()
+    assert warehouse.tables() == []
+    path.write_bytes(data)
+    assert warehouse.one().added == 2000
+
+
+@pytest.mark.parametrize("name", ["email_bounce.csv", "email_bounce/1.parquet", "customer.jsonl"])
+def test_a_name_that_is_no_raw_table_stops_everything(warehouse: Warehouse, name: str) -> None:
+    write(warehouse, "broadcasts.csv", [broadcast()])
+    write(warehouse, name, [bounce()])
+    with pytest.raises(UsageError) as caught:
+        warehouse.load()
+    nearest = "customers" if name.startswith("customer") else "email_bounces"
+    assert f"belongs to no raw table. Did you mean {nearest}?" in str(caught.value)
+    assert "The raw tables are broadcasts, customers, email_bounces," in str(caught.value)
+    assert warehouse.tables() == []
+
+
+def test_nothing_to_load_is_an_error(warehouse: Warehouse, tmp_path: Path) -> None:
+    warehouse.write("README.txt", "nothing here")
+    with pytest.raises(UsageError, match=r"holds no raw files: expected <table>\.parquet, \.csv"):
+        warehouse.load()
+    warehouse.folder = tmp_path / "nowhere"
+    with pytest.raises(UsageError, match="nowhere is no folder"):
+        warehouse.load()
+
+
+def test_files_deeper_than_the_tables_folder_are_refused(warehouse: Warehouse) -> None:
+    (warehouse.folder / "email_bounces/brand=A").mkdir(parents=True)
+    write(warehouse, "email_bounces/brand=A/1.parquet", [bounce()])
+    with pytest.raises(UsageError, match="lie in its folder, not deeper"):
+        warehouse.load()
+
+
+def test_a_packed_file_is_passed_over_with_a_warning(
+    warehouse: Warehouse,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write(warehouse, "broadcasts.csv", [broadcast()])
+    warehouse.write("email_sends.csv.gz", b"\x1f\x8b")
+    with caplog.at_level(logging.WARNING):
+        assert warehouse.one().table == "broadcasts"
+    assert "email_sends.csv.gz is not read: load reads .parquet, .csv, .jsonl" in caplog.text
+
+
+@every_format
+def test_columns_too_many_are_ignored_with_a_warning_and_nullable_ones_may_lack(
+    warehouse: Warehouse,
+    suffix: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    row = bounce(colour="red")
+    bad = bounce(2, colour="blue", bounce_type="x")
+    for name in ("message", "is_test", "email_address"):
+        del row[name], bad[name]
+    write(warehouse, f"email_bounces.{suffix}", [row, bad])
+    with caplog.at_level(logging.WARNING):
+        result = warehouse.one()
+    assert f"email_bounces.{suffix}: columns unknown to email_bounces are ignored" in caplog.text
+    assert "colour" in caplog.text
+    assert (result.added, result.rejected) == (1, 1)
+    (loaded,) = warehouse.rows("email_bounces")
+    assert (loaded[4], loaded[7], loaded[9]) == (None, None, None)
+    assert warehouse.rejects(result)[0]["row"]["colour"] == "blue"
+
+
+@pytest.mark.parametrize("content", [f"{HEADER}\n", HEADER, f"{HEADER}\r\n"])
+def test_a_csv_of_only_a_header_has_no_rows(warehouse: Warehouse, content: str) -> None:
+    warehouse.write("email_bounces.csv", content)
+    assert (warehouse.one().rows, warehouse.rows("email_bounces")) == (0, [])
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_jsonl_has_no_rows(warehouse: Warehouse, content: str) -> None:
+    warehouse.write("email_bounces.jsonl", content)
+    assert (warehouse.one().rows, warehouse.rows("email_bounces")) == (0, [])
+
+
+def test_odd_characters_in_paths_are_no_pattern(tmp_path: Path) -> None:
+    home = tmp_path / "it's [1] *"
+    home.mkdir()
+    warehouse = Warehouse(home)
+    write(warehouse, "email_bounces/a[1].csv", [bounce(1), bounce(9, brand=None)])
+    write(warehouse, "email_bounces/b*.parquet", [bounce(2)])
+    result = warehouse.one()
+    assert (result.added, result.rejected) == (2, 1)
+    assert warehouse.rejects(result)[0]["file"] == "email_bounces/a[1].csv"
+
+
+@every_format
+def test_a_link_to_nothing_is_named(warehouse: Warehouse, suffix: str) -> None:
+    write(warehouse, "broadcasts.csv", [broadcast()])
+    path = warehouse.folder / f"customers.{suffix}"
+    path.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=rf"customers\.{suffix} cannot be read: .*No such file"):
+        warehouse.load()
+    assert warehouse.tables() == []
+    path.unlink()
+    assert warehouse.one().added == 1
