@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from place import Place
 from postgres import Postgres
 from sshd import Sshd
 
@@ -38,3 +39,9 @@ def postgres() -> Iterator[Postgres]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """An empty warehouse and a folder to run exports in."""
+    return Place(tmp_path, monkeypatch)

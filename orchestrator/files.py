@@ -1,0 +1,168 @@
+"""Files: the stage's rows as bytes, whole or not at all."""
+
+import codecs
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator import rows
+from orchestrator.errors import ExportError
+from orchestrator.exports import Content, Dialect, Kind
+from orchestrator.fields import FileField
+from orchestrator.sql import literal
+from orchestrator.stage import Stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Form:
+    """What decides the bytes of a file of one kind; brands that share it are written in one go."""
+
+    kind: Kind
+    dialect: Dialect
+    content: Content
+    fields: Sequence[FileField]
+
+    @property
+    def identity(self) -> str:
+        """A text that forms share exactly when they are alike."""
+        return f"{self.kind} {self.dialect!r} {self.content!r} {self.fields!r}"
+
+    def condition(self) -> str:
+        """Return the SQL condition of the rows that the file holds."""
+        if self.kind == "broadcast":
+            return "true"
+        conditions = ["true"]
+        if self.content.activity_types != "all":
+            codes = ", ".join(literal(code) for code in self.content.activity_types)
+            conditions.append(f"activity in ({codes})")
+        if self.content.machine_activity == "exclude":
+            conditions.append("is_machine is not true")
+        return " and ".join(conditions)
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A whole file: where it is, and what is in it."""
+
+    path: Path
+    rows: int
+    size: int
+    sha256: str
+
+
+def write(stage: Stage, form: Form, paths: dict[str, Path]) -> dict[str, WrittenFile | ExportError]:
+    """Write the file of each brand, `paths` by brand, and flush it; return them by brand.
+
+    A brand whose text has no place in the encoding gets an ExportError, and leaves no file.
+    """
+    header = ""
+    if form.dialect.header:
+        header = stage.text(rows.header(form.fields, form.dialect))
+    line = rows.line(form.fields, stage.types[form.kind], form.dialect)
+    written: dict[str, WrittenFile | ExportError] = {}
+    file: _File | None = None
+    batches = stage.lines(form.kind, line, brands=list(paths), condition=form.condition())
+    try:
+        for brand, lines in batches:
+            if brand in written:
+                continue  # it failed
+            if file is None or file.brand != brand:
+                if file:
+                    written[file.brand] = file.finish()
+                file = _File(brand, paths[brand], form.dialect.encoding, header)
+            try:
+                file.write(lines)
+            except ExportError as error:
+                written[brand] = error
+                file.abandon()
+                file = None
+        if file:
+            written[file.brand] = file.finish()
+            file = None
+    finally:
+        if file:
+            file.abandon()
+    for brand in paths.keys() - written.keys():
+        written[brand] = _File(brand, paths[brand], form.dialect.encoding, header).finish()
+    return written
+
+
+class _File:
+    """A file on its way: hashed, counted and encoded as it is written."""
+
+    def __init__(self, brand: str, path: Path, encoding: str, header: str) -> None:
+        self.brand = brand
+        self._path = path
+        self._rows = self._size = 0
+        self._sha256 = hashlib.sha256()
+        self._encoder = codecs.getincrementalencoder(encoding)()
+        self._encoding = encoding
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
+        try:
+            self._put(self._encoder.encode(header))
+        except UnicodeEncodeError as error:
+            self.abandon()
+            raise self._unencodable(error, "the header") from error
+
+    def write(self, lines: "pa.StringArray") -> None:
+        text = _bytes(lines)
+        if self._encoding == "utf-8":
+            self._put(text)
+        else:
+            try:
+                self._put(self._encoder.encode(str(text, "utf-8")))
+            except UnicodeEncodeError as error:
+                row = self._rows + _row_of(error, lines)
+                raise self._unencodable(error, f"row {row}") from error
+        self._rows += len(lines)
+
+    def finish(self) -> WrittenFile:
+        self._put(self._encoder.encode("", final=True))
+        os.fsync(self._file)
+        self._file.close()
+        return WrittenFile(self._path, self._rows, self._size, self._sha256.hexdigest())
+
+    def abandon(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _put(self, data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        self._sha256.update(data)
+        self._size += len(data)
+
+    def _unencodable(self, error: UnicodeEncodeError, where: str) -> ExportError:
+        character = ord(error.object[error.start])
+        return ExportError(
+            f"{self.brand}: {self._path.name}: {where} holds U+{character:04X}, "
+            f"which {self._encoding} lacks; use encoding: utf-8"
+        )
+
+
+def _bytes(lines: "pa.StringArray") -> memoryview:
+    """Return the text of consecutive lines as it lies in Arrow's own buffer (no copy)."""
+    _, offsets, data = lines.buffers()
+    if offsets is None or data is None:
+        return memoryview(b"")
+    bounds = memoryview(offsets).cast("i")
+    return memoryview(data)[bounds[lines.offset] : bounds[lines.offset + len(lines)]]
+
+
+def _row_of(error: UnicodeEncodeError, lines: "pa.StringArray") -> int:
+    """Return which of these lines, from 1, holds the character at fault."""
+    end = 0
+    for number, text in enumerate(lines.to_pylist(), start=1):
+        end += len(text or "")
+        if error.start < end:
+            return number
+    return len(lines)

@@ -1,0 +1,219 @@
+"""The ledger: what was delivered, when, to where, byte for byte."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, RowMapping, create_engine, event, make_url, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.errors import ExportError
+from orchestrator.ledger_tables import DELIVERIES, METADATA, WINDOWS
+from orchestrator.windows import Window
+
+PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One revision of one export's window."""
+
+    export: str
+    window: Window
+    revision: int
+    state: str = PLANNED
+    scheduled: bool = True  # found due, not asked for by date
+    activity_rows: int | None = None
+    broadcast_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One file of an entry at one destination; `delivered_at` is None until it is there."""
+
+    kind: str
+    destination: str
+    path: str
+    size: int
+    sha256: str
+    delivered_at: datetime | None = None
+    rename_sent: bool = False
+
+
+class Ledger:
+    """Remembers windows and deliveries in any database that SQLAlchemy reaches.
+
+    Every method raises ExportError where the database fails.
+    """
+
+    def __init__(self, url: URL, *, read_only: bool = False) -> None:
+        """Open the ledger, and make its tables where there are none.
+
+        With `read_only` a ledger that does not exist is empty, and stays away.
+        """
+        self._name = url.render_as_string(hide_password=True)
+        if url.get_backend_name() == "sqlite":
+            file = Path(str(url.database))
+            if read_only and not file.exists():
+                url = make_url("sqlite://")
+            else:
+                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._explained():
+            self._engine = create_engine(url)
+            if url.get_backend_name() == "sqlite":
+                event.listen(self._engine, "connect", _set_up_sqlite)
+            METADATA.create_all(self._engine)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.dispose()
+
+    def first_scheduled(self, export: str) -> datetime | None:
+        """Return the start of the first window that was ever due for this export."""
+        start = WINDOWS.c.window_start
+        query = select(start).where(WINDOWS.c.export == export, WINDOWS.c.scheduled)
+        with self._begin() as connection:
+            return connection.scalar(query.order_by(start).limit(1))
+
+    def entries(self, exports: Collection[str], window: Window | None = None) -> list[Entry]:
+        """Return the newest revision of each window of these exports, or of one window."""
+        query = select(WINDOWS).order_by(WINDOWS.c.revision)
+        if window:
+            query = query.filter_by(window_start=window.start, window_end=window.end)
+        if len(exports) == 1:
+            query = query.where(WINDOWS.c.export == next(iter(exports)))
+        with self._begin() as connection:
+            rows = connection.execute(query).mappings().all()
+        newest = {(row["export"], row["window_start"], row["window_end"]): row for row in rows}
+        return [_entry(row) for row in newest.values() if row["export"] in exports]
+
+    def deliveries(self, entry: Entry) -> list[Delivery]:
+        """Return the files of an entry, in the order of their delivery."""
+        query = select(DELIVERIES).filter_by(**_key(entry)).order_by(DELIVERIES.c.position)
+        with self._begin() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            Delivery(
+                row["kind"],
+                row["destination"],
+                row["path"],
+                row["bytes"],
+                row["sha256"],
+                row["delivered_at"],
+                row["rename_sent"],
+            )
+            for row in rows
+        ]
+
+    def plan(self, entries: Iterable[Entry]) -> None:
+        """Note what is due, so that a first run that fails is caught up from there."""
+        with self._begin() as connection:
+            for entry in entries:
+                known = select(WINDOWS.c.state).filter_by(**_key(entry))
+                if connection.scalar(known) is None:
+                    connection.execute(WINDOWS.insert().values(**_values(entry)))
+
+    def write(self, entries: Iterable[tuple[Entry, Sequence[Delivery]]]) -> None:
+        """Note the files of revisions before the first of them is delivered."""
+        with self._begin() as connection:
+            for entry, deliveries in entries:
+                connection.execute(WINDOWS.delete().filter_by(**_key(entry)))
+                connection.execute(DELIVERIES.delete().filter_by(**_key(entry)))
+                connection.execute(WINDOWS.insert().values(**_values(entry)))
+                for position, delivery in enumerate(deliveries):
+                    connection.execute(
+                        DELIVERIES.insert().values(
+                            **_key(entry),
+                            kind=delivery.kind,
+                            destination=delivery.destination,
+                            path=delivery.path,
+                            position=position,
+                            bytes=delivery.size,
+                            sha256=delivery.sha256,
+                            delivered_at=delivery.delivered_at,
+                            rename_sent=delivery.rename_sent,
+                        )
+                    )
+
+    def arrived(self, entry: Entry, destination: str, path: str) -> None:
+        """Note that a file is at its destination."""
+        self._note(entry, destination, path, delivered_at=datetime.now(UTC))
+
+    def renaming(self, entry: Entry, destination: str, path: str, *, sent: bool) -> None:
+        """Note that a file may have got its final name, or that it has not."""
+        self._note(entry, destination, path, rename_sent=sent)
+
+    def _note(self, entry: Entry, destination: str, path: str, **values: object) -> None:
+        key = {**_key(entry), "destination": destination, "path": path}
+        with self._begin() as connection:
+            connection.execute(DELIVERIES.update().filter_by(**key).values(**values))
+
+    def finish(self, entries: Iterable[Entry]) -> None:
+        """Note that every file of these entries is at every destination."""
+        with self._begin() as connection:
+            for entry in entries:
+                done = replace(entry, state=DELIVERED)
+                connection.execute(WINDOWS.delete().filter_by(**_key(entry)))
+                connection.execute(WINDOWS.insert().values(**_values(done)))
+
+    def is_delivered(self, path: str) -> bool:
+        """Tell whether the ledger knows this path, and it waits for no destination."""
+        query = select(DELIVERIES.c.delivered_at).filter_by(path=path)
+        with self._begin() as connection:
+            moments: Sequence[datetime | None] = connection.scalars(query).all()
+        return bool(moments) and None not in moments
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, ImportError) as error:
+            cause = getattr(error, "orig", None) or error
+            raise ExportError(f"the ledger {self._name} failed: {cause}") from error
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
+    # In this mode a commit costs no flush; after a power cut the ledger is sound, and what was
+    # not flushed is sent again.
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+
+
+def _key(entry: Entry) -> dict[str, Any]:
+    return {
+        "export": entry.export,
+        "window_start": entry.window.start,
+        "window_end": entry.window.end,
+        "revision": entry.revision,
+    }
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    return {
+        **_key(entry),
+        "state": entry.state,
+        "scheduled": entry.scheduled,
+        "activity_rows": entry.activity_rows,
+        "broadcast_rows": entry.broadcast_rows,
+        "updated_at": datetime.now(UTC),
+    }
+
+
+def _entry(row: RowMapping) -> Entry:
+    return Entry(
+        row["export"],
+        Window(row["window_start"], row["window_end"]),
+        row["revision"],
+        row["state"],
+        row["scheduled"],
+        row["activity_rows"],
+        row["broadcast_rows"],
+    )

@@ -1,0 +1,67 @@
+"""The ledger's tables."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+)
+
+
+class _Instant(TypeDecorator[datetime]):
+    """A moment in UTC, also where the database keeps no zone (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect  # every database is told UTC
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ANN401 - its base says so
+        del dialect
+        if not isinstance(value, datetime):
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+METADATA = MetaData()
+WINDOWS = Table(
+    "windows",
+    METADATA,
+    Column("export", String(300), primary_key=True),
+    Column("window_start", _Instant, primary_key=True),
+    Column("window_end", _Instant, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("scheduled", Boolean, nullable=False),  # found due, not asked for by date
+    Column("state", String(20), nullable=False),
+    Column("activity_rows", BigInteger),
+    Column("broadcast_rows", BigInteger),
+    Column("updated_at", _Instant, nullable=False),
+)
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("export", String(300), primary_key=True),
+    Column("window_start", _Instant, primary_key=True),
+    Column("window_end", _Instant, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("destination", String(200), primary_key=True),
+    Column("path", String(1000), primary_key=True),
+    Column("kind", String(20), nullable=False),  # broadcast, activity
+    Column("position", Integer, nullable=False),  # the order of delivery within the window
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    # The rename was sent; whether it took place is known once the file counts as delivered.
+    Column("rename_sent", Boolean, nullable=False),
+    Column("delivered_at", _Instant),
+)

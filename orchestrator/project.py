@@ -1,0 +1,63 @@
+"""The dbt project and the profile that a command works with."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator import engines
+from orchestrator.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the dbt project is, and one target of its profile as it stands there."""
+
+    folder: Path
+    profile: str
+    target: str
+    output: dict[str, Any]
+    variables: dict[str, Any]
+
+
+def find(beside: Path, target: str | None) -> Project:
+    """Return the project and the target to use.
+
+    The folders are $DBT_PROJECT_DIR and $DBT_PROFILES_DIR, else `dbt_project` and `profiles` in
+    the folder `beside`, else the product's own. The target is as given, else $ORCHESTRATE_TARGET,
+    else duckdb. Raises UsageError that names what is missing.
+    """
+    folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
+    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml") / "profiles.yml"
+    project = _yaml(folder / "dbt_project.yml")
+    name = str(project.get("profile"))
+    outputs = (_yaml(profiles).get(name) or {}).get("outputs") or {}
+    chosen = target or os.environ.get("ORCHESTRATE_TARGET") or "duckdb"
+    if chosen not in outputs:
+        raise UsageError(
+            f"{profiles}: profile '{name}' has no target '{chosen}'; valid: {', '.join(outputs)}"
+        )
+    engines.check(chosen, str(outputs[chosen].get("type")))
+    return Project(folder, name, chosen, outputs[chosen], project.get("vars") or {})
+
+
+def _folder(variable: str, beside: Path, file: str) -> Path:
+    if given := os.environ.get(variable):
+        candidates = [Path(given).expanduser()]
+    else:
+        package = Path(__file__).parent
+        candidates = [beside, package / "project" / beside.name, package.parent / beside.name]
+    for folder in candidates:
+        if (folder / file).is_file():
+            return folder.absolute()
+    raise UsageError(f"{candidates[0]}: holds no {file}; set {variable} to the folder that does")
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    return values if isinstance(values, dict) else {}

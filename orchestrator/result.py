@@ -1,0 +1,63 @@
+"""What a run did: frozen facts, rendered once by report.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.windows import Window
+
+
+class Status(StrEnum):
+    """How a brand's window ended."""
+
+    DUE = "due"  # a dry run
+    WRITTEN = "written"  # in the outbox, not delivered
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"  # no rows, and `empty: skip`
+    STOPPED = "stopped"  # by dbt or its data tests
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """One file of a brand's window; `destinations` are those that have it now."""
+
+    kind: str
+    path: str
+    rows: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+    destinations: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """What became of one brand's window."""
+
+    export: str
+    brand: str
+    interval: str
+    timezone: str
+    window: Window
+    revision: int
+    status: Status
+    files: Sequence[FileResult] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did, window by window."""
+
+    windows: Sequence[WindowResult] = ()
+    warnings: Sequence[str] = field(default=())
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well; 4 the data tests stopped something; 3 some failed; 1 all failed."""
+        statuses = {result.status for result in self.windows}
+        if Status.STOPPED in statuses:
+            return 4
+        if Status.FAILED in statuses:
+            return 1 if statuses == {Status.FAILED} else 3
+        return 0

@@ -1,0 +1,72 @@
+"""The warehouse of a run: its engine and dbt, made ready at the first window that needs them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import engines, fields
+from orchestrator.config import Config
+from orchestrator.dbt import Dbt, TestWarning
+from orchestrator.engines import Engine
+from orchestrator.errors import ConfigError
+from orchestrator.exports import KINDS, Content, Dialect, Export, Kind
+from orchestrator.files import Form
+from orchestrator.project import Project
+from orchestrator.stage import VIEWS, Stage
+from orchestrator.windows import Window
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """An open engine and a parsed dbt project."""
+
+    engine: Engine
+    dbt: Dbt
+
+    @classmethod
+    def open(cls, project: Project, folder: Path, cache: Path) -> "Warehouse":
+        """Open the engine and parse the project.
+
+        Their own files go below `folder`, and what the next run can use into `cache`.
+
+        Raises UsageError or ExportError where either is not possible.
+        """
+        engine = engines.engine(project, folder)
+        engine.open()
+        dbt = Dbt(project, folder, cache, output=engine.dbt_output, variables=engine.dbt_variables)
+        return cls(engine, dbt)
+
+    def close(self) -> None:
+        """Free the warehouse."""
+        self.engine.close()
+
+    def check(self, config: Config) -> None:
+        """Check every export against the views. Raises ConfigError that lists what they lack."""
+        problems = []
+        for export in config.exports:
+            try:
+                fields.check_activity_types(config, export, self.dbt.columns(VIEWS["activity"]))
+                for kind in KINDS:
+                    self.form(config, export, kind)
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+    def form(self, config: Config, export: Export, kind: Kind) -> Form:
+        """Return what decides the bytes of an export's file.
+
+        Raises ConfigError where the export names a column that the view does not have.
+        """
+        dialect = Dialect.model_construct(**{n: getattr(export, n) for n in Dialect.model_fields})
+        content = Content.model_construct(**{n: getattr(export, n) for n in Content.model_fields})
+        columns = self.dbt.columns(VIEWS[kind])
+        return Form(kind, dialect, content, fields.resolve(config, export, kind, columns))
+
+    def stage(self, window: Window) -> tuple[Stage, list[TestWarning]]:
+        """Build and test the views of a window, then copy their rows.
+
+        Raises GateError where dbt or a data test fails.
+        """
+        warnings = self.dbt.build(window)
+        relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
+        return self.engine.read(relations, self.dbt.relation("int_brands")), warnings

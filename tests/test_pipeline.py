@@ -1,0 +1,387 @@
+"""Runs on a real warehouse, dbt and ledger: what arrives, and what a second run does."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from place import ROOT, Place
+from sshd import Sshd
+
+from orchestrator.errors import ConfigError, LockedError, UsageError
+from orchestrator.result import RunResult, Status
+
+ACTIVITY = "activity_ACME_20261119.csv"
+BROADCAST = "broadcast_ACME_20261119.csv"
+NOW = "2026-11-20 07:00"
+BOTH = "{there: {directory: there}, far: {directory: /dev/null/nowhere}}"
+
+
+def statuses(result: RunResult) -> dict[str, Status]:
+    return {window.export: window.status for window in result.windows}
+
+
+def starts(result: RunResult) -> list[str]:
+    return [window.window.start.strftime("%m-%d %H:%M") for window in result.windows]
+
+
+@pytest.fixture
+def acme(place: Place) -> Place:
+    """One brand with one mailing on 19 November, and its daily export."""
+    place.mailing("ACME", "2026-11-19")
+    place.configure("  - {brand: ACME}")
+    return place
+
+
+def test_a_day_s_two_files_arrive_once(acme: Place) -> None:
+    result = acme.run(NOW)
+    assert statuses(result) == {"ACME daily": Status.DELIVERED}
+    assert result.exit_code == 0
+    assert acme.text(ACTIVITY) == (
+        "Broadcast ID,Customer ID,External customer number,E-mail address,Activity,Activity date,"
+        "Description of activity\n"
+        "ACME-1,C1,,jan@example.com,Opens,2026-11-19 11:00:00,\n"
+    )
+    assert acme.text(BROADCAST) == (
+        "Broadcast ID,Broadcast type,Description,Subject,Sent on\n"
+        "ACME-1,SINGLE,Newsletter,News,2026-11-19 10:00:00\n"
+    )
+    assert acme.files("outbox") == [".lock", ACTIVITY, BROADCAST]
+    assert acme.run(NOW).windows == []
+    assert acme.run("2026-11-21 05:00").windows == []
+
+
+def test_a_machine_that_was_off_catches_up_oldest_first(acme: Place) -> None:
+    acme.run(NOW)
+    acme.mailing("ACME", "2026-11-22", number=2)
+    result = acme.run("2026-11-24 12:00")
+    assert starts(result) == ["11-20 00:00", "11-21 00:00", "11-22 00:00", "11-23 00:00"]
+    assert len(acme.files()) == 10
+    assert acme.text("broadcast_ACME_20261122.csv").count("\n") == 2
+
+
+def test_a_first_run_that_failed_is_caught_up(acme: Place) -> None:
+    good = acme.warehouse.read_bytes()
+    with duckdb.connect(str(acme.warehouse)) as connection:
+        connection.execute("drop table raw.email_opens")
+    assert acme.run(NOW).exit_code == 4
+    acme.warehouse.write_bytes(good)
+    assert starts(acme.run("2026-11-22 07:00")) == ["11-19 00:00", "11-20 00:00", "11-21 00:00"]
+
+
+def test_start_says_where_to_begin(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, start: 2026-11-18}")
+    assert starts(acme.run(NOW)) == ["11-18 00:00", "11-19 00:00"]
+
+
+def test_a_date_is_that_day_alone(acme: Place) -> None:
+    assert starts(acme.run(NOW, day=date(2026, 11, 10))) == ["11-10 00:00"]
+    # It does not move the day from which a run catches up.
+    assert starts(acme.run(NOW)) == ["11-19 00:00"]
+    assert acme.run(NOW, day=date(2026, 11, 10)).windows == []
+    with pytest.raises(UsageError, match="2026-11-20 is not over for ACME in UTC"):
+        acme.run(NOW, day=date(2026, 11, 20))
+
+
+def test_force_makes_the_next_revision(acme: Place) -> None:
+    acme.run(NOW)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    assert acme.run(NOW).windows == []
+    result = acme.run(NOW, force=True)
+    assert [window.revision for window in result.windows] == [2]
+    assert acme.text(ACTIVITY).count("\n") == 3
+    again = acme.run(NOW, force=True, day=date(2026, 11, 19))
+    assert [window.revision for window in again.windows] == [3]
+
+
+def test_what_was_not_delivered_goes_out_later_as_the_same_bytes(acme: Place) -> None:
+    result = acme.run(NOW, deliver=False)
+    assert statuses(result) == {"ACME daily": Status.WRITTEN}
+    made = acme.all_bytes("outbox")
+    assert acme.files() == []
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    assert statuses(acme.run(NOW)) == {"ACME daily": Status.DELIVERED}
+    assert acme.all_bytes() == {name: made[name] for name in (ACTIVITY, BROADCAST)}
+
+
+def test_a_file_that_was_changed_meanwhile_is_made_again(acme: Place) -> None:
+    acme.run(NOW, deliver=False)
+    (acme.folder / "outbox" / ACTIVITY).write_text("tampered")
+    acme.run(NOW)
+    assert acme.text(ACTIVITY).startswith("Broadcast ID")
+
+
+def test_one_destination_down_does_not_hold_up_the_other(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
+    result = acme.run(NOW)
+    assert result.exit_code == 1
+    assert "destination 'far'" in str(result.windows[0].error)
+    assert [file.destinations for file in result.windows[0].files] == [["there"], ["there"]]
+    sent = acme.all_bytes()
+    assert sent.keys() == {ACTIVITY, BROADCAST}
+    for name in sent:
+        (acme.folder / "there" / name).unlink()  # the receiver took them
+    acme.configure(
+        "  - {brand: ACME, destination: [far, there]}",
+        destinations="{there: {directory: there}, far: {directory: far}}",
+    )
+    assert acme.run(NOW).exit_code == 0
+    assert acme.all_bytes("far") == sent
+    assert acme.files() == []  # and got nothing twice
+
+
+def test_one_brand_s_failure_does_not_stop_the_others(acme: Place) -> None:
+    acme.mailing("日本", "2026-11-19")
+    acme.add(
+        "broadcasts",
+        {
+            "brand": "OTHER",
+            "broadcast_id": "1",
+            "subject": "日本",
+            "sent_on": "2026-11-19 10:00:00",
+            "received_at": "2026-11-19 10:00:00",
+        },
+    )
+    acme.configure("  - {brand: ACME}\n  - {brand: OTHER}", defaults="{encoding: latin-1}")
+    result = acme.run(NOW)
+    assert statuses(result) == {"ACME daily": Status.DELIVERED, "OTHER daily": Status.FAILED}
+    assert result.exit_code == 3
+    assert "row 1 holds U+65E5, which iso8859-1 lacks" in str(result.windows[0].error)
+    assert acme.files() == [ACTIVITY, BROADCAST]
+
+
+def test_a_failing_data_test_ships_nothing(acme: Place) -> None:
+    acme.run("2026-11-19 07:00")
+    before = acme.all_bytes()
+    # A warehouse made by others holds a broadcast twice.
+    twin = {"brand": "ACME", "broadcast_id": "ACME-1", "sent_on": "2026-11-19 10:00:00"}
+    acme.add("broadcasts", {**twin, "received_at": "2026-11-19 09:00:00"})
+    result = acme.run(NOW)
+    assert result.exit_code == 4
+    assert statuses(result) == {"ACME daily": Status.STOPPED}
+    error = str(result.windows[0].error)
+    assert "unique_together_activities_daily" in error
+    assert "found 1 rows; see them with: dbt test" in error
+    assert acme.all_bytes() == before
+    with duckdb.connect(str(acme.warehouse)) as connection:
+        connection.execute("create table raw.one as select distinct * from raw.broadcasts")
+        connection.execute("delete from raw.broadcasts")
+        connection.execute("insert into raw.broadcasts from raw.one")
+    assert statuses(acme.run(NOW)) == {"ACME daily": Status.DELIVERED}
+
+
+def test_an_activity_of_an_unknown_broadcast_ships_with_a_warning(acme: Place) -> None:
+    acme.opened("ACME", "2026-11-19 12:00:00", "LATER", event_id="E9")
+    result = acme.run(NOW)
+    assert result.exit_code == 0
+    assert "activities_of_unknown_broadcasts: 1 rows" in result.warnings[0]
+    assert "\nLATER,C1," in acme.text(ACTIVITY)
+
+
+def test_a_brand_that_the_warehouse_does_not_know_is_warned_about(acme: Place) -> None:
+    acme.configure("  - {brand: ACMEE}")
+    result = acme.run(NOW)
+    assert "knows no brand 'ACMEE'" in result.warnings[0]
+    assert acme.text("activity_ACMEE_20261119.csv").count("\n") == 1
+
+
+def test_every_brand_without_a_line_of_its_own(acme: Place) -> None:
+    for brand in ("BETA", "GAMMA"):
+        acme.mailing(brand, "2026-11-19")
+    acme.mailing("TOMORROW", "2026-11-20")
+    acme.configure("  - {brand: ACME, labels: nl}\n  - {brand: '*', delimiter: ';'}")
+    result = acme.run(NOW, brands=["BETA"])
+    assert statuses(result) == {"BETA daily": Status.DELIVERED}
+    result = acme.run(NOW)
+    assert statuses(result) == {"ACME daily": Status.DELIVERED, "GAMMA daily": Status.DELIVERED}
+    assert acme.run(NOW).windows == []
+    assert acme.text("activity_GAMMA_20261119.csv").startswith("Broadcast ID;Customer ID;")
+    assert acme.text(ACTIVITY).startswith("Broadcastid,Customerid,Extern klantnummer,E-mailadres")
+    assert statuses(acme.run("2026-11-21 07:00")).keys() == {
+        "ACME daily",
+        "BETA daily",
+        "GAMMA daily",
+        "TOMORROW daily",
+    }
+
+
+def test_a_brand_that_cannot_be_a_file_name_fails_alone(acme: Place) -> None:
+    acme.mailing("../../etc/x", "2026-11-19")
+    acme.configure("  - {brand: '*'}")
+    result = acme.run(NOW)
+    assert statuses(result) == {
+        "../../etc/x daily": Status.FAILED,
+        "ACME daily": Status.DELIVERED,
+    }
+    assert result.exit_code == 3
+    assert acme.files() == [ACTIVITY, BROADCAST]
+
+
+def test_an_unknown_column_is_named_where_it_stands(acme: Place) -> None:
+    acme.configure("  - brand: ACME\n    activity_fields: [broadcast_id, emial_address]")
+    with pytest.raises(ConfigError) as caught:
+        acme.run(NOW)
+    message = str(caught.value)
+    assert "exports.yml:5: exports[0].activity_fields: no column in activities_daily" in message
+    assert "'emial_address'; did you mean email_address?; valid: brand, event_id" in message
+    acme.configure("  - {brand: ACME, activity_types: [opens]}")
+    with pytest.raises(ConfigError, match=r"activity_types: no activity 'opens'; .*mean open\?"):
+        acme.run(NOW)
+    acme.configure("  - {brand: ACME, activity_fields: [os, {column: url, as: os}], labels: names}")
+    with pytest.raises(ConfigError, match="two fields under the heading 'os'"):
+        acme.run(NOW)
+
+
+def test_fields_and_rows_are_chosen(acme: Place) -> None:
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", is_machine=True, os="iOS")
+    acme.add(
+        "email_clicks",
+        {
+            "brand": "ACME",
+            "event_id": "E3",
+            "broadcast_id": "ACME-1",
+            "customer_id": "C2",
+            "received_at": "2026-11-19 13:00:00",
+            "url": "https://example.com/",
+        },
+    )
+    acme.configure(
+        """\
+  - brand: ACME
+    labels: names
+    activity_fields: [activity, {column: email_address, as: mail, hash: sha256}]
+    additional_fields: {activities: [os, is_machine], broadcasts: [is_touched]}
+    machine_activity: exclude
+  - {brand: ACME, directory: opens, activity_types: [open], labels: nl, activity_fields: [activity]}
+"""
+    )
+    acme.run(NOW)
+    lines = acme.text(ACTIVITY).splitlines()
+    assert lines[0] == "activity,mail,os,is_machine"
+    mail = hashlib.sha256(b"jan@example.com").hexdigest()
+    assert lines[1:] == [f"open,{mail},,", "click,,,"]
+    assert acme.text(BROADCAST).splitlines()[0].endswith(",sent_on,is_touched")
+    assert acme.text(f"opens/{ACTIVITY}").splitlines() == ["Activiteit", "Opens", "Opens"]
+
+
+def test_a_window_without_rows_may_deliver_nothing(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, empty: skip, start: 2026-11-18}")
+    result = acme.run(NOW)
+    assert [window.status for window in result.windows] == [Status.SKIPPED, Status.DELIVERED]
+    assert acme.files() == [ACTIVITY, BROADCAST]
+    assert acme.run(NOW).windows == []
+
+
+def test_hours_of_a_day_that_repeats_one(place: Place) -> None:
+    place.mailing("ACME", "2026-10-01")
+    for hour in (0, 1):  # 02:30 local, twice
+        moment = f"2026-10-25 0{hour}:30:00"
+        place.opened("ACME", moment, "ACME-1", event_id=f"H{hour}")
+    place.configure("  - {brand: ACME, interval: hourly, timezone: Europe/Amsterdam}")
+    result = place.run("2026-10-26 00:00", day=date(2026, 10, 25))
+    assert len(result.windows) == 25
+    names = [name for name in place.files() if name.startswith("activity")]
+    assert len(names) == 25
+    rows = {name: place.text(name).count("\n") - 1 for name in names}
+    assert {name: count for name, count in rows.items() if count} == {
+        "activity_ACME_20261025_0200.csv": 1,
+        "activity_ACME_20261025_0200+0100.csv": 1,
+    }
+
+
+def test_daily_leaves_other_intervals_alone(acme: Place) -> None:
+    acme.configure("  - {brand: ACME}\n  - {brand: ACME, interval: monthly, directory: months}")
+    assert statuses(acme.run(NOW, daily_only=True)).keys() == {"ACME daily"}
+    assert statuses(acme.run(NOW)).keys() == {"ACME monthly"}
+
+
+def test_a_second_run_at_once_is_told_to_wait(acme: Place) -> None:
+    outbox = acme.folder / "outbox"
+    outbox.mkdir()
+    with (outbox / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4711")
+        file.flush()
+        with pytest.raises(LockedError, match="process 4711") as caught:
+            acme.run(NOW)
+    assert caught.value.exit_code == 75
+    assert acme.run(NOW).exit_code == 0
+
+
+def test_a_warehouse_that_is_not_there(acme: Place) -> None:
+    acme.warehouse.unlink()
+    with pytest.raises(UsageError, match=r"no warehouse at .*; set DUCKDB_PATH"):
+        acme.run(NOW)
+
+
+def test_delivered_files_leave_the_outbox_in_time(acme: Place) -> None:
+    acme.run(NOW)
+    for name in (ACTIVITY, BROADCAST, ".lock"):
+        os.utime(acme.folder / "outbox" / name, (0, 0))
+    stranger = acme.folder / "outbox" / "notes.txt"
+    stranger.write_text("mine")
+    os.utime(stranger, (0, 0))
+    acme.run("2026-11-21 07:00")
+    assert acme.files("outbox") == [
+        ".lock",
+        "activity_ACME_20261120.csv",
+        "broadcast_ACME_20261120.csv",
+        "notes.txt",
+    ]
+
+
+def test_a_column_is_added_in_sql_and_yaml_alone(acme: Place, tmp_path: Path) -> None:
+    project = tmp_path / "dbt_project"
+    shutil.copytree(ROOT / "dbt_project", project)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    sql = project / "models/exports/activities_daily.sql"
+    text = sql.read_text().replace(
+        "        email_activities.is_machine\n",
+        "        email_activities.is_machine,\n"
+        "        upper(email_activities.brand) as shouted_brand\n",
+    )
+    sql.write_text(text)
+    yml = project / "models/exports/activities_daily.yml"
+    column = """\
+    columns:
+      - name: shouted_brand
+        description: The brand, shouted.
+        data_type: "{{ 'string' if target.type == 'spark' else 'text' }}"
+        config: {meta: {labels: {en: Shouted brand, nl: Geschreeuwd merk}}}
+"""
+    yml.write_text(yml.read_text().replace("    columns:\n", column, 1))
+    acme.configure(
+        "  - {brand: ACME, labels: nl, additional_fields: {activities: [shouted_brand]}}"
+    )
+    assert acme.run(NOW).exit_code == 0
+    first, second = acme.text(ACTIVITY).splitlines()
+    assert first.endswith(",Geschreeuwd merk")
+    assert second.endswith(",ACME")
+
+
+def test_files_go_to_a_real_sftp_server(acme: Place, sftp_server: Sshd) -> None:
+    key, hosts = sftp_server.client_key, sftp_server.known_hosts
+    destination = (
+        f"{{sftp: {{host: 127.0.0.1, port: {sftp_server.port}, username: {sftp_server.username}, "
+        f"private_key: {key}, known_hosts: {hosts}}}}}"
+    )
+    acme.configure(
+        "  - {brand: ACME, directory: '{brand}/{window_start:%Y}'}",
+        destinations=f"{{managed: {destination}, there: {{directory: there}}}}",
+        defaults="{destination: [managed, there]}",
+    )
+    assert acme.run(NOW).exit_code == 0
+    root = sftp_server.root / "ACME/2026"
+    assert sorted(path.name for path in root.iterdir()) == [ACTIVITY, BROADCAST]
+    assert (root / ACTIVITY).read_text() == acme.text(f"ACME/2026/{ACTIVITY}")
+    sftp_server.kill()
+    later = acme.run("2026-11-21 07:00")
+    assert later.exit_code == 1
+    assert "destination 'managed'" in str(later.windows[0].error)
+    sftp_server.start()
+    assert acme.run("2026-11-21 07:00").exit_code == 0
+    assert len(list(root.iterdir())) == 4
