@@ -1,7 +1,10 @@
 {# The value of a var, an ISO 8601 instant, as a UTC datetime. Without an offset it is UTC. #}
 {% macro utc_datetime(name, value) -%}
-    {%- set day, clock = '[0-9]{4}-[0-9]{2}-[0-9]{2}', '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$' -%}
-    {%- if not modules.re.match(day ~ clock, value | string) -%}
+    {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}
+    {%- set clock = '[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?' -%}
+    {%- set offset = '(Z|[+-][0-9]{2}:?[0-9]{2})?' -%}
+    {%- set pattern = day ~ '([T ]' ~ clock ~ offset ~ ')?$' -%}
+    {%- if not modules.re.match(pattern, value | string) -%}
         {%- do exceptions.raise_compiler_error(
             'The var ' ~ name ~ ' is ' ~ value ~ ': give an instant such as 2026-10-24T22:00:00Z.'
         ) -%}
