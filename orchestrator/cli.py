@@ -151,6 +151,9 @@ def main() -> None:
     except ExportError as error:
         _report.error(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # a disk that is full, a folder that forbids
+        _report.error(ExportError(f"{error.filename or 'output'}: {error.strerror}"))
+        sys.exit(1)
 
 
 _report = Report()

@@ -11,7 +11,7 @@ import yaml
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
-from orchestrator.errors import GateError, UsageError
+from orchestrator.errors import GateError, UsageError, without_addresses
 from orchestrator.fields import ViewColumn
 from orchestrator.project import Project
 from orchestrator.windows import Window
@@ -114,4 +114,5 @@ def _failure(node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt
             f"the data test {node.node.name} found {node.failures} rows; see them with: "
             f"dbt test --store-failures --select {node.node.name} --vars '{json.dumps(bounds)}'"
         )
-    return f"{node.node.resource_type} {node.node.name} failed: {node.message}"
+    message = without_addresses(str(node.message))
+    return f"{node.node.resource_type.value} {node.node.name} failed: {message}"

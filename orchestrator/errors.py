@@ -4,6 +4,13 @@ A message is for the person who must act: what is wrong, where, and what to do. 
 secret and no e-mail address.
 """
 
+import re
+
+
+def without_addresses(text: str) -> str:
+    """Return another program's words without the e-mail addresses that they may quote."""
+    return re.sub(r"[^\s'\"]+@[^\s'\"]+", "…@…", text)
+
 
 class ExportError(Exception):
     """Anything that stops a command or an export. Exit code 1."""

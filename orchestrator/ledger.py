@@ -55,13 +55,13 @@ class Ledger:
         With `read_only` a ledger that does not exist is empty, and stays away.
         """
         self._name = url.render_as_string(hide_password=True)
-        if url.get_backend_name() == "sqlite":
-            file = Path(str(url.database))
-            if read_only and not file.exists():
-                url = make_url("sqlite://")
-            else:
-                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._explained():
+            if url.get_backend_name() == "sqlite":
+                file = Path(str(url.database))
+                if read_only and not file.exists():
+                    url = make_url("sqlite://")
+                else:
+                    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._engine = create_engine(url)
             if url.get_backend_name() == "sqlite":
                 event.listen(self._engine, "connect", _set_up_sqlite)
@@ -175,7 +175,7 @@ class Ledger:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, ImportError, OSError) as error:
             cause = getattr(error, "orig", None) or error
             raise ExportError(f"the ledger {self._name} failed: {cause}") from error
 

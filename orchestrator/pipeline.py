@@ -83,8 +83,10 @@ def _products(
     except (UsageError, LockedError):
         raise  # nothing else could be made either
     except ExportError as error:
-        for job in to_make:
-            yield Product(job, error=error)
+        yield from (Product(job, error=error) for job in to_make)
+    except OSError as error:  # the disk is full, or a folder forbids
+        reason = ExportError(f"{error.filename or 'the outbox'}: {error.strerror}")
+        yield from (Product(job, error=reason) for job in to_make)
 
 
 def _shipped(shipping: Shipping, products: list[Product]) -> list[Product]:

@@ -124,10 +124,7 @@ class Production:
         for number, (form, by_brand) in enumerate(groups.values()):
             folder = self._outbox.work / "files" / str(number)
             paths = {brand: folder / str(index) for index, brand in enumerate(by_brand)}
-            try:
-                written = files.write(stage, form, paths)
-            except OSError as error:
-                raise ExportError(f"{self._outbox.folder}: cannot be written: {error}") from error
+            written = files.write(stage, form, paths)
             for brand, file in written.items():
                 made[by_brand[brand].entry.export, form.kind] = file
         for job in jobs:

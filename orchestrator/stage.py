@@ -5,8 +5,11 @@ written from them and from nowhere else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from orchestrator.errors import ExportError, without_addresses
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,6 +23,17 @@ _ORDER = {
     "broadcast": "sent_on, broadcast_id",
 }
 _ROWS_PER_BATCH = 50_000
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn DuckDB's errors into ExportError, without the values that its words may quote."""
+    import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ExportError(f"the stage failed: {without_addresses(str(error))}") from error
 
 
 @dataclass(frozen=True)
@@ -53,18 +67,21 @@ class Stage:
         """
         import pyarrow.compute as pc  # noqa: PLC0415 - a run with nothing due does not need it
 
-        rows = self.connection.sql(
-            f"""
-            select brand, {line} as line
-            from {TABLES[kind]}
-            where brand in (select unnest($brands)) and {condition}
-            order by brand, {_ORDER[kind]}
-            """,  # noqa: S608 - names and texts are quoted where the expressions are made
-            params={"brands": list(brands)},
-        )
-        for batch in rows.to_arrow_reader(_ROWS_PER_BATCH):
-            runs = pc.call_function("run_end_encode", [batch.column("brand")])
-            lines, start = batch.column("line"), 0
-            for brand, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-                yield brand, lines.slice(start, end - start)
-                start = end
+        with explained():
+            rows = self.connection.sql(
+                f"""
+                select brand, {line} as line
+                from {TABLES[kind]}
+                where brand in (select unnest($brands)) and {condition}
+                order by brand, {_ORDER[kind]}
+                """,  # noqa: S608 - names and texts are quoted where the expressions are made
+                params={"brands": list(brands)},
+            )
+            for batch in rows.to_arrow_reader(_ROWS_PER_BATCH):
+                runs = pc.call_function("run_end_encode", [batch.column("brand")])
+                lines, start = batch.column("line"), 0
+                for brand, end in zip(
+                    runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True
+                ):
+                    yield brand, lines.slice(start, end - start)
+                    start = end

@@ -14,7 +14,7 @@ import duckdb
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import UsageError
 from orchestrator.sql import literal
-from orchestrator.stage import TABLES, VIEWS, Stage
+from orchestrator.stage import TABLES, VIEWS, Stage, explained
 
 _ALIAS = "warehouse"
 
@@ -59,14 +59,15 @@ class DuckDB:
     def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
         """Copy the window's rows into the stage, in one snapshot."""
         assert self._connection  # noqa: S101 - open() comes first
-        self._connection.execute("begin")
-        for kind, table in TABLES.items():
-            view = relations[VIEWS[kind]]  # quoted by dbt
-            copy = f"create or replace table {table} as select * from {view}"  # noqa: S608
-            self._connection.execute(copy)
-        self._connection.execute("commit")
-        brands = self._connection.table(brands_relation).order("brand").fetchall()
-        return Stage.of(self._connection, [row[0] for row in brands])
+        with explained():
+            self._connection.execute("begin")
+            for kind, table in TABLES.items():
+                view = relations[VIEWS[kind]]  # quoted by dbt
+                copy = f"create or replace table {table} as select * from {view}"  # noqa: S608
+                self._connection.execute(copy)
+            self._connection.execute("commit")
+            brands = self._connection.table(brands_relation).order("brand").fetchall()
+            return Stage.of(self._connection, [row[0] for row in brands])
 
     def close(self) -> None:
         """Free the warehouse, which dbt too holds until the process ends or it is told to."""

@@ -1,0 +1,172 @@
+"""The command as a user runs it: exit codes, what stands on stdout, what on stderr."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from place import Place
+
+ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+
+
+def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ORCHESTRATE, *arguments],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def acme(place: Place) -> Place:
+    place.mailing("ACME", "2026-11-19")
+    place.configure("  - {brand: ACME}")
+    return place
+
+
+def test_a_run_speaks_json_on_stdout_alone(acme: Place) -> None:
+    ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19", "--json")
+    assert ran.returncode == 0
+    document = json.loads(ran.stdout)
+    (window,) = document["windows"]
+    assert document["exit_code"] == 0
+    assert window["window"] == {
+        "start": "2026-11-19T00:00:00+00:00",
+        "end": "2026-11-20T00:00:00+00:00",
+    }
+    assert [(file["kind"], file["rows"]) for file in window["files"]] == [
+        ("broadcast", 1),
+        ("activity", 1),
+    ]
+    assert "delivered ACME daily 2026-11-19: 1 broadcasts, 1 activities, at there" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "jan@example.com" not in ran.stderr + ran.stdout
+    again = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing is due" in again.stderr
+
+
+def test_a_dry_run_changes_nothing(acme: Place) -> None:
+    before = sorted(acme.folder.iterdir())
+    ran = orchestrate(acme.folder, "run", "--dry-run", "--date", "2026-11-19")
+    assert ran.returncode == 0
+    assert "due       ACME daily 2026-11-19: broadcast_ACME_20261119.csv" in ran.stderr
+    assert sorted(acme.folder.iterdir()) == before
+
+
+def test_a_log_may_be_json(acme: Place) -> None:
+    ran = orchestrate(acme.folder, "run", "--date", "2026-11-19", "--log-format", "json")
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert lines[-1]["level"] == "info"
+    assert lines[-1]["message"].startswith("delivered ACME daily")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dayly"], "Did you mean 'daily'?"),
+        (["daily", "--dat", "2026-11-19"], "No such option"),
+        (["daily", "--date", "yesterday"], "expected a day such as"),
+        (["daily", "--date", "2999-01-01"], "2999-01-01 is not over for ACME in UTC"),
+        (["daily", "--brand", "ACNE"], "no export of brand 'ACNE'; valid: ACME"),
+        (["daily", "--config", "nope.yml"], "nope.yml: no such file; name it with --config"),
+        (["daily", "--target", "prod"], "has no target 'prod'; valid: duckdb"),
+        (["daily", "--target", "postgres"], "target 'postgres': not yet"),
+        (["load", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_to_do(
+    acme: Place, arguments: list[str], message: str
+) -> None:
+    ran = orchestrate(acme.folder, *arguments, COLUMNS="200")
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_an_error_may_be_json(acme: Place) -> None:
+    ran = orchestrate(acme.folder, "daily", "--brand", "ACNE", "--json")
+    assert ran.returncode == 2
+    assert json.loads(ran.stdout)["exit_code"] == 2
+    assert "no export of brand 'ACNE'" in json.loads(ran.stdout)["error"]
+
+
+def test_a_warehouse_in_use_is_75(acme: Place) -> None:
+    with duckdb.connect(str(acme.warehouse)):
+        ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
+    assert ran.returncode == 75
+    assert "is in use by" in ran.stderr
+    assert orchestrate(acme.folder, "daily", "--date", "2026-11-19").returncode == 0
+
+
+def test_a_warehouse_is_read_beside_other_readers(acme: Place) -> None:
+    with duckdb.connect(str(acme.warehouse), read_only=True):
+        assert orchestrate(acme.folder, "daily", "--date", "2026-11-19").returncode == 0
+
+
+def test_load_tells_what_became_of_the_rows(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "customers.csv").write_text(
+        "brand,customer_id,external_customer_number,email_address\n"
+        "ACME,1,,jan@example.com\n"
+        ",2,,piet@example.com\n"
+    )
+    warehouse = tmp_path / "w.duckdb"
+    ran = orchestrate(tmp_path, "load", "raw", "--json", DUCKDB_PATH=str(warehouse))
+    assert ran.returncode == 3
+    (table,) = json.loads(ran.stdout)["tables"]
+    assert (table["rows"], table["added"], table["rejected"]) == (2, 1, 1)
+    assert "customers: 2 rows read, 1 added" in ran.stderr
+    assert "1 rows rejected; the rows and the reasons are in" in ran.stderr
+    assert "@example.com" not in ran.stderr
+    rejected = json.loads(Path(table["reject_file"]).read_text())
+    assert rejected["reason"] == "brand is missing"
+    assert Path(table["reject_file"]).parent == tmp_path / "rejected"
+
+
+def test_help_needs_neither_dbt_nor_duckdb() -> None:
+    code = (
+        "import sys; sys.argv = ['orchestrate', '--help']\n"
+        "from orchestrator.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('dbt', 'duckdb', 'pyarrow', 'asyncssh') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("[]\n")
+
+
+def test_the_demo_shows_what_arrived(tmp_path: Path) -> None:
+    ran = orchestrate(tmp_path, "demo")
+    assert ran.returncode == 0, ran.stderr
+    assert "Broadcastid,Customerid,Extern klantnummer,E-mailadres,Activiteit" in ran.stdout
+    files = sorted((tmp_path / "demo/server").rglob("*.csv"))
+    assert len(files) == 8
+    archive = sorted((tmp_path / "demo/archive").rglob("*.csv"))
+    assert [path.read_bytes() for path in files] == [path.read_bytes() for path in archive]
+    with duckdb.connect(str(tmp_path / "demo/warehouse.duckdb"), read_only=True) as connection:
+        kinds = ("sends", "opens", "clicks", "bounces", "complaints", "unsubscribes")
+        union = " union all ".join(f"select 1 from raw.email_{kind}" for kind in kinds)
+        ((events,),) = connection.execute(f"select count(*) from ({union})").fetchall()
+    assert 150_000 < events < 250_000
+    next_command = orchestrate(
+        tmp_path,
+        *("daily", "--config", "demo/exports.yml", "--force", "--no-deliver"),
+        DUCKDB_PATH="demo/warehouse.duckdb",
+    )
+    assert next_command.returncode == 0
+    assert orchestrate(tmp_path, "demo").returncode == 0  # a second time
+    (tmp_path / "demo/.made-by-orchestrate-demo").unlink()
+    refused = orchestrate(tmp_path, "demo")
+    assert refused.returncode == 2
+    assert "demo holds other files; run the demo in another folder" in refused.stderr
