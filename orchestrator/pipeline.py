@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from orchestrator import due
+from orchestrator import due, engines
 from orchestrator.config import Config
 from orchestrator.due import Job, Request
 from orchestrator.errors import ExportError, GateError, LockedError, UsageError
@@ -41,6 +41,7 @@ def run(
     A window or a destination that fails does not stop the others; the result tells. Raises
     UsageError where nothing can be done at all, LockedError where another run is at work.
     """
+    engines.check(project)
     outbox = Outbox(config.outbox)
     results: list[WindowResult] = []
     with outbox.open():

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from orchestrator import engines
 from orchestrator.errors import UsageError
 
 
@@ -39,7 +38,6 @@ def find(beside: Path, target: str | None) -> Project:
         raise UsageError(
             f"{profiles}: profile '{name}' has no target '{chosen}'; valid: {', '.join(outputs)}"
         )
-    engines.check(chosen, str(outputs[chosen].get("type")))
     return Project(folder, name, chosen, outputs[chosen], project.get("vars") or {})
 
 

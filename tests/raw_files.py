@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.contract import Contract, read_contract
 from orchestrator.engines.duckdb_loader import DuckdbLoader
 from orchestrator.loading import LoadResult, TableResult, load
-from orchestrator.loading.contract import Contract, read_contract
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 CONTRACT = read_contract(PROJECT)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from raw_files import AT, CONTRACT, NOW, PROJECT, Warehouse, bounce, broadcast, every_format, write
 
+from orchestrator.contract import Column, Contract
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_into
-from orchestrator.loading.contract import Column, Contract
 from orchestrator.project import Project
 
 

@@ -11,7 +11,7 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from orchestrator.loading.contract import Table
+    from orchestrator.contract import Table
     from orchestrator.project import Project
     from orchestrator.stage import Stage
 
@@ -62,15 +62,22 @@ class Loader(Protocol):
         """
 
 
-def check(target: str, kind: str) -> None:
-    """Raise UsageError where this version has no engine for a target's type."""
+def check(project: "Project") -> None:
+    """Raise UsageError where this version has no engine for the type of the project's target."""
+    kind = project.output.get("type")
     if kind not in _KNOWN:
         known = ", ".join(_KNOWN)
-        raise UsageError(f"target '{target}': not yet: this version runs on {known}, not on {kind}")
+        raise UsageError(
+            f"target '{project.target}': not yet: this version runs on {known}, not on {kind}"
+        )
 
 
 def engine(project: "Project", folder: Path) -> Engine:
-    """Return the engine of the project's target; files of a run's own go below `folder`."""
+    """Return the engine of the project's target; files of a run's own go below `folder`.
+
+    Raises UsageError as `check` does.
+    """
+    check(project)
     from orchestrator.engines.duckdb import DuckDB  # noqa: PLC0415 - not for `--help`
 
     return DuckDB(project.output, folder)
@@ -81,8 +88,10 @@ def open_loader(project: "Project") -> Iterator[Loader]:
     """Open the warehouse of the project's target for raw rows, in the dbt var `raw_schema`.
 
     Raises LockedError where another process holds the warehouse, ConfigError where an environment
-    variable that the target names is not set, UsageError where the warehouse cannot be opened.
+    variable that the target names is not set, UsageError where the warehouse cannot be opened, or
+    as `check` does.
     """
+    check(project)
     from orchestrator.engines.duckdb_file import path_of  # noqa: PLC0415 - not for `--help`
     from orchestrator.engines.duckdb_loader import DuckdbLoader  # noqa: PLC0415 - only a load does
 

@@ -8,10 +8,10 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
+from orchestrator.contract import Table
 from orchestrator.engines import Loaded
 from orchestrator.engines.duckdb_file import unavailable
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.loading.contract import Table
 from orchestrator.sql import identifier
 
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}

@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from orchestrator.contract import Contract, read_contract
 from orchestrator.engines import Loader, open_loader
 from orchestrator.errors import ExportError
 from orchestrator.loading import files
-from orchestrator.loading.contract import Contract, read_contract
 from orchestrator.loading.stage import Stage
 from orchestrator.project import Project
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.contract import Contract, Table
 from orchestrator.errors import UsageError
-from orchestrator.loading.contract import Contract, Table
 from orchestrator.loading.lines import csv_header
 
 _log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """The raw contract's rules as DuckDB SQL: the value of a text, and why a row is rejected."""
 
-from orchestrator.loading.contract import Column, Table
+from orchestrator.contract import Column, Table
 from orchestrator.sql import literal
 
 # ISO 8601 with a time of day. DuckDB alone would also take dates, named zones and 'infinity'.

@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from orchestrator.contract import Table
 from orchestrator.errors import UsageError
-from orchestrator.loading.contract import Table
 from orchestrator.loading.files import RawFile, check_columns
 from orchestrator.loading.lines import clean_csv_rows, csv_records, json_lines
 from orchestrator.loading.rejects import Rejects
