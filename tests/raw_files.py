@@ -55,7 +55,9 @@ class Warehouse:
         return sorted(self.query(f"select * from raw.{table}"), key=repr)
 
     def tables(self) -> list[str]:
-        return [name for (name,) in self.query("select table_name from duckdb_tables() order by 1")]
+        """Return the names of the raw tables that hold rows."""
+        names = self.query("select table_name from duckdb_tables() order by 1")
+        return [name for (name,) in names if self.rows(name)]
 
     def write(self, name: str, content: str | bytes) -> Path:
         path = self.folder / name

@@ -106,3 +106,9 @@ def test_a_warehouse_that_is_no_database_is_named(warehouse: Warehouse, tmp_path
     warehouse.path = tmp_path / "nowhere" / "w.duckdb"
     with pytest.raises(UsageError, match="nowhere is no folder: make it, or set DUCKDB_PATH"):
         warehouse.load()
+
+
+def test_every_raw_table_is_made_for_the_views_need_them(warehouse: Warehouse) -> None:
+    write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
+    assert warehouse.one().added == 1
+    assert warehouse.query("select count(*) from duckdb_tables()") == [(8,)]

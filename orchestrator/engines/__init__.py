@@ -54,8 +54,11 @@ class Loaded:
 class Loader(Protocol):
     """A warehouse that takes raw rows."""
 
+    def prepare(self, table: "Table") -> None:
+        """Make the raw table where there is none: the views need every one of them."""
+
     def load(self, table: "Table", rows: "pa.RecordBatchReader") -> Loaded:
-        """Bring `rows` into the raw table, all or nothing, making the table where there is none.
+        """Bring `rows` into the raw table, all or nothing.
 
         The stream has the table's columns in the contract's order. Of an event no two rows are
         alike; of an entity no two have one key.

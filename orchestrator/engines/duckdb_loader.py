@@ -1,6 +1,8 @@
 """Raw rows into a DuckDB warehouse."""
 
 # ruff: noqa: S608 -- names come from the checked contract, values from the database
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,16 +47,30 @@ class DuckdbLoader:
         """Close the database and give up its lock."""
         self._con.close()
 
+    def prepare(self, table: Table) -> None:
+        """Make the raw table, or add the columns that it lacks.
+
+        Raises UsageError if the table exists in a shape that cannot take raw rows.
+        """
+        with self._explained(table):
+            self._fit(table, self._target(table))
+
     def load(self, table: Table, rows: pa.RecordBatchReader) -> Loaded:
         """Bring `rows` into the raw table, all or nothing, as orchestrator.engines.Loader says.
 
         Raises UsageError if the table exists in a shape that cannot take them.
         """
-        target = f"{identifier(self._schema)}.{identifier(table.name)}"
+        with self._explained(table):
+            self._arrive(table, self._target(table), rows)
+            return self._write(table, self._target(table))
+
+    def _target(self, table: Table) -> str:
+        return f"{identifier(self._schema)}.{identifier(table.name)}"
+
+    @contextmanager
+    def _explained(self, table: Table) -> Iterator[None]:
         try:
-            self._fit(table, target)
-            self._arrive(table, target, rows)
-            return self._write(table, target)
+            yield
         except (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError) as error:
             # DuckDB's words may quote a value, and so an address: only the kind is told.
             raise UsageError(

@@ -71,6 +71,8 @@ def load(
     from: names and headers are checked before anything is loaded.
     """
     found = files.find(folder, contract, rejected=rejected)
+    for table in contract.tables:
+        warehouse.prepare(table)
     results = []
     try:
         with TemporaryDirectory(prefix="orchestrate-load-") as work:
