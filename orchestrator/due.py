@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from orchestrator.config import Config
 from orchestrator.errors import UsageError
 from orchestrator.exports import EVERY_BRAND, Export
-from orchestrator.ledger import DELIVERED, Entry, Ledger
+from orchestrator.ledger import DELIVERED, WRITTEN, Entry, Ledger
 from orchestrator.windows import Interval, Window
+
+_MOMENT = timedelta(microseconds=1)
+_NO_WINDOW = Window(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,13 @@ class Job:
         entry = Entry(key(brand, self.export, self.ordinal), self.entry.window, 1)
         return replace(self, brand=brand, entry=replace(entry, scheduled=self.entry.scheduled))
 
-    def revised(self, known: Entry | None, *, force: bool) -> "Job | None":
+    def revised(self, known: Entry | None) -> "Job | None":
         """Return the job as the revision to make, or None where it is delivered already."""
         if known is None:
             return self
         if known.state != DELIVERED:
             return replace(self, entry=known)
-        if not force:
+        if not self.forced:
             return None
         entry = Entry(known.export, known.window, known.revision + 1, scheduled=known.scheduled)
         return replace(self, entry=entry)
@@ -71,72 +74,97 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
         if brand not in own and EVERY_BRAND not in own:
             names = ", ".join(sorted(own))
             raise UsageError(f"{config.source.path}: no export of brand '{brand}'; valid: {names}")
-    found: list[Job] = []
-    unfinished: list[Export] = []
-    for job in _lines(config, request, own):
-        windows = list(_windows(job.export, job.entry.export, ledger, request, now))
-        if request.day and not windows:
-            unfinished.append(job.export)
-        known = {entry.window: entry for entry in ledger.entries([job.entry.export])}
-        for window, scheduled in windows:
-            fresh = replace(job.entry, window=window, scheduled=scheduled)
-            force = request.force
-            if revised := replace(job, entry=fresh).revised(known.get(window), force=force):
-                found.append(revised)
-    if unfinished and not found and request.day:
-        _refuse_unfinished(unfinished, request.day, now)
-    return sorted(found, key=lambda job: (job.entry.window, job.entry.export))
+    lines = list(_lines(config, request, own))
+    day = request.day
+    entries = _asked(lines, day, now) if day else _scheduled(lines, ledger, now)
+    known = ledger.entries(since=min((entry.window.start for _, entry in entries), default=now))
+    found = (
+        replace(line, entry=entry).revised(known.get((entry.export, entry.window)))
+        for line, entry in entries
+    )
+    return sorted(
+        (job for job in found if job), key=lambda job: (job.entry.window, job.entry.export)
+    )
 
 
 def _lines(config: Config, request: Request, own: set[str]) -> Iterator[Job]:
+    """Yield each export that the request is about, its window still open."""
     counts: dict[tuple[str, Interval], int] = {}
-    nothing = Window(datetime.min, datetime.min)  # noqa: DTZ901 - replaced by each window
     for export in config.exports:
-        ordinal = counts[export.brand, export.interval] = (
-            counts.get((export.brand, export.interval), 0) + 1
-        )
+        ordinal = counts.get((export.brand, export.interval), 0) + 1
+        counts[export.brand, export.interval] = ordinal
         if request.daily_only and export.interval is not Interval.DAILY:
             continue
         if request.brands:
             wanted = set(request.brands)
             if not (wanted - own if export.brand == EVERY_BRAND else export.brand in wanted):
                 continue
-        entry = Entry(key(export.brand, export, ordinal), nothing, 1)
+        entry = Entry(key(export.brand, export, ordinal), _NO_WINDOW, 1)
         yield Job(export, export.brand, ordinal, entry, request.force)
 
 
-def _windows(
-    export: Export, name: str, ledger: Ledger, request: Request, now: datetime
-) -> Iterator[tuple[Window, bool]]:
-    """Yield each window to look at, and whether it is due by schedule."""
+def _asked(lines: Sequence[Job], day: date, now: datetime) -> list[tuple[Job, Entry]]:
+    """Return the windows that begin on a day; raise UsageError where none is over."""
+    found: list[tuple[Job, Entry]] = []
+    waiting: list[tuple[Job, Entry]] = []
+    for line in lines:
+        for window in line.export.calendar.starting_on(day):
+            entry = replace(line.entry, window=window, scheduled=False)
+            over = window.end + line.export.settle <= now
+            (found if over else waiting).append((line, entry))
+    if waiting and not found:
+        line, entry = waiting[0]
+        export = line.export
+        end = (entry.window.end + export.settle).astimezone(export.timezone)
+        raise UsageError(
+            f"{day} is not over for {export.brand} in {export.timezone.key}: "
+            f"its first window can be exported from {end:%Y-%m-%d %H:%M}"
+        )
+    if not found:
+        raise UsageError(f"no window of these exports begins on {day}")
+    return found
+
+
+def _scheduled(lines: Sequence[Job], ledger: Ledger, now: datetime) -> list[tuple[Job, Entry]]:
+    """Return what waits in the ledger, and every window since, oldest first."""
+    spans = ledger.spans()
+    waiting: dict[str, list[Entry]] = {}
+    for entry in ledger.open_entries():
+        if entry.scheduled or entry.state == WRITTEN:
+            waiting.setdefault(entry.export, []).append(entry)
+    found = []
+    for line in lines:
+        name = line.entry.export
+        entries = {entry.window: entry for entry in waiting.get(name, [])}
+        for window in _windows(line.export, spans.get(name), now):
+            entries.setdefault(window, replace(line.entry, window=window))
+        if line.forced and name in spans:
+            last = ledger.entries(since=spans[name].end - _MOMENT)
+            entries |= {e.window: e for (export, _), e in last.items() if export == name}
+        found += [(line, entry) for entry in entries.values()]
+    return found
+
+
+def _windows(export: Export, span: Window | None, now: datetime) -> Iterator[Window]:
+    """Yield the windows that are due and not in the ledger's span of this export.
+
+    They tile time with those of the span: where the time zone was changed, the first begins where
+    the span ends.
+    """
     calendar = export.calendar
-    if request.day:
-        for window in calendar.starting_on(request.day):
-            if window.end + export.settle <= now:
-                yield window, False
-        return
-    last = calendar.last_due(now)
-    if export.start:
-        first = calendar.start_of(export.start)
+    start = calendar.start_of(export.start) if export.start else None
+    if span is None:
+        first = start or calendar.last_due(now).start
     else:
-        first = ledger.first_scheduled(name) or last.start
-    if request.force:
-        # Not the whole past again: what is due, and the newest window.
-        delivered = {e.window for e in ledger.entries([name]) if e.state == DELIVERED} - {last}
-    else:
-        delivered = set()
+        if start and start < span.start:
+            for window in calendar.between(start, now):
+                if window.start >= span.start:
+                    break
+                if window.start >= start:
+                    yield Window(window.start, min(window.end, span.start))
+        first = max(span.end, start or span.end)
     for window in calendar.between(first, now):
-        if window.start >= first and window not in delivered:
-            yield window, True
-
-
-def _refuse_unfinished(exports: Sequence[Export], day: date, now: datetime) -> None:
-    for export in exports:
-        windows = export.calendar.starting_on(day)
-        if windows and windows[0].end + export.settle > now:
-            end = (windows[0].end + export.settle).astimezone(export.timezone)
-            raise UsageError(
-                f"{day} is not over for {export.brand} in {export.timezone.key}: "
-                f"its first window can be exported from {end:%Y-%m-%d %H:%M}"
-            )
-    raise UsageError(f"no window of these exports begins on {day}")
+        if span and window.start < first:
+            window = Window(first, window.end)  # noqa: PLW2901 - the rest of it
+        if window.start >= first:
+            yield window

@@ -143,8 +143,13 @@ class Export(Dialect, Content):
         return Calendar(self.interval, self.timezone, self.at, self.settle)
 
     def path(self, kind: Kind, *, brand: str, window: Window) -> str:
-        """Return the path of a file below the destination's root."""
+        """Return the path of a file below the destination's root.
+
+        Where the time zone was changed, the rest of a window carries its local time too.
+        """
         name: str = getattr(self, f"{kind}_file")
+        if self.calendar.containing(window.start) != window:
+            name += "_{window_start:%H%M}"
         path = f"{self.directory}/{name}" if self.directory else name
         rendered = patterns.render(path, brand=brand, window=window, timezone=self.timezone)
         return f"{rendered}.{self.extension}"

@@ -1,13 +1,13 @@
 """The ledger: what was delivered, when, to where, byte for byte."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, create_engine, event, make_url, select
+from sqlalchemy import URL, Connection, RowMapping, create_engine, event, func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import ExportError
@@ -71,24 +71,32 @@ class Ledger:
         """Close the database."""
         self._engine.dispose()
 
-    def first_scheduled(self, export: str) -> datetime | None:
-        """Return the start of the first window that was ever due for this export."""
-        start = WINDOWS.c.window_start
-        query = select(start).where(WINDOWS.c.export == export, WINDOWS.c.scheduled)
+    def spans(self) -> dict[str, Window]:
+        """Return, by export, the time from its first scheduled window to the end of its last."""
+        start, end = func.min(WINDOWS.c.window_start), func.max(WINDOWS.c.window_end)
+        query = select(WINDOWS.c.export, start, end).where(WINDOWS.c.scheduled)
         with self._begin() as connection:
-            return connection.scalar(query.order_by(start).limit(1))
+            rows = connection.execute(query.group_by(WINDOWS.c.export)).all()
+        return {str(row[0]): Window(row[1], row[2]) for row in rows}
 
-    def entries(self, exports: Collection[str], window: Window | None = None) -> list[Entry]:
-        """Return the newest revision of each window of these exports, or of one window."""
+    def open_entries(self) -> list[Entry]:
+        """Return what is planned or written, and not delivered everywhere."""
+        query = select(WINDOWS).where(WINDOWS.c.state != DELIVERED)
+        with self._begin() as connection:
+            return [_entry(row) for row in connection.execute(query).mappings()]
+
+    def entries(
+        self, *, window: Window | None = None, since: datetime | None = None
+    ) -> dict[tuple[str, Window], Entry]:
+        """Return the newest revision of each export's window: of one window, or since a moment."""
         query = select(WINDOWS).order_by(WINDOWS.c.revision)
         if window:
             query = query.filter_by(window_start=window.start, window_end=window.end)
-        if len(exports) == 1:
-            query = query.where(WINDOWS.c.export == next(iter(exports)))
+        if since:
+            query = query.where(WINDOWS.c.window_end > since)
         with self._begin() as connection:
-            rows = connection.execute(query).mappings().all()
-        newest = {(row["export"], row["window_start"], row["window_end"]): row for row in rows}
-        return [_entry(row) for row in newest.values() if row["export"] in exports]
+            found = [_entry(row) for row in connection.execute(query).mappings()]
+        return {(entry.export, entry.window): entry for entry in found}
 
     def deliveries(self, entry: Entry) -> list[Delivery]:
         """Return the files of an entry, in the order of their delivery."""

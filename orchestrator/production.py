@@ -104,12 +104,9 @@ class Production:
                 if brand not in own and (not wanted or brand in wanted)
             ]
             fresh = [job.of_brand(brand) for brand in names]
-            known = {
-                entry.export: entry
-                for entry in self._ledger.entries([one.entry.export for one in fresh], window)
-            }
+            known = self._ledger.entries(window=window)
             for one in fresh:
-                revised = one.revised(known.get(one.entry.export), force=job.forced)
+                revised = one.revised(known.get((one.entry.export, window)))
                 if revised:
                     yield _checked(revised)
 

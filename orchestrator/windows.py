@@ -4,6 +4,7 @@ A window is `[start, end)` in UTC. Its bounds are calendar bounds in an IANA tim
 day has 23 or 25 hours when the clocks change, and consecutive windows tile time.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -66,6 +67,7 @@ class Calendar:
     at: time
     settle: timedelta
 
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - a calendar is a value, few and small
     def containing(self, moment: datetime) -> Window:
         """Return the window that holds this instant."""
         start = self._floor(moment)

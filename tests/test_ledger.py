@@ -33,14 +33,14 @@ def ledger(url: URL) -> Iterator[Ledger]:
 
 
 def test_a_window_s_life(ledger: Ledger, url: URL) -> None:
-    assert ledger.entries(["ACME daily"]) == []
-    assert ledger.first_scheduled("ACME daily") is None
+    assert ledger.entries() == {}
+    assert ledger.spans() == {}
     ledger.plan([ENTRY])
-    assert [entry.state for entry in ledger.entries(["ACME daily"])] == [PLANNED]
-    assert ledger.first_scheduled("ACME daily") == START
+    assert [entry.state for entry in ledger.entries().values()] == [PLANNED]
+    assert ledger.spans() == {"ACME daily": WINDOW}
     written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
     ledger.write([(written, FILES)])
-    assert ledger.entries(["ACME daily"], WINDOW) == [written]
+    assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == FILES
     ledger.renaming(written, "there", "b.csv", sent=True)
     assert ledger.deliveries(written)[0].rename_sent
@@ -50,7 +50,7 @@ def test_a_window_s_life(ledger: Ledger, url: URL) -> None:
     assert not ledger.is_delivered("unknown.csv")
     ledger.finish([written])
     reopened = Ledger(url)
-    assert [entry.state for entry in reopened.entries(["ACME daily"])] == [DELIVERED]
+    assert [entry.state for entry in reopened.entries().values()] == [DELIVERED]
     moment = reopened.deliveries(written)[0].delivered_at
     assert moment is not None
     assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
@@ -60,30 +60,39 @@ def test_a_window_s_life(ledger: Ledger, url: URL) -> None:
 def test_a_plan_changes_nothing_that_is_known(ledger: Ledger) -> None:
     ledger.finish([ENTRY])
     ledger.plan([ENTRY])
-    assert [entry.state for entry in ledger.entries(["ACME daily"])] == [DELIVERED]
+    assert [entry.state for entry in ledger.entries().values()] == [DELIVERED]
 
 
 def test_the_newest_revision_counts(ledger: Ledger) -> None:
     ledger.finish([ENTRY])
     second = replace(ENTRY, revision=2, state=WRITTEN)
     ledger.write([(second, FILES)])
-    assert ledger.entries(["ACME daily"]) == [second]
+    assert ledger.entries() == {("ACME daily", WINDOW): second}
 
 
 def test_what_was_asked_for_by_date_is_no_start(ledger: Ledger) -> None:
     ledger.plan([replace(ENTRY, scheduled=False)])
-    assert ledger.first_scheduled("ACME daily") is None
+    assert ledger.spans() == {}
 
 
 def test_exports_are_kept_apart(ledger: Ledger) -> None:
     ledger.plan([ENTRY, replace(ENTRY, export="BETA daily")])
-    assert [entry.export for entry in ledger.entries(["BETA daily"])] == ["BETA daily"]
-    assert len(ledger.entries(["BETA daily", "ACME daily"], WINDOW)) == 2
+    assert ledger.entries(window=WINDOW).keys() == {("ACME daily", WINDOW), ("BETA daily", WINDOW)}
+    other = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
+    assert ledger.entries(window=other) == {}
+    assert ledger.entries(since=WINDOW.end) == {}
+    assert len(ledger.entries(since=START)) == 2
+
+
+def test_what_waits_is_found(ledger: Ledger) -> None:
+    ledger.plan([ENTRY, replace(ENTRY, export="BETA daily")])
+    ledger.finish([ENTRY])
+    assert [entry.export for entry in ledger.open_entries()] == ["BETA daily"]
 
 
 def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: URL) -> None:
     ledger = Ledger(url, read_only=True)
-    assert ledger.entries(["ACME daily"]) == []
+    assert ledger.entries() == {}
     ledger.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -93,7 +102,7 @@ def test_a_ledger_in_postgresql(postgres: Postgres) -> None:
     ledger = Ledger(url)
     written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
     ledger.write([(written, FILES)])
-    assert ledger.entries(["ACME daily"]) == [written]
+    assert ledger.entries() == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == FILES
     ledger.close()
 

@@ -78,6 +78,29 @@ def test_start_says_where_to_begin(acme: Place) -> None:
     assert starts(acme.run(NOW)) == ["11-18 00:00", "11-19 00:00"]
 
 
+def test_an_earlier_start_is_caught_up(acme: Place) -> None:
+    acme.run(NOW)
+    acme.configure("  - {brand: ACME, start: 2026-11-17}")
+    assert starts(acme.run(NOW)) == ["11-17 00:00", "11-18 00:00"]
+
+
+def test_another_time_zone_goes_on_where_the_last_window_ended(acme: Place) -> None:
+    acme.run(NOW)
+    acme.configure("  - {brand: ACME, timezone: America/New_York}")
+    result = acme.run("2026-11-22 12:00")
+    assert [str(window.window) for window in result.windows] == [
+        "2026-11-20T00:00:00Z/2026-11-20T05:00:00Z",
+        "2026-11-20T05:00:00Z/2026-11-21T05:00:00Z",
+        "2026-11-21T05:00:00Z/2026-11-22T05:00:00Z",
+    ]
+    assert acme.files()[:4] == [
+        ACTIVITY,
+        "activity_ACME_20261119_1900.csv",
+        "activity_ACME_20261120.csv",
+        "activity_ACME_20261121.csv",
+    ]
+
+
 def test_a_date_is_that_day_alone(acme: Place) -> None:
     assert starts(acme.run(NOW, day=date(2026, 11, 10))) == ["11-10 00:00"]
     # It does not move the day from which a run catches up.
