@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.config import Config
-from orchestrator.delivery import Upload, deliver_all
 from orchestrator.errors import DeliveryError
 from orchestrator.ledger import Entry, Ledger
 from orchestrator.outbox import Outbox
@@ -27,6 +26,11 @@ class Shipping:
         Returns the products as the ledger knows them now, with the error of those that did not
         arrive everywhere.
         """
+        from orchestrator.delivery import (  # noqa: PLC0415 - not where nothing is due
+            Upload,
+            deliver_all,
+        )
+
         errors: dict[int, DeliveryError] = {}
         owners: dict[tuple[str, str], int] = {}
         batches: dict[str, list[list[Upload]]] = {}

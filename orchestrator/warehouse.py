@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import engines, fields
 from orchestrator.config import Config
-from orchestrator.dbt import Dbt, TestWarning
 from orchestrator.engines import Engine
 from orchestrator.errors import ConfigError
 from orchestrator.exports import KINDS, Content, Dialect, Export, Kind
@@ -14,13 +14,16 @@ from orchestrator.project import Project
 from orchestrator.stage import VIEWS, Stage
 from orchestrator.windows import Window
 
+if TYPE_CHECKING:
+    from orchestrator.dbt import Dbt, TestWarning
+
 
 @dataclass(frozen=True)
 class Warehouse:
     """An open engine and a parsed dbt project."""
 
     engine: Engine
-    dbt: Dbt
+    dbt: "Dbt"
 
     @classmethod
     def open(cls, project: Project, folder: Path, cache: Path) -> "Warehouse":
@@ -30,6 +33,8 @@ class Warehouse:
 
         Raises UsageError or ExportError where either is not possible.
         """
+        from orchestrator.dbt import Dbt  # noqa: PLC0415 - seconds that a run with nothing due saves
+
         engine = engines.engine(project, folder)
         engine.open()
         dbt = Dbt(project, folder, cache, output=engine.dbt_output, variables=engine.dbt_variables)
@@ -62,7 +67,7 @@ class Warehouse:
         columns = self.dbt.columns(VIEWS[kind])
         return Form(kind, dialect, content, fields.resolve(config, export, kind, columns))
 
-    def stage(self, window: Window) -> tuple[Stage, list[TestWarning]]:
+    def stage(self, window: Window) -> tuple[Stage, list["TestWarning"]]:
         """Build and test the views of a window, then copy their rows.
 
         Raises GateError where dbt or a data test fails.

@@ -141,7 +141,7 @@ def test_a_file_that_was_changed_meanwhile_is_made_again(acme: Place) -> None:
 def test_one_destination_down_does_not_hold_up_the_other(acme: Place) -> None:
     acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
     result = acme.run(NOW)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "destination 'far'" in str(result.windows[0].error)
     assert [file.destinations for file in result.windows[0].files] == [["there"], ["there"]]
     sent = acme.all_bytes()
@@ -403,7 +403,7 @@ def test_files_go_to_a_real_sftp_server(acme: Place, sftp_server: Sshd) -> None:
     assert (root / ACTIVITY).read_text() == acme.text(f"ACME/2026/{ACTIVITY}")
     sftp_server.kill()
     later = acme.run("2026-11-21 07:00")
-    assert later.exit_code == 1
+    assert later.exit_code == 3
     assert "destination 'managed'" in str(later.windows[0].error)
     sftp_server.start()
     assert acme.run("2026-11-21 07:00").exit_code == 0
