@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from orchestrator import yaml_source
 from orchestrator.config_errors import Problems
@@ -166,7 +166,8 @@ def _without_not_yet(values: Any, at: yaml_source.Location, problems: Problems) 
 def _state(value: str, folder: Path, problems: Problems) -> URL | None:
     try:
         url = make_url(value)
-    except ArgumentError:
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError):
         problems.add(("state",), "expected an SQLAlchemy URL such as sqlite:///state/ledger.db")
         return None
     if url.get_backend_name() == "sqlite":

@@ -74,8 +74,8 @@ class Dialect(Strict):
 
     @model_validator(mode="after")
     def _null_stands_apart(self) -> "Dialect":
-        if self.delimiter in self.null or (self.null and self.null in self.delimiter):
-            raise ValueError("null and delimiter must not hold one another")
+        if (self.null + self.delimiter).index(self.delimiter) < len(self.null):
+            raise ValueError("null must not hold the delimiter, nor end in a part of it")
         try:
             f"{self.delimiter}{self.null}".encode(self.encoding)
         except UnicodeEncodeError as error:

@@ -76,7 +76,7 @@ def write(stage: Stage, form: Form, paths: dict[str, Path]) -> dict[str, Written
             if file is None or file.brand != brand:
                 if file:
                     written[file.brand] = file.finish()
-                file = _File(brand, paths[brand], form.dialect.encoding, header)
+                file = _File(brand, paths[brand], form, header)
             try:
                 file.write(lines)
             except ExportError as error:
@@ -90,20 +90,21 @@ def write(stage: Stage, form: Form, paths: dict[str, Path]) -> dict[str, Written
         if file:
             file.abandon()
     for brand in paths.keys() - written.keys():
-        written[brand] = _File(brand, paths[brand], form.dialect.encoding, header).finish()
+        written[brand] = _File(brand, paths[brand], form, header).finish()
     return written
 
 
 class _File:
     """A file on its way: hashed, counted and encoded as it is written."""
 
-    def __init__(self, brand: str, path: Path, encoding: str, header: str) -> None:
+    def __init__(self, brand: str, path: Path, form: Form, header: str) -> None:
         self.brand = brand
+        self._kind = form.kind
+        self._encoding = form.dialect.encoding
         self._path = path
         self._rows = self._size = 0
         self._sha256 = hashlib.sha256()
-        self._encoder = codecs.getincrementalencoder(encoding)()
-        self._encoding = encoding
+        self._encoder = codecs.getincrementalencoder(self._encoding)()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
         try:
@@ -144,7 +145,7 @@ class _File:
     def _unencodable(self, error: UnicodeEncodeError, where: str) -> ExportError:
         character = ord(error.object[error.start])
         return ExportError(
-            f"{self.brand}: {self._path.name}: {where} holds U+{character:04X}, "
+            f"the {self._kind} file of {self.brand}: {where} holds U+{character:04X}, "
             f"which {self._encoding} lacks; use encoding: utf-8"
         )
 

@@ -35,9 +35,16 @@ def _quoted(text: str, dialect: Dialect) -> str:
     if dialect.quoting == "all":
         return f"coalesce({wrapped}, '\"' || {null} || '\"')"
     needs_quotes = [f"contains({text}, {part})" for part in ("'\"'", "chr(13)", "chr(10)")]
-    needs_quotes += [f"contains({text}, {literal(dialect.delimiter)})", f"{text} in ('', {null})"]
+    needs_quotes += [_holds(text, dialect.delimiter), f"{text} in ('', {null})"]
     condition = " or ".join(needs_quotes)
     return f"case when {text} is null then {null} when {condition} then {wrapped} else {text} end"
+
+
+def _holds(text: str, delimiter: str) -> str:
+    """Tell whether a text holds the delimiter, or ends so that with the next one it would."""
+    if len(delimiter) == 1:
+        return f"contains({text}, {literal(delimiter)})"
+    return f"instr({text} || {literal(delimiter)}, {literal(delimiter)}) <= length({text})"
 
 
 def _text(field: FileField, type_name: str, dialect: Dialect) -> str:

@@ -79,7 +79,7 @@ def _encoding(value: str) -> str:
         raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252") from error
     if codec.name in no_character_sets:
         raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252")
-    return codec.name
+    return "utf-8" if codec.name == "utf-8" else value
 
 
 def _timestamp_format(value: str) -> str:

@@ -48,6 +48,8 @@ NASTY: list[str | None] = [
     "🎉 emoji 👩‍👩‍👧",
     "long " * 600,
     "-1+2=cmd|' /C calc'!A0",
+    "ends in a part of a delimiter|",
+    "or in <-",
 ]
 
 
@@ -113,7 +115,8 @@ def test_a_file_is_as_rfc_4180_says(
         text_of_null = "" if quoting == "minimal" else '""'
         if text is None:
             return text_of_null
-        special = text == "" or any(part in text for part in ('"', "\r", "\n", delimiter))
+        special = text == "" or any(part in text for part in ('"', "\r", "\n"))
+        special = special or (text + delimiter).split(delimiter, 1)[0] != text
         if quoting == "all" or special:
             return '"' + text.replace('"', '""') + '"'
         return text
@@ -181,7 +184,8 @@ def test_a_character_that_the_encoding_lacks_is_an_error(writer: Writer, encodin
     writer.fill(["fine: é", "also\nfine", "not: 日"])
     written = writer.write(encoding=encoding)["ACME"]
     assert isinstance(written, ExportError)
-    assert "row 3 holds U+65E5" in str(written)
+    message = f"the broadcast file of ACME: row 3 holds U+65E5, which {encoding} lacks"
+    assert message in str(written)
     assert list(writer.folder.iterdir()) == []
     writer.fill(["fine: é"])
     assert writer.text(encoding=encoding) == writer.text().decode().encode(encoding)
@@ -200,6 +204,17 @@ def test_one_brand_s_character_does_not_stop_another(writer: Writer) -> None:
         "OMEGA": 1,
         "EMPTY": 0,
     }
+
+
+def test_a_text_that_ends_in_a_part_of_the_delimiter_is_told_apart(writer: Writer) -> None:
+    writer.fill(["x|", "|x", "||", "x"])
+    lines = writer.text(delimiter="||", header=False).decode().splitlines()
+    assert [line.removeprefix(f"00000000{n}||") for n, line in enumerate(lines)] == [
+        '"x|"||2026-10-25 00:30:00||true',
+        "|x||2026-10-25 00:30:00||true",
+        '"||"||2026-10-25 00:30:00||true',
+        "x||2026-10-25 00:30:00||true",
+    ]
 
 
 def test_newlines_become_one_space(writer: Writer) -> None:

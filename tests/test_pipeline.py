@@ -173,7 +173,7 @@ def test_one_brand_s_failure_does_not_stop_the_others(acme: Place) -> None:
     result = acme.run(NOW)
     assert statuses(result) == {"ACME daily": Status.DELIVERED, "OTHER daily": Status.FAILED}
     assert result.exit_code == 3
-    assert "row 1 holds U+65E5, which iso8859-1 lacks" in str(result.windows[0].error)
+    assert "row 1 holds U+65E5, which latin-1 lacks" in str(result.windows[0].error)
     assert acme.files() == [ACTIVITY, BROADCAST]
 
 
