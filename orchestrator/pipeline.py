@@ -53,7 +53,7 @@ def run(
             ledger.plan(job.entry for job in jobs)
             for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
                 todo = list(group)
-                progress(f"window {window}: {len(todo)} exports")
+                progress(f"window {window}: making files")
                 products = list(_products(production, window, todo, request))
                 if request.deliver:
                     progress(f"window {window}: delivering")

@@ -71,7 +71,9 @@ class Production:
             self._warehouse = Warehouse.open(self._project, self._outbox.work, self._outbox.cache)
             self._warehouse.check(self._config)
         stage, warnings = self._warehouse.stage(window)
-        self._warn(window, [f"{warning.test}: {warning.rows} rows" for warning in warnings])
+        self._warn(
+            window, [f"the data test {found.test} warns of {found.rows}" for found in warnings]
+        )
         expanded = list(self._expand(jobs, stage, window=window, wanted=brands))
         products = list(self._write(stage, [job for job in expanded if isinstance(job, Job)]))
         failed = [job for job in expanded if isinstance(job, Product)]

@@ -77,9 +77,9 @@ class Report:
             _log.info("%s", text)
             if table.reject_file:
                 _log.warning(
-                    "%s: %s rows rejected; the rows and the reasons are in %s",
+                    "%s: %s rejected, with the reasons in %s",
                     table.table,
-                    f"{table.rejected:,}",
+                    _count(table.rejected, ("row", "rows")),
                     table.reject_file,
                 )
         self.document({**_plain(result), "exit_code": 3 if result.rejected else 0})
@@ -111,7 +111,7 @@ def _line(result: WindowResult) -> str:
     if result.revision > 1:
         text += f" (revision {result.revision})"
     if result.files and all(file.rows is not None for file in result.files):
-        text += ": " + ", ".join(f"{file.rows:,} {_plural(file.kind)}" for file in result.files)
+        text += ": " + ", ".join(_count(file.rows, _NOUNS[file.kind]) for file in result.files)
     elif result.files:
         text += ": " + ", ".join(file.path for file in result.files)
     if there := sorted({name for file in result.files for name in file.destinations}):
@@ -119,8 +119,11 @@ def _line(result: WindowResult) -> str:
     return f"{text}: {result.error}" if result.error else text
 
 
-def _plural(kind: str) -> str:
-    return {"activity": "activities", "broadcast": "broadcasts"}[kind]
+_NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
+
+
+def _count(number: int | None, noun: tuple[str, str]) -> str:
+    return f"{number:,} {noun[number != 1]}"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -46,7 +46,7 @@ def test_a_run_speaks_json_on_stdout_alone(acme: Place) -> None:
         ("broadcast", 1),
         ("activity", 1),
     ]
-    assert "delivered ACME daily 2026-11-19: 1 broadcasts, 1 activities, at there" in ran.stderr
+    assert "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "jan@example.com" not in ran.stderr + ran.stdout
     again = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
@@ -127,7 +127,7 @@ def test_load_tells_what_became_of_the_rows(tmp_path: Path) -> None:
     (table,) = json.loads(ran.stdout)["tables"]
     assert (table["rows"], table["added"], table["rejected"]) == (2, 1, 1)
     assert "customers: 2 rows read, 1 added" in ran.stderr
-    assert "1 rows rejected; the rows and the reasons are in" in ran.stderr
+    assert "1 row rejected, with the reasons in" in ran.stderr
     assert "@example.com" not in ran.stderr
     rejected = json.loads(Path(table["reject_file"]).read_text())
     assert rejected["reason"] == "brand is missing"

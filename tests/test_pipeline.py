@@ -201,7 +201,7 @@ def test_an_activity_of_an_unknown_broadcast_ships_with_a_warning(acme: Place) -
     acme.opened("ACME", "2026-11-19 12:00:00", "LATER", event_id="E9")
     result = acme.run(NOW)
     assert result.exit_code == 0
-    assert "activities_of_unknown_broadcasts: 1 rows" in result.warnings[0]
+    assert "the data test activities_of_unknown_broadcasts warns of 1" in result.warnings[0]
     assert "\nLATER,C1," in acme.text(ACTIVITY)
 
 

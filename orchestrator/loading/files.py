@@ -85,7 +85,9 @@ def check_columns(path: Path, table: Table, names: Sequence[str]) -> None:
             f"{path}: column missing that {table.name} needs: {', '.join(missing)}.{near}",
         )
     if extra:
-        _log.warning("%s: columns unknown to %s are ignored: %s", path, table.name, extra)
+        _log.warning(
+            "%s: columns unknown to %s are ignored: %s", path, table.name, ", ".join(extra)
+        )
 
 
 def _format(path: Path) -> str:
