@@ -22,9 +22,12 @@ app = typer.Typer(
 
 def _day(value: str) -> date:
     try:
-        return date.fromisoformat(value)
+        day = date.fromisoformat(value)
     except ValueError as error:
         raise typer.BadParameter("expected a day such as 2026-11-21") from error
+    if not 1970 <= day.year <= 2999:  # noqa: PLR2004 - the years of `start` too
+        raise typer.BadParameter("expected a day from 1970 to 2999")
+    return day
 
 
 Config = Annotated[
@@ -173,10 +176,10 @@ def _deliver(
 
     loaded = configs.load(config)
     now = datetime.now(UTC)
+    project = projects.find(loaded.folder, target)
     if dry_run:
-        result = pipeline.foresee(loaded, request, now=now)
+        result = pipeline.foresee(loaded, project, request, now=now)
     else:
-        project = projects.find(loaded.folder, target)
         with report.progress() as progress:
             result = pipeline.run(loaded, project, request, now=now, progress=progress)
     report.run(result)

@@ -144,6 +144,11 @@ def _exports(top: _Top, problems: Problems) -> Iterator[Export]:
         for name in export.destination:
             if name not in top.destinations:
                 problems.add((*at, "destination"), f"no destination '{name}'", top.destinations)
+            elif export.directory.startswith("/") and "directory" in top.destinations[name]:
+                problems.add(
+                    (*at, "directory"),
+                    f"leaves the folder of destination '{name}': begin it with no slash",
+                )
         if "at" in own and export.interval.minutes:
             problems.add((*at, "at"), f"has no meaning for the interval {export.interval}")
         yield export
@@ -167,7 +172,7 @@ def _state(value: str, folder: Path, problems: Problems) -> URL | None:
     try:
         url = make_url(value)
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, NoSuchModuleError, ValueError):
         problems.add(("state",), "expected an SQLAlchemy URL such as sqlite:///state/ledger.db")
         return None
     if url.get_backend_name() == "sqlite":
@@ -187,7 +192,7 @@ def _refuse_shared_paths(exports: tuple[Export, ...], problems: Problems) -> Non
         window = export.calendar.containing(at)
         for kind in ("activity", "broadcast"):
             path = export.path(kind, brand=export.brand, window=window)
-            if (owner := owners.setdefault(path, index)) != index:
+            if (owner := owners.setdefault(path.lstrip("/"), index)) != index:
                 problems.add(
                     ("exports", index),
                     f"would write the same path as exports[{owner}] ('{path}'); "

@@ -11,8 +11,6 @@ from orchestrator.exports import AdditionalFields, FieldChoice
 from orchestrator.values import Strict
 from orchestrator.yaml_source import Location, Source
 
-_SECRETS = {"password", "passphrase", "state"}
-
 
 class Problems:
     """Collects what is wrong in a file, and makes one error of it."""
@@ -52,7 +50,10 @@ class Problems:
             else:
                 message = item["msg"].removeprefix("Value error, ")
                 message = message.replace("Input should be", "expected")
-                shown = isinstance(item["input"], str | int) and not _SECRETS & {key}
+                # Below `destinations` anything may hold a secret, also in a place of its own.
+                shown = isinstance(item["input"], str) and (
+                    place[:1] != ("destinations",) or key in ("port", "timeout")
+                )
                 self.add(place, f"{item['input']!r}: {message}" if shown else message)
 
     def error(self) -> ConfigError:

@@ -78,7 +78,12 @@ class Dbt:
         """
         bounds = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
         selection = ["--select", *(f"+{model}" for model in _MODELS)]
-        options = ["--exclude-resource-type", "unit_test", "--cache-selected-only"]
+        options = [
+            "--exclude-resource-type",
+            "unit_test",
+            "--cache-selected-only",
+            "--no-write-json",
+        ]
         result = self._invoke("build", bounds, *selection, *options)
         nodes = list(getattr(result.result, "results", None) or [])
         failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]

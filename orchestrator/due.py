@@ -48,7 +48,8 @@ class Job:
         if known is None:
             return self
         if known.state != DELIVERED:
-            return replace(self, entry=known)
+            scheduled = known.scheduled or self.entry.scheduled
+            return replace(self, entry=replace(known, scheduled=scheduled))
         if not self.forced:
             return None
         entry = Entry(known.export, known.window, known.revision + 1, scheduled=known.scheduled)
@@ -76,7 +77,10 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
             raise UsageError(f"{config.source.path}: no export of brand '{brand}'; valid: {names}")
     lines = list(_lines(config, request, own))
     day = request.day
-    entries = _asked(lines, day, now) if day else _scheduled(lines, ledger, now)
+    if day:
+        entries = _asked(lines, day, ledger.spans(), now)
+    else:
+        entries = _scheduled(lines, ledger, now) + _left_over(lines, ledger, request, own)
     known = ledger.entries(since=min((entry.window.start for _, entry in entries), default=now))
     found = (
         replace(line, entry=entry).revised(known.get((entry.export, entry.window)))
@@ -103,13 +107,20 @@ def _lines(config: Config, request: Request, own: set[str]) -> Iterator[Job]:
         yield Job(export, export.brand, ordinal, entry, request.force)
 
 
-def _asked(lines: Sequence[Job], day: date, now: datetime) -> list[tuple[Job, Entry]]:
-    """Return the windows that begin on a day; raise UsageError where none is over."""
+def _asked(
+    lines: Sequence[Job], day: date, spans: dict[str, Window], now: datetime
+) -> list[tuple[Job, Entry]]:
+    """Return the windows that begin on a day; raise UsageError where none is over.
+
+    The newest window, asked for before anything else was exported, is where the schedule begins.
+    """
     found: list[tuple[Job, Entry]] = []
     waiting: list[tuple[Job, Entry]] = []
     for line in lines:
-        for window in line.export.calendar.starting_on(day):
-            entry = replace(line.entry, window=window, scheduled=False)
+        calendar = line.export.calendar
+        newest = None if line.entry.export in spans else calendar.last_due(now)
+        for window in calendar.starting_on(day):
+            entry = replace(line.entry, window=window, scheduled=window == newest)
             over = window.end + line.export.settle <= now
             (found if over else waiting).append((line, entry))
     if waiting and not found:
@@ -145,6 +156,24 @@ def _scheduled(lines: Sequence[Job], ledger: Ledger, now: datetime) -> list[tupl
     return found
 
 
+def _left_over(
+    lines: Sequence[Job], ledger: Ledger, request: Request, own: set[str]
+) -> list[tuple[Job, Entry]]:
+    """Return what waits in the ledger of single brands that `*` stands for."""
+    found = []
+    for line in lines:
+        if line.brand != EVERY_BRAND:
+            continue
+        suffix = key("", line.export, line.ordinal)
+        for entry in ledger.open_entries():
+            brand = entry.export.removesuffix(suffix)
+            ours = entry.export.endswith(suffix) and brand not in own and brand != EVERY_BRAND
+            wanted = not request.brands or brand in request.brands
+            if ours and wanted and (entry.scheduled or entry.state == WRITTEN):
+                found.append((replace(line, brand=brand), entry))
+    return found
+
+
 def _windows(export: Export, span: Window | None, now: datetime) -> Iterator[Window]:
     """Yield the windows that are due and not in the ledger's span of this export.
 
@@ -164,7 +193,7 @@ def _windows(export: Export, span: Window | None, now: datetime) -> Iterator[Win
                     yield Window(window.start, min(window.end, span.start))
         first = max(span.end, start or span.end)
     for window in calendar.between(first, now):
-        if span and window.start < first:
-            window = Window(first, window.end)  # noqa: PLW2901 - the rest of it
         if window.start >= first:
             yield window
+        elif span and first == span.end:
+            yield Window(first, window.end)

@@ -1,6 +1,6 @@
 """One export of exports.yml: whose rows, when, in which form, to where."""
 
-from datetime import date, time, timedelta
+from datetime import time, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from orchestrator import patterns
 from orchestrator.values import (
     Brand,
+    Day,
     Delimiter,
     Duration,
     Encoding,
@@ -101,7 +102,7 @@ class Export(Dialect, Content):
     interval: Interval = Interval.DAILY
     at: TimeOfDay = time(6)
     settle: Duration = timedelta(minutes=15)
-    start: date | None = None
+    start: Day | None = None
     directory: Pattern = ""
     activity_file: Pattern = Field("", min_length=1, validate_default=True)
     broadcast_file: Pattern = Field("", min_length=1, validate_default=True)
@@ -114,6 +115,21 @@ class Export(Dialect, Content):
         short = (info.data.get("interval") or Interval.DAILY).minutes
         kind = str(info.field_name).removesuffix("_file")
         return value or f"{kind}_{{brand}}_{{window_start:%Y%m%d{'_%H%M' if short else ''}}}"
+
+    @field_validator("directory")
+    @classmethod
+    def _names_folders(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if "//" in value:
+            raise ValueError("a folder has a name: there are two slashes side by side")
+        return value
+
+    @field_validator("destination")
+    @classmethod
+    def _names_each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("a destination stands here twice")
+        return value
 
     @field_validator("activity_file", "broadcast_file")
     @classmethod

@@ -64,6 +64,11 @@ def resolve(
             view = f"{plural}_daily"
             raise config.error(export, at, _unknown(choice.column, f"column in {view}", known))
         resolved = _field(choice, column, export.labels)
+        try:
+            resolved.heading.encode(export.encoding)
+        except UnicodeEncodeError as error:
+            message = f"the heading '{resolved.heading}' has no place in {export.encoding}"
+            raise config.error(export, at, message) from error
         if resolved.heading in fields:
             raise config.error(export, at, f"two fields under the heading '{resolved.heading}'")
         fields[resolved.heading] = resolved

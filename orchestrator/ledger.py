@@ -7,7 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    RowMapping,
+    create_engine,
+    event,
+    exists,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import ExportError
@@ -80,8 +90,15 @@ class Ledger:
         return {str(row[0]): Window(row[1], row[2]) for row in rows}
 
     def open_entries(self) -> list[Entry]:
-        """Return what is planned or written, and not delivered everywhere."""
-        query = select(WINDOWS).where(WINDOWS.c.state != DELIVERED)
+        """Return the newest revisions that are planned or written, and not everywhere yet."""
+        newer = WINDOWS.alias()
+        replaced = exists().where(
+            newer.c.export == WINDOWS.c.export,
+            newer.c.window_start == WINDOWS.c.window_start,
+            newer.c.window_end == WINDOWS.c.window_end,
+            newer.c.revision > WINDOWS.c.revision,
+        )
+        query = select(WINDOWS).where(WINDOWS.c.state != DELIVERED, ~replaced)
         with self._begin() as connection:
             return [_entry(row) for row in connection.execute(query).mappings()]
 
@@ -117,12 +134,19 @@ class Ledger:
         ]
 
     def plan(self, entries: Iterable[Entry]) -> None:
-        """Note what is due, so that a first run that fails is caught up from there."""
+        """Note what is due, so that what fails is caught up later.
+
+        What was asked for by date and comes due as well counts as scheduled from then on.
+        """
         with self._begin() as connection:
             for entry in entries:
-                known = select(WINDOWS.c.state).filter_by(**_key(entry))
-                if connection.scalar(known) is None:
+                known = select(WINDOWS.c.scheduled).filter_by(**_key(entry))
+                scheduled = connection.scalar(known)
+                if scheduled is None:
                     connection.execute(WINDOWS.insert().values(**_values(entry)))
+                elif entry.scheduled and not scheduled:
+                    raised = WINDOWS.update().filter_by(**_key(entry)).values(scheduled=True)
+                    connection.execute(raised)
 
     def write(self, entries: Iterable[tuple[Entry, Sequence[Delivery]]]) -> None:
         """Note the files of revisions before the first of them is delivered."""
@@ -169,7 +193,8 @@ class Ledger:
 
     def is_delivered(self, path: str) -> bool:
         """Tell whether the ledger knows this path, and it waits for no destination."""
-        query = select(DELIVERIES.c.delivered_at).filter_by(path=path)
+        paths = (path, f"/{path}")  # on a server a path may start at its root
+        query = select(DELIVERIES.c.delivered_at).where(DELIVERIES.c.path.in_(paths))
         with self._begin() as connection:
             moments: Sequence[datetime | None] = connection.scalars(query).all()
         return bool(moments) and None not in moments

@@ -34,6 +34,7 @@ class Outbox:
         with locking.exclusive(self.folder / _LOCK):
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir(mode=0o700)
+            self.cache.mkdir(mode=0o700, exist_ok=True)
             try:
                 yield
             finally:

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.windows import Interval, Window
 
+TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
+"""The strftime codes that mean the same to Python, for names, and to DuckDB, for rows."""
 _MOMENTS = ("window_start", "window_end")
 _PLACEHOLDERS = "{brand}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
@@ -25,6 +27,8 @@ def check(pattern: str) -> str:
             raise ValueError(f"unknown {{{name}}}; a pattern may hold {_PLACEHOLDERS}")
         if name in _MOMENTS and not re.search("%[a-zA-Z]", spec or ""):
             raise ValueError(f"{{{name}}} needs a format, such as {{{name}:%Y%m%d}}")
+        if name in _MOMENTS and "%" in re.sub(TIME_CODES, "", spec or ""):
+            raise ValueError(f"'{spec}' holds a code other than %Y %m %d %H %M %S %j %G %V %z …")
     if re.search(r"[\x00-\x1f\\]", pattern):
         raise ValueError("a path holds no backslash and no control character")
     if any(segment in (".", "..") for segment in pattern.split("/")):
@@ -79,10 +83,10 @@ def _local(moment: datetime, spec: str) -> str:
 
 
 def _sample(interval: Interval) -> list[tuple[datetime, datetime]]:
-    """Windows enough to show a repetition: a few days whole, and each day of more than a year."""
+    """Windows enough to show a repetition: a few days whole, and each day of ten years."""
     step = timedelta(minutes=interval.minutes or 24 * 60)
     first = datetime(2027, 1, 1, tzinfo=UTC)
-    starts = {first + n * timedelta(days=1) for n in range(800)}
+    starts = {first + n * timedelta(days=1) for n in range(10 * 366)}
     starts |= {first + n * step for n in range(timedelta(days=2) // step)}
     if interval is Interval.WEEKLY:
         starts = {start for start in starts if start.weekday() == 0}

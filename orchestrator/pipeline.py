@@ -1,8 +1,7 @@
 """A run: due windows -> dbt -> stage -> files -> delivery -> ledger."""
 
 import itertools
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from orchestrator import due, engines
@@ -12,20 +11,20 @@ from orchestrator.errors import ExportError, GateError, LockedError, UsageError
 from orchestrator.exports import EVERY_BRAND, KINDS
 from orchestrator.ledger import Ledger
 from orchestrator.outbox import Outbox
-from orchestrator.production import Product, Production
+from orchestrator.production import Production
+from orchestrator.products import Product
 from orchestrator.project import Project
 from orchestrator.result import FileResult, RunResult, Status, WindowResult
 from orchestrator.shipping import Shipping
 from orchestrator.windows import Window
 
-_log = logging.getLogger(__name__)
-
 Progress = Callable[[str], None]
 """Is told what is being done now."""
 
 
-def foresee(config: Config, request: Request, *, now: datetime) -> RunResult:
+def foresee(config: Config, project: Project, request: Request, *, now: datetime) -> RunResult:
     """Return what a run would do, and do nothing (`--dry-run`)."""
+    engines.check(project)
     ledger = Ledger(config.state, read_only=True)
     try:
         return RunResult([_foreseen(job) for job in due.jobs(config, ledger, request, now)])
@@ -54,10 +53,12 @@ def run(
             for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
                 todo = list(group)
                 progress(f"window {window}: making files")
-                products = list(_products(production, window, todo, request))
+                products: list[Product] = []
+                for batch in _batches(production, window, todo, request):
+                    if request.deliver:
+                        progress(f"window {window}: delivering")
+                    products += _shipped(shipping, batch) if request.deliver else batch
                 if request.deliver:
-                    progress(f"window {window}: delivering")
-                    products = _shipped(shipping, products)
                     _finish_every_brand(ledger, todo, products, request)
                 results += [_result(product, request) for product in products]
             outbox.tidy(ledger, keep=config.keep_local, now=now)
@@ -67,27 +68,24 @@ def run(
     return RunResult(results, production.warnings)
 
 
-def _products(
-    production: Production, window: Window, jobs: Iterable[Job], request: Request
-) -> Iterator[Product]:
-    """Take the files that an earlier run has made, and make the others."""
-    to_make = []
-    for job in jobs:
-        if not request.force and (product := production.finished(job)):
-            yield product
-        else:
-            to_make.append(job)
+def _batches(
+    production: Production, window: Window, jobs: Sequence[Job], request: Request
+) -> Iterator[list[Product]]:
+    """Yield the files that an earlier run has made, then, once those are away, the others."""
+    ready = {job.entry.export: production.finished(job) for job in jobs}
+    yield [product for product in ready.values() if product]
+    to_make = [job for job in jobs if not ready[job.entry.export]]
     if not to_make:
         return
     try:
-        yield from production.make(window, to_make, request.brands)
+        yield production.make(window, to_make, brands=request.brands, taken=set(ready))
     except (UsageError, LockedError):
         raise  # nothing else could be made either
     except ExportError as error:
-        yield from (Product(job, error=error) for job in to_make)
+        yield [Product(job, error=error) for job in to_make]
     except OSError as error:  # the disk is full, or a folder forbids
         reason = ExportError(f"{error.filename or 'the outbox'}: {error.strerror}")
-        yield from (Product(job, error=reason) for job in to_make)
+        yield [Product(job, error=reason) for job in to_make]
 
 
 def _shipped(shipping: Shipping, products: list[Product]) -> list[Product]:

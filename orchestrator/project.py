@@ -32,13 +32,13 @@ def find(beside: Path, target: str | None) -> Project:
     profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml") / "profiles.yml"
     project = _yaml(folder / "dbt_project.yml")
     name = str(project.get("profile"))
-    outputs = (_yaml(profiles).get(name) or {}).get("outputs") or {}
+    outputs = _mapping(_mapping(_yaml(profiles).get(name)).get("outputs"))
     chosen = target or os.environ.get("ORCHESTRATE_TARGET") or "duckdb"
     if chosen not in outputs:
         raise UsageError(
             f"{profiles}: profile '{name}' has no target '{chosen}'; valid: {', '.join(outputs)}"
         )
-    return Project(folder, name, chosen, outputs[chosen], project.get("vars") or {})
+    return Project(folder, name, chosen, _mapping(outputs[chosen]), _mapping(project.get("vars")))
 
 
 def _folder(variable: str, beside: Path, file: str) -> Path:
@@ -58,4 +58,8 @@ def _yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
-    return values if isinstance(values, dict) else {}
+    return _mapping(values)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -7,11 +7,11 @@ from orchestrator.config import Config
 from orchestrator.errors import DeliveryError
 from orchestrator.ledger import Entry, Ledger
 from orchestrator.outbox import Outbox
-from orchestrator.production import Product
+from orchestrator.products import Product
 
 
 class Shipping:
-    """Delivers products; a destination that took nothing at all is not tried again in this run."""
+    """Delivers products; a destination out of reach is not tried again in this run."""
 
     def __init__(self, config: Config, *, outbox: Outbox, ledger: Ledger) -> None:
         """Take what it works with."""
@@ -27,6 +27,7 @@ class Shipping:
         arrive everywhere.
         """
         from orchestrator.delivery import (  # noqa: PLC0415 - not where nothing is due
+            UnreachableError,
             Upload,
             deliver_all,
         )
@@ -72,7 +73,7 @@ class Shipping:
                     errors[number] = type(outcome.error)(f"destination '{name}': {outcome.error}")
                 for upload in {*uploads} - {*outcome.uploads_done, outcome.unsure}:
                     self._ledger.renaming(entry(name, upload), name, upload.remote, sent=False)
-            if results and all(outcome.error and not outcome.uploads_done for outcome in results):
+            if all(isinstance(outcome.error, UnreachableError) for outcome in results):
                 self._down[name] = errors[members[name][-1]]
         whole = [p for number, p in enumerate(products) if number not in errors]
         self._ledger.finish(product.job.entry for product in whole)

@@ -7,11 +7,12 @@ import codecs
 import difflib
 import functools
 import re
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
 from orchestrator import patterns
@@ -20,7 +21,9 @@ from orchestrator import patterns
 class Strict(BaseModel):
     """A mapping whose unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
 
 def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file holds
@@ -30,7 +33,10 @@ def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file hold
     match = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
     if not match:
         raise ValueError("expected a whole number and s, m, h or d, such as 15m or 14d")
-    return timedelta(**{units[match[2]]: int(match[1])})
+    duration = timedelta(**{units[match[2]]: int(match[1])})
+    if duration > timedelta(days=36_500):
+        raise ValueError("expected no more than a hundred years")
+    return duration
 
 
 @functools.cache
@@ -83,9 +89,8 @@ def _encoding(value: str) -> str:
 
 
 def _timestamp_format(value: str) -> str:
-    # The codes that mean the same to every strftime.
-    codes = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
-    if not value or re.search('["\r\n]', value) or "%" in re.sub(codes, "", value):
+    rest = re.sub(patterns.TIME_CODES, "", value)
+    if not value or re.search('["\r\n]', value) or "%" in rest:
         raise ValueError(
             "expected the codes %Y %m %d %H %M %S %f %z %y %j %b %B %a %A %I %p %u %w %G %V %U "
             "%W %%, or %-d %-m %-H %-I %-M %-S %-j %-y for no leading zero"
@@ -95,8 +100,13 @@ def _timestamp_format(value: str) -> str:
 
 def _path(value: Path, info: ValidationInfo) -> Path:
     """Expand `~`; a relative path starts from the folder that the context names."""
+    if "\n" in str(value) or "-----BEGIN" in str(value):
+        raise ValueError("expected the path of a file, not what is in it")
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(folder / value.expanduser())
+    try:
+        return Path(folder / value.expanduser())
+    except RuntimeError as error:
+        raise ValueError("there is no such user's home folder") from error
 
 
 def _extension(value: str) -> str:
@@ -113,6 +123,7 @@ Null = Annotated[str, AfterValidator(_null)]
 Encoding = Annotated[str, AfterValidator(_encoding)]
 TimestampFormat = Annotated[str, AfterValidator(_timestamp_format)]
 Extension = Annotated[str, AfterValidator(_extension)]
+Day = Annotated[date, Ge(date(1970, 1, 1)), Le(date(2999, 12, 31))]
 Pattern = Annotated[str, AfterValidator(patterns.check)]
 FilePath = Annotated[Path, AfterValidator(_path)]
 Brand = Annotated[str, AfterValidator(patterns.check_brand)]

@@ -37,7 +37,17 @@ class Warehouse:
 
         engine = engines.engine(project, folder)
         engine.open()
-        dbt = Dbt(project, folder, cache, output=engine.dbt_output, variables=engine.dbt_variables)
+        try:
+            dbt = Dbt(
+                project,
+                folder,
+                cache,
+                output=engine.dbt_output,
+                variables=engine.dbt_variables,
+            )
+        except BaseException:
+            engine.close()
+            raise
         return cls(engine, dbt)
 
     def close(self) -> None:

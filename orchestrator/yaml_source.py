@@ -48,7 +48,7 @@ def read(path: Path) -> Source:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: this is not YAML: {error.problem}") from error
+        raise ConfigError(f"{where}: this is not YAML: {_words(error)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: this is not YAML: {error}") from error
     if not isinstance(root, yaml.MappingNode):
@@ -56,6 +56,12 @@ def read(path: Path) -> Source:
     lines: dict[Location, int] = {}
     values = _value(root, (), _Reader(path, lines, frozenset()))
     return Source(path, values, lines)
+
+
+def _words(error: yaml.MarkedYAMLError) -> str:
+    """Return what the parser says, without an alias that it quotes: a secret may look like one."""
+    problem = str(error.problem)
+    return problem.split("'", maxsplit=1)[0].strip() if "alias" in problem else problem
 
 
 def render(text: str) -> str:

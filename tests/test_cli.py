@@ -75,6 +75,8 @@ def test_a_log_may_be_json(acme: Place) -> None:
         (["dayly"], "Did you mean 'daily'?"),
         (["daily", "--dat", "2026-11-19"], "No such option"),
         (["daily", "--date", "yesterday"], "expected a day such as"),
+        (["daily", "--date", "9999-12-31"], "expected a day from 1970 to 2999"),
+        (["daily", "--dry-run", "--target", "prod"], "has no target 'prod'"),
         (["daily", "--date", "2999-01-01"], "2999-01-01 is not over for ACME in UTC"),
         (["daily", "--brand", "ACNE"], "no export of brand 'ACNE'; valid: ACME"),
         (["daily", "--config", "nope.yml"], "nope.yml: no such file; name it with --config"),

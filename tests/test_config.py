@@ -1,3 +1,4 @@
+import traceback
 from datetime import time, timedelta
 from pathlib import Path
 
@@ -160,6 +161,13 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         ("activity_fields: []", "activity_fields: .*at least 1 item"),
         ("activity_fields: [{column: a, hsh: sha256}]", r"hsh: unknown key; did you mean hash\?"),
         ("additional_fields: {activity: [os]}", "activity: unknown key; did you mean activities"),
+        ("destination: [archive, archive]", "destination: .*stands here twice"),
+        ("directory: a//b", "directory: .*two slashes side by side"),
+        ("directory: /srv", "directory: leaves the folder of destination 'archive'"),
+        ("activity_file: 'a{window_start:%Y%m%d%R}'", "'%Y%m%d%R' holds a code other than"),
+        ("interval: weekly, activity_file: 'a{window_start:%Y%V}'", "two weekly windows"),
+        ("start: 0001-01-01", "start: '0001-01-01': expected greater than"),
+        ("settle: 999999d", "settle: .*no more than a hundred years"),
         ("start: yesterday", "start: 'yesterday': expected a valid date"),
         ("compression: gzip", "compression: not yet"),
         ("encrypt_for: key.asc", "encrypt_for: not yet"),
@@ -188,6 +196,12 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         (MINIMAL + "state: ledger.db\n", r"exports.yml:5: state: expected an SQLAlchemy URL"),
         (MINIMAL + "state: mysqlx://h/x\n", r"exports.yml:5: state: expected an SQLAlchemy URL"),
         (MINIMAL + "state: 'sqlite://'\n", r"exports.yml:5: state: a ledger in memory"),
+        (MINIMAL + "state: postgresql://u:p@h:port/x\n", r"exports.yml:5: state: expected an"),
+        (MINIMAL + "outbox: ~nosuchuser/x\n", r"exports.yml:5: outbox: .*no such user's home"),
+        (
+            MINIMAL + "  - {brand: ACME, directory: x/}\n  - {brand: ACME, directory: x}\n",
+            r"exports.yml:6: exports.2.: would write the same path as exports\[1\]",
+        ),
         (MINIMAL + "notify: ['json://h']\n", r"exports.yml:5: notify: not yet"),
         (MINIMAL + "defaults: {brand: X}\n", r"exports.yml:5: defaults.brand: stands under"),
         (MINIMAL + "defaults: {header: x}\n", r"exports.yml:5: defaults.header: 'x': expected"),
@@ -223,6 +237,25 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
 def test_a_broken_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MINIMAL + "pasword: hush\n",
+        MINIMAL.replace("{directory: files}", "{sftp: 'sftp://u:hush@h'}"),
+        MINIMAL.replace("{directory: files}", "{sftp: {host: h, username: u, password: *hush}}"),
+        MINIMAL.replace(
+            "{directory: files}",
+            '{sftp: {host: h, username: u, private_key: "-----BEGIN KEY-----\\nhush"}}',
+        ),
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hush" not in shown.replace(text, "")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

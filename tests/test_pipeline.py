@@ -121,6 +121,47 @@ def test_force_makes_the_next_revision(acme: Place) -> None:
     assert [window.revision for window in again.windows] == [3]
 
 
+def test_a_date_that_failed_is_caught_up_once_it_is_due(acme: Place) -> None:
+    acme.run("2026-11-19 07:00")
+    good = acme.warehouse.read_bytes()
+    with duckdb.connect(str(acme.warehouse)) as connection:
+        connection.execute("drop table raw.email_opens")
+    assert acme.run("2026-11-20 02:00", day=date(2026, 11, 19)).exit_code == 4
+    assert acme.run(NOW).exit_code == 4
+    acme.warehouse.write_bytes(good)
+    assert starts(acme.run("2026-11-21 07:00")) == ["11-19 00:00", "11-20 00:00"]
+
+
+def test_other_bytes_of_a_half_delivered_window_are_the_next_revision(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
+    assert acme.run(NOW).exit_code == 3
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    destinations = "{there: {directory: there}, far: {directory: far}}"
+    acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=destinations)
+    result = acme.run(NOW, force=True)
+    assert [(window.revision, window.status) for window in result.windows] == [
+        (2, Status.DELIVERED)
+    ]
+    assert acme.all_bytes("far") == acme.all_bytes()
+    assert acme.text(ACTIVITY).count("\n") == 3
+    assert acme.run(NOW).windows == []
+
+
+def test_what_waits_goes_to_the_destinations_of_now(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
+    assert acme.run(NOW).exit_code == 3
+    sent = acme.all_bytes()
+    for name in sent:
+        (acme.folder / "there" / name).unlink()
+    acme.configure(
+        "  - {brand: ACME, destination: [new, there]}",
+        destinations="{there: {directory: there}, new: {directory: new}}",
+    )
+    assert acme.run(NOW).exit_code == 0
+    assert acme.all_bytes("new") == sent
+    assert acme.files() == []
+
+
 def test_what_was_not_delivered_goes_out_later_as_the_same_bytes(acme: Place) -> None:
     result = acme.run(NOW, deliver=False)
     assert statuses(result) == {"ACME daily": Status.WRITTEN}
@@ -230,6 +271,67 @@ def test_every_brand_without_a_line_of_its_own(acme: Place) -> None:
         "GAMMA daily",
         "TOMORROW daily",
     }
+
+
+def test_every_brand_gets_the_same_bytes_once_when_a_destination_was_down(acme: Place) -> None:
+    exports = "  - {brand: '*', destination: [far, there]}"
+    acme.configure(exports, destinations=BOTH)
+    assert acme.run(NOW).exit_code == 3
+    sent = acme.all_bytes()
+    for name in sent:
+        (acme.folder / "there" / name).unlink()
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    acme.configure(exports, destinations="{there: {directory: there}, far: {directory: far}}")
+    assert acme.run(NOW).exit_code == 0
+    assert acme.all_bytes("far") == sent
+    assert acme.files() == []
+    assert acme.run(NOW).windows == []
+
+
+def test_a_brand_that_failed_is_caught_up_by_a_line_of_its_own(acme: Place) -> None:
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", customer_id="日")
+    acme.configure("  - {brand: '*', encoding: latin-1}")
+    assert acme.run(NOW).exit_code == 1
+    assert acme.run("2026-11-21 07:00").exit_code == 3  # the day after is fine
+    acme.configure("  - {brand: ACME}\n  - {brand: '*', encoding: latin-1}")
+    assert starts(acme.run("2026-11-21 07:00")) == ["11-19 00:00"]
+    assert "日" in acme.text(ACTIVITY)
+    acme.configure("  - {brand: '*'}")
+    assert acme.run("2026-11-21 07:00").windows == []
+
+
+def test_a_line_that_goes_leaves_its_windows_to_every_brand(acme: Place) -> None:
+    acme.configure("  - {brand: ACME}\n  - {brand: '*'}")
+    acme.run(NOW, deliver=False)
+    acme.configure("  - {brand: '*'}")
+    assert statuses(acme.run(NOW)) == {"ACME daily": Status.DELIVERED}
+    assert acme.run(NOW).windows == []
+
+
+def test_one_export_refused_does_not_stop_another_at_that_destination(acme: Place) -> None:
+    acme.mailing("BETA", "2026-11-20")
+    (acme.folder / "there").mkdir()
+    (acme.folder / "there/blocked").write_text("a file where a folder should be")
+    acme.configure("  - {brand: ACME, directory: blocked}\n  - {brand: BETA}")
+    acme.run(NOW)
+    result = acme.run("2026-11-21 07:00")
+    assert statuses(result)["BETA daily"] is Status.DELIVERED
+    assert result.exit_code == 3
+
+
+def test_exports_of_one_brand_whose_windows_coincide(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, at: '00:00', timezone: Europe/Amsterdam}")
+    acme.run("2026-11-19 23:30")
+    # The rest of the day in UTC is one hour, and a window of the hourly export too.
+    acme.configure(
+        "  - {brand: ACME, at: '00:00'}\n  - {brand: ACME, interval: hourly, directory: hours}"
+    )
+    result = acme.run("2026-11-20 00:16")
+    assert statuses(result) == {
+        "ACME daily": Status.DELIVERED,
+        "ACME hourly": Status.DELIVERED,
+    }
+    assert starts(result) == ["11-19 23:00", "11-19 23:00"]
 
 
 def test_a_brand_that_cannot_be_a_file_name_fails_alone(acme: Place) -> None:

@@ -5,10 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from orchestrator.delivery.batches import Retry, deliver_async, together
-from orchestrator.delivery.uploads import Outcome, Upload
+from orchestrator.delivery.uploads import Outcome, UnreachableError, Upload
 from orchestrator.destinations import Directory, Sftp
 
-__all__ = ["Outcome", "Retry", "Upload", "deliver", "deliver_all", "deliver_async"]
+__all__ = [
+    "Outcome",
+    "Retry",
+    "UnreachableError",
+    "Upload",
+    "deliver",
+    "deliver_all",
+    "deliver_async",
+]
 
 Delivery = tuple[Sftp | Directory, Sequence[Sequence[Upload]]]
 

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 import asyncssh
 from pydantic import SecretStr
 
-from orchestrator.delivery.uploads import LostError
+from orchestrator.delivery.uploads import LostError, UnreachableError
 from orchestrator.destinations import Sftp
-from orchestrator.errors import DeliveryError
 
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # faster than chacha20; rest still on
 # The types that are pinned come first. The others are offered too: a server that has none of the
@@ -31,8 +30,8 @@ async def connect(destination: Sftp) -> asyncssh.SSHClientConnection:
     tried, else the keys of the agent at $SSH_AUTH_SOCK and the password. No other key and no
     ssh_config is read.
 
-    Raises LostError if the server cannot be reached, which may pass, and DeliveryError for a host
-    key or a login that is refused, which does not.
+    Raises LostError if the server cannot be reached, which may pass, else UnreachableError, for a
+    host key or a login that is refused, which does not.
     """
     server = address(destination)
     pinned = _pinned(destination)
@@ -62,13 +61,13 @@ async def connect(destination: Sftp) -> asyncssh.SSHClientConnection:
         except asyncssh.HostKeyNotVerifiable as error:
             raise _untrusted(destination, witness, known=any(pinned[:2]), why=error) from error
         except asyncssh.PermissionDenied as error:
-            raise DeliveryError(
+            raise UnreachableError(
                 f"{server}: the server refused the login of user {destination.username} with "
                 f"{' and '.join(tried)} ({error.reason}). Ask the receiver whether this user may "
                 "log in this way, and correct username, private_key or password."
             ) from error
         except asyncssh.KeyExchangeFailed as error:
-            raise DeliveryError(
+            raise UnreachableError(
                 f"{server}: no way of encrypting in common ({error.reason}). "
                 "Ask the receiver to update the server."
             ) from error
@@ -78,7 +77,7 @@ async def connect(destination: Sftp) -> asyncssh.SSHClientConnection:
             asyncssh.IllegalUserName,
             ValueError,
         ) as error:
-            raise DeliveryError(f"{server}: cannot log in ({error}).") from error
+            raise UnreachableError(f"{server}: cannot log in ({error}).") from error
         except TimeoutError as error:
             raise LostError(f"{server}: no answer within {timeout:g} s.") from error
         except (OSError, asyncssh.Error) as error:
@@ -114,7 +113,9 @@ def _pinned(destination: Sftp) -> _Pinned:
     except FileNotFoundError:
         return (), (), ()
     except (OSError, ValueError) as error:
-        raise DeliveryError(f"{path}: cannot be read as a known_hosts file ({error}).") from error
+        raise UnreachableError(
+            f"{path}: cannot be read as a known_hosts file ({error})."
+        ) from error
     # By name only: a key pinned for another host's address
     # must not do for this one.
     port = None if destination.port == asyncssh.DEFAULT_PORT else destination.port
@@ -123,17 +124,17 @@ def _pinned(destination: Sftp) -> _Pinned:
 
 def _untrusted(
     destination: Sftp, witness: _Witness, *, known: bool, why: asyncssh.DisconnectError
-) -> DeliveryError:
+) -> UnreachableError:
     host, port, path = destination.host, destination.port, destination.known_hosts
     entry = host if port == asyncssh.DEFAULT_PORT else f"'[{host}]:{port}'"
     add = f"ssh-keyscan -p {port} {host} >> {path}"
     if not known:
-        return DeliveryError(
+        return UnreachableError(
             f"{address(destination)}: its host key is not in {path}, so it is not trusted."
             f"{witness.shown} Ask the receiver for the fingerprint; only if it is the same, add "
             f"the key: {add}"
         )
-    return DeliveryError(
+    return UnreachableError(
         f"{address(destination)}: its host key is not the one that {path} has for it "
         f"({why.reason}). The receiver may have a new key, or someone stands in between."
         f"{witness.shown} Ask the receiver for the fingerprint; only if it is the same, replace "
@@ -152,7 +153,7 @@ async def _keys(
         return
     socket = os.environ.get("SSH_AUTH_SOCK", "")
     if not socket and not password:
-        raise DeliveryError(
+        raise UnreachableError(
             f"{address(destination)}: nothing to log in with as user {destination.username}. Set "
             "private_key or password, or start an ssh-agent and set SSH_AUTH_SOCK."
         )
@@ -164,7 +165,7 @@ async def _keys(
         keys = await agent.get_keys()
     except (OSError, ValueError) as error:
         if not password:
-            raise DeliveryError(
+            raise UnreachableError(
                 f"{address(destination)}: no ssh-agent answers at {socket}, where SSH_AUTH_SOCK "
                 f"points ({error}). Start it, or set private_key or password."
             ) from error
@@ -185,12 +186,12 @@ def _private_key(destination: Sftp) -> Sequence[asyncssh.SSHKeyPair]:
     try:
         return asyncssh.load_keypairs([str(path)], passphrase)
     except OSError as error:
-        raise DeliveryError(
+        raise UnreachableError(
             f"{address(destination)}: the private key {path} cannot be read ({error.strerror}). "
             "Correct private_key, or the file's permissions."
         ) from error
     except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
         need = "the passphrase is not the right one" if passphrase else "does it need a passphrase?"
-        raise DeliveryError(
+        raise UnreachableError(
             f"{address(destination)}: the private key {path} cannot be opened: {need} ({error})"
         ) from error

@@ -9,9 +9,8 @@ from typing import Any, Self, TypeVar
 import asyncssh
 
 from orchestrator.delivery.connection import address, connect
-from orchestrator.delivery.uploads import BLOCK, LostError
+from orchestrator.delivery.uploads import BLOCK, LostError, UnreachableError
 from orchestrator.destinations import Sftp
-from orchestrator.errors import DeliveryError
 
 _T = TypeVar("_T")
 _IN_FLIGHT = 8 * 1024 * 1024  # bytes sent but not confirmed: 100 Mbit/s at 600 ms
@@ -31,7 +30,7 @@ class Session:
     async def open(cls, destination: Sftp) -> Self:
         """Connect, log in and start SFTP.
 
-        Raises LostError if that may go better later, else DeliveryError.
+        Raises LostError if that may go better later, else UnreachableError.
         """
         connection = await connect(destination)
         try:
@@ -39,7 +38,7 @@ class Session:
                 client = await connection.start_sftp_client()
         except (asyncssh.ChannelOpenError, asyncssh.SFTPBadMessage) as error:
             connection.abort()
-            raise DeliveryError(
+            raise UnreachableError(
                 f"{address(destination)}: the login works, but the server does not speak SFTP "
                 f"({error.reason}). Ask the receiver to allow SFTP for user {destination.username}."
             ) from error

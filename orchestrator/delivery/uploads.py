@@ -11,7 +11,11 @@ BLOCK = 255 * 1024
 """Bytes per read and write: the most that OpenSSH's sftp-server takes in one request."""
 
 
-class LostError(DeliveryError):
+class UnreachableError(DeliveryError):
+    """Nothing can be delivered there now: it is not reached, not trusted, or lets nobody in."""
+
+
+class LostError(UnreachableError):
     """The server could not be reached, went away or fell silent. Worth another attempt."""
 
 
