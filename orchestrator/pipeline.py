@@ -73,7 +73,8 @@ def _batches(
 ) -> Iterator[list[Product]]:
     """Yield the files that an earlier run has made, then, once those are away, the others."""
     ready = {job.entry.export: production.finished(job) for job in jobs}
-    yield [product for product in ready.values() if product]
+    if waiting := [product for product in ready.values() if product]:
+        yield waiting
     to_make = [job for job in jobs if not ready[job.entry.export]]
     if not to_make:
         return
