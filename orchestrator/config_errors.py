@@ -1,12 +1,11 @@
 """What is wrong in a YAML file, one line each, for the person who edits it."""
 
-import difflib
 from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from orchestrator.destinations import Sftp
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, did_you_mean
 from orchestrator.exports import AdditionalFields, FieldChoice
 from orchestrator.values import Strict
 from orchestrator.yaml_source import Location, Source
@@ -62,8 +61,7 @@ class Problems:
 
     def _unknown_key(self, place: Location, key: str, model: type[Strict]) -> None:
         valid = [field.alias or name for name, field in model.model_fields.items()]
-        near = difflib.get_close_matches(key, valid, n=1)
-        self.add(place, "unknown key" + (f"; did you mean {near[0]}?" if near else ""), valid)
+        self.add(place, "unknown key" + did_you_mean(key, valid), valid)
 
     def _known(self, at: Location, loc: tuple[int | str, ...]) -> Location:
         """Drop from pydantic's location what does not stand in the file, such as a type's name."""

@@ -40,8 +40,9 @@ class Job:
 
     def of_brand(self, brand: str) -> "Job":
         """Return the job of one of the brands that `*` stands for."""
-        entry = Entry(key(brand, self.export, self.ordinal), self.entry.window, 1)
-        return replace(self, brand=brand, entry=replace(entry, scheduled=self.entry.scheduled))
+        name, every = key(brand, self.export, self.ordinal), self.entry
+        entry = Entry(name, every.window, 1, scheduled=every.scheduled)
+        return replace(self, brand=brand, entry=entry)
 
     def revised(self, known: Entry | None) -> "Job | None":
         """Return the job as the revision to make, or None where it is delivered already."""
@@ -80,7 +81,9 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
     if day:
         entries = _asked(lines, day, ledger.spans(), now)
     else:
-        entries = _scheduled(lines, ledger, now) + _left_over(lines, ledger, request, own)
+        waiting = [e for e in ledger.open_entries() if e.scheduled or e.state == WRITTEN]
+        entries = _scheduled(lines, ledger, waiting, now)
+        entries += _left_over(lines, waiting, request, own)
     known = ledger.entries(since=min((entry.window.start for _, entry in entries), default=now))
     found = (
         replace(line, entry=entry).revised(known.get((entry.export, entry.window)))
@@ -136,17 +139,18 @@ def _asked(
     return found
 
 
-def _scheduled(lines: Sequence[Job], ledger: Ledger, now: datetime) -> list[tuple[Job, Entry]]:
-    """Return what waits in the ledger, and every window since, oldest first."""
+def _scheduled(
+    lines: Sequence[Job], ledger: Ledger, waiting: Sequence[Entry], now: datetime
+) -> list[tuple[Job, Entry]]:
+    """Return what waits in the ledger, and every window since."""
     spans = ledger.spans()
-    waiting: dict[str, list[Entry]] = {}
-    for entry in ledger.open_entries():
-        if entry.scheduled or entry.state == WRITTEN:
-            waiting.setdefault(entry.export, []).append(entry)
+    by_name: dict[str, list[Entry]] = {}
+    for entry in waiting:
+        by_name.setdefault(entry.export, []).append(entry)
     found = []
     for line in lines:
         name = line.entry.export
-        entries = {entry.window: entry for entry in waiting.get(name, [])}
+        entries = {entry.window: entry for entry in by_name.get(name, [])}
         for window in _windows(line.export, spans.get(name), now):
             entries.setdefault(window, replace(line.entry, window=window))
         if line.forced and name in spans:
@@ -157,7 +161,7 @@ def _scheduled(lines: Sequence[Job], ledger: Ledger, now: datetime) -> list[tupl
 
 
 def _left_over(
-    lines: Sequence[Job], ledger: Ledger, request: Request, own: set[str]
+    lines: Sequence[Job], waiting: Sequence[Entry], request: Request, own: set[str]
 ) -> list[tuple[Job, Entry]]:
     """Return what waits in the ledger of single brands that `*` stands for."""
     found = []
@@ -165,11 +169,11 @@ def _left_over(
         if line.brand != EVERY_BRAND:
             continue
         suffix = key("", line.export, line.ordinal)
-        for entry in ledger.open_entries():
+        for entry in waiting:
             brand = entry.export.removesuffix(suffix)
             ours = entry.export.endswith(suffix) and brand not in own and brand != EVERY_BRAND
             wanted = not request.brands or brand in request.brands
-            if ours and wanted and (entry.scheduled or entry.state == WRITTEN):
+            if ours and wanted:
                 found.append((replace(line, brand=brand), entry))
     return found
 

@@ -4,12 +4,20 @@ A message is for the person who must act: what is wrong, where, and what to do. 
 secret and no e-mail address.
 """
 
+import difflib
 import re
+from collections.abc import Collection
 
 
 def without_addresses(text: str) -> str:
     """Return another program's words without the e-mail addresses that they may quote."""
     return re.sub(r"[^\s'\"]+@[^\s'\"]+", "…@…", text)
+
+
+def did_you_mean(name: str, valid: Collection[str]) -> str:
+    """Return the end of a message that offers the nearest valid name, empty where none is near."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class ExportError(Exception):

@@ -1,10 +1,10 @@
 """Fields: the columns of a view that a file holds, under their headings."""
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.config import Config
+from orchestrator.errors import did_you_mean
 from orchestrator.exports import Export, FieldChoice, Kind
 
 DEFAULT: dict[Kind, tuple[str, ...]] = {
@@ -98,6 +98,4 @@ def _field(choice: FieldChoice, column: ViewColumn, language: str) -> FileField:
 
 
 def _unknown(name: str, kind: str, valid: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"no {kind} '{name}'{hint}; valid: {', '.join(valid)}"
+    return f"no {kind} '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}"

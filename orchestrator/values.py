@@ -4,7 +4,6 @@ A validator raises ValueError that says what was expected; config.py adds file, 
 """
 
 import codecs
-import difflib
 import functools
 import re
 from datetime import date, time, timedelta
@@ -16,6 +15,7 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
 from orchestrator import patterns
+from orchestrator.errors import did_you_mean
 
 
 class Strict(BaseModel):
@@ -48,8 +48,7 @@ def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - whatever the file holds
     if isinstance(value, ZoneInfo):
         return value
     if value not in _timezones():
-        near = difflib.get_close_matches(str(value), _timezones(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(str(value), _timezones())
         raise ValueError(f"no IANA time zone, such as Europe/Amsterdam{hint}")
     return ZoneInfo(str(value))
 
