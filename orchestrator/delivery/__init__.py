@@ -13,23 +13,11 @@ __all__ = [
     "Retry",
     "UnreachableError",
     "Upload",
-    "deliver",
     "deliver_all",
     "deliver_async",
 ]
 
 Delivery = tuple[Sftp | Directory, Sequence[Sequence[Upload]]]
-
-
-def deliver(
-    destination: Sftp | Directory,
-    batches: Sequence[Sequence[Upload]],
-    on_published: Callable[[Upload], None],
-    *,
-    retry: Retry | None = None,
-) -> list[Outcome]:
-    """Publish every batch at one destination; see `deliver_async`."""
-    return asyncio.run(deliver_async(destination, batches, on_published, retry=retry))
 
 
 def deliver_all(

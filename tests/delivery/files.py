@@ -1,10 +1,13 @@
 """Files to deliver, and what to do with them."""
 
+import asyncio
 import hashlib
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.delivery import Outcome, Retry, Upload
+from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
+from orchestrator.destinations import Directory, Sftp
 
 QUICK = Retry(attempts=3, pause=0.05, growth=1.0)
 MEBIBYTE = 1024 * 1024
@@ -42,3 +45,14 @@ def failure(outcome: Outcome) -> str:
 def ignore(upload: Upload) -> None:
     """Take note of nothing."""
     del upload
+
+
+def deliver(
+    destination: Sftp | Directory,
+    batches: Sequence[Sequence[Upload]],
+    on_published: Callable[[Upload], None],
+    *,
+    retry: Retry | None = None,
+) -> list[Outcome]:
+    """Publish every batch at one destination; see `deliver_async`."""
+    return asyncio.run(deliver_async(destination, batches, on_published, retry=retry))

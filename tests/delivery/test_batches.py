@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from files import MEBIBYTE, QUICK, failure, ignore, make, noise, part_of, tree
+from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
 from proxy import Proxy
 from sshd import Sshd
 
-from orchestrator.delivery import Retry, Upload, deliver, deliver_all
+from orchestrator.delivery import Retry, Upload, deliver_all
 from orchestrator.destinations import Directory
 
 

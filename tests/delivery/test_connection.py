@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from fault_server import PASSWORD, serve
-from files import QUICK, failure, ignore, make, tree
+from files import QUICK, deliver, failure, ignore, make, tree
 from sshd import Sshd, make_key
 
-from orchestrator.delivery import Retry, deliver
+from orchestrator.delivery import Retry
 from orchestrator.destinations import Sftp
 
 PASSPHRASE = "open sesame"  # noqa: S105 - of a key that lives for one test

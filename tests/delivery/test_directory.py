@@ -4,9 +4,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from files import failure, ignore, make, noise, part_of, tree
+from files import deliver, failure, ignore, make, noise, part_of, tree
 
-from orchestrator.delivery import Upload, deliver
+from orchestrator.delivery import Upload
 from orchestrator.destinations import Directory
 
 

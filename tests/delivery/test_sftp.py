@@ -12,11 +12,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 from fault_server import serve
-from files import MEBIBYTE, QUICK, failure, ignore, make, noise, part_of, tree
+from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
 from proxy import Proxy
 from sshd import Sshd
 
-from orchestrator.delivery import Upload, deliver
+from orchestrator.delivery import Upload
 
 
 def test_new_files_arrive_in_new_folders(sftp_server: Sshd, tmp_path: Path) -> None:
