@@ -54,4 +54,4 @@ clean: ## Remove what the other targets made
 LOCK = $(BIN)/uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 lock: .venv/.dev ## Resolve the dependencies anew
 	$(LOCK) --upgrade --group build --output-file requirements.lock
-	$(LOCK) --upgrade --group build --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade --group build --group dev --extra spark --constraints requirements.lock --output-file requirements-dev.lock

@@ -1,0 +1,92 @@
+"""Options that commands share: groups of them, each a dataclass whose fields are the options."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.report import LogFormat, Report
+
+
+def day(value: str) -> date:
+    """Read a day; raises what typer shows as wrong usage."""
+    try:
+        found = date.fromisoformat(value)
+    except ValueError as error:
+        raise typer.BadParameter("expected a day such as 2026-11-21") from error
+    if not 1970 <= found.year <= 2999:  # noqa: PLR2004 - the years of `start` too
+        raise typer.BadParameter("expected a day from 1970 to 2999")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How a command speaks: every command has these."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = (
+        False
+    )
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How lines on stderr are written.")
+    ] = LogFormat.TEXT
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more, with tracebacks.")] = (
+        False
+    )
+
+    def report(self) -> Report:
+        """Begin to report; main() reports errors the same way."""
+        global current  # noqa: PLW0603 - one command runs in a process
+        current = Report(as_json=self.as_json, log_format=self.log_format, verbose=self.verbose)
+        current.start()
+        return current
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Output):
+    """Which exports.yml and which warehouse."""
+
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="exports.yml; else $ORCHESTRATE_CONFIG, else ./exports.yml."),
+    ] = None
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", help="A target of profiles.yml; else $ORCHESTRATE_TARGET, or duckdb."
+        ),
+    ] = None
+
+
+current = Report()
+"""How the command at hand reports."""
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take groups: each parameter that is a dataclass stands for its fields."""
+    groups: dict[str, type] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if isinstance(parameter.annotation, type) and dataclasses.is_dataclass(
+            parameter.annotation
+        ):
+            groups[parameter.name] = parameter.annotation
+            parameters += inspect.signature(parameter.annotation, eval_str=True).parameters.values()
+        else:
+            parameters.append(parameter)
+
+    def run(**values: Any) -> None:  # noqa: ANN401 - whatever the options hold
+        for name, group in groups.items():
+            fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
+            values[name] = group(**fields)
+        command(**values)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    ordered = sorted(parameters, key=lambda parameter: parameter.kind)
+    run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined] # PEP 362
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    return run
