@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import delivering, options, warehouse
+from orchestrator.cli import delivering, options, showing, warehouse
 from orchestrator.errors import ExportError
 
 app = typer.Typer(
@@ -12,7 +12,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Export e-mail events as an activity and a broadcast file per brand, and deliver them.",
 )
-for _command in (delivering.daily, delivering.run, warehouse.load, warehouse.demo):
+for _command in (
+    delivering.daily,
+    delivering.run,
+    warehouse.load,
+    warehouse.demo,
+    showing.schedule,
+):
     app.command()(options.grouped(_command))
 
 
