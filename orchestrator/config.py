@@ -7,15 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from orchestrator import yaml_source
+from orchestrator import patterns, yaml_source
 from orchestrator.config_errors import Problems
 from orchestrator.destinations import Destination, DestinationLine
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.exports import Export
+from orchestrator.ledger_database import DRIVERS
+from orchestrator.notify import NotifyUrl
 from orchestrator.values import Duration, FilePath, Strict
 from orchestrator.yaml_source import Source
 
@@ -24,10 +26,6 @@ _NOT_YET: dict[str, tuple[Any, ...]] = {
     "compression": (None, "none"),
     "encrypt_for": (None,),
     "completion": (None, "none"),
-    "audit_windows": ("0",),
-    "late_rows": (),
-    "retention": (None,),
-    "notify": (None, []),
 }
 
 
@@ -41,6 +39,8 @@ class Config:
     state: URL
     outbox: Path
     keep_local: timedelta
+    retention: dict[str, timedelta]  # of the destinations where files do not stay for ever
+    notify: tuple[SecretStr, ...]
 
     @property
     def folder(self) -> Path:
@@ -63,6 +63,7 @@ class _Top(Strict):
     state: str = "sqlite:///state/ledger.db"
     outbox: FilePath = Path("outbox")
     keep_local: Duration = timedelta(days=14)
+    notify: list[NotifyUrl] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _not_empty(self) -> "_Top":
@@ -104,7 +105,7 @@ def load(path: Path | None) -> Config:
     except ValidationError as error:
         problems.add_all(error, (), _Top)
         raise problems.error() from error
-    destinations = dict(_destinations(top, problems))
+    lines = dict(_destinations(top, problems))
     exports = tuple(_exports(top, problems))
     state = _state(top.state, source.path.parent, problems)
     if not problems:
@@ -112,20 +113,25 @@ def load(path: Path | None) -> Config:
     if problems or state is None:
         raise problems.error()
     outbox = source.path.parent / top.outbox
-    return Config(source, destinations, exports, state, outbox, top.keep_local)
+    return Config(
+        source,
+        {name: line.destination for name, line in lines.items()},
+        exports,
+        state,
+        outbox,
+        top.keep_local,
+        {name: line.retention for name, line in lines.items() if line.retention},
+        tuple(top.notify),
+    )
 
 
-def _destinations(top: _Top, problems: Problems) -> Iterator[tuple[str, Destination]]:
+def _destinations(top: _Top, problems: Problems) -> Iterator[tuple[str, DestinationLine]]:
     context = {"folder": problems.source.path.parent}
     for name, value in top.destinations.items():
-        at = ("destinations", name)
         try:
-            values = _without_not_yet(value, at, problems)
-            line = DestinationLine.model_validate(values, context=context)
+            yield name, DestinationLine.model_validate(value, context=context)
         except ValidationError as error:
-            problems.add_all(error, at, DestinationLine)
-        else:
-            yield name, line.destination
+            problems.add_all(error, ("destinations", name), DestinationLine)
 
 
 def _exports(top: _Top, problems: Problems) -> Iterator[Export]:
@@ -171,15 +177,23 @@ def _without_not_yet(values: Any, at: yaml_source.Location, problems: Problems) 
 def _state(value: str, folder: Path, problems: Problems) -> URL | None:
     try:
         url = make_url(value)
-        url.get_dialect()
+        driver = f"{url.get_backend_name()}+{url.get_driver_name()}"
     except (ArgumentError, NoSuchModuleError, ValueError):
-        problems.add(("state",), "expected an SQLAlchemy URL such as sqlite:///state/ledger.db")
+        driver = ""
+    if driver not in DRIVERS:
+        problems.add(
+            ("state",),
+            "expected sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE where several "
+            "hosts share the ledger; other databases have no lock that ends with its holder",
+        )
         return None
     if url.get_backend_name() == "sqlite":
         if url.database in (None, "", ":memory:"):
             problems.add(("state",), "a ledger in memory would forget; name a file")
         else:
             url = url.set(database=str(folder / Path(str(url.database)).expanduser()))
+    elif value.partition("?")[0].count("@") > 1:  # its rest would be shown as host or database
+        problems.add(("state",), "a password with '@', ':', '/' or '?' writes them %40 %3A %2F %3F")
     return url
 
 
@@ -192,6 +206,10 @@ def _refuse_shared_paths(exports: tuple[Export, ...], problems: Problems) -> Non
         window = export.calendar.containing(at)
         for kind in ("activity", "broadcast"):
             path = export.path(kind, brand=export.brand, window=window)
+            try:
+                patterns.check_path(path)
+            except ValueError as error:
+                problems.add(("exports", index), str(error))
             if (owner := owners.setdefault(path.lstrip("/"), index)) != index:
                 problems.add(
                     ("exports", index),

@@ -10,6 +10,9 @@ from orchestrator.exports import AdditionalFields, FieldChoice
 from orchestrator.values import Strict
 from orchestrator.yaml_source import Location, Source
 
+_SECRETS = ("notify", "salt", "state")
+"""The keys outside of `destinations` that hold secrets."""
+
 
 class Problems:
     """Collects what is wrong in a file, and makes one error of it."""
@@ -31,7 +34,9 @@ class Problems:
             message += f"; valid: {', '.join(names)}"
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at)
         where = f"{self.source.path}:{self.source.line(at)}"
-        self._bullets[f"{where}: {key.lstrip('.')}: {message}".replace(": :", ":")] = 1
+        bullet = f"{where}: {key.lstrip('.')}: {message}".replace(": :", ":")
+        # A name in the file may hold what would break or reorder the line.
+        self._bullets["".join(c if c.isprintable() else repr(c)[1:-1] for c in bullet)] = 1
 
     def add_all(self, error: ValidationError, at: Location, model: type[Strict]) -> None:
         """Note what pydantic found wrong in the mapping at this place."""
@@ -50,8 +55,9 @@ class Problems:
                 message = item["msg"].removeprefix("Value error, ")
                 message = message.replace("Input should be", "expected")
                 # Below `destinations` anything may hold a secret, also in a place of its own.
+                secret = place[:1] == ("destinations",) or {*_SECRETS}.intersection(place)
                 shown = isinstance(item["input"], str) and (
-                    place[:1] != ("destinations",) or key in ("port", "timeout")
+                    not secret or key in ("port", "timeout")
                 )
                 self.add(place, f"{item['input']!r}: {message}" if shown else message)
 

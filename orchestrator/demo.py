@@ -13,8 +13,8 @@ import asyncssh
 import duckdb
 
 from orchestrator import config, loading, pipeline, project
-from orchestrator.due import Request
 from orchestrator.errors import UsageError
+from orchestrator.jobs import Request
 from orchestrator.pipeline import Progress
 from orchestrator.result import RunResult
 from orchestrator.sql import identifier, literal

@@ -2,11 +2,10 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, SecretStr, model_validator
 
-from orchestrator.values import Duration, FilePath, Strict
+from orchestrator.values import FilePath, SomeTime, Strict
 
 
 class Sftp(Strict):
@@ -19,7 +18,7 @@ class Sftp(Strict):
     passphrase: SecretStr | None = None
     password: SecretStr | None = None
     known_hosts: FilePath = Field(Path("~/.ssh/known_hosts"), validate_default=True)
-    timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=60)
+    timeout: SomeTime = timedelta(seconds=60)
 
 
 class Directory(Strict):
@@ -32,10 +31,11 @@ Destination = Sftp | Directory
 
 
 class DestinationLine(Strict):
-    """One line under `destinations`: which kind it is."""
+    """One line under `destinations`: which kind it is, and how long files stay there."""
 
     sftp: Sftp | None = None
     directory: FilePath | None = None
+    retention: SomeTime | None = None  # None: never delete
 
     @property
     def destination(self) -> Destination:

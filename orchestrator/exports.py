@@ -5,7 +5,14 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from orchestrator import patterns
 from orchestrator.values import (
@@ -33,11 +40,18 @@ KINDS: tuple[Kind, ...] = ("broadcast", "activity")
 
 
 class FieldChoice(Strict):
-    """One column of a file: which, under which header, and whether hashed."""
+    """One column of a file: which, under which header, and whether hashed, with which salt."""
 
     column: str = Field(min_length=1)
     heading: str | None = Field(None, alias="as", min_length=1)
     hash: Literal["sha256"] | None = None
+    salt: SecretStr | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _salt_is_for_a_hash(self) -> "FieldChoice":
+        if self.salt and not self.hash:
+            raise ValueError("salt has no meaning without hash: sha256")
+        return self
 
 
 def _field(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
@@ -93,6 +107,12 @@ class Content(Strict):
     activity_types: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     machine_activity: Literal["include", "exclude"] = "include"
 
+    @property
+    def choice(self) -> str:
+        """Which activities a file holds, as a text that is alike where they are."""
+        types = ["all"] if self.activity_types == "all" else sorted({*self.activity_types})
+        return f"{','.join(types)} {self.machine_activity}"
+
 
 class Export(Dialect, Content):
     """One line under `exports`, with `defaults` filled in."""
@@ -108,6 +128,8 @@ class Export(Dialect, Content):
     broadcast_file: Pattern = Field("", min_length=1, validate_default=True)
     extension: Extension = "csv"
     empty: Literal["header", "skip"] = "header"
+    audit_windows: Annotated[int, Field(ge=0, le=1000)] = 3
+    late_rows: Literal["warn", "resend"] = "warn"
 
     @field_validator("activity_file", "broadcast_file", mode="before")
     @classmethod

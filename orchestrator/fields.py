@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
 from orchestrator.config import Config
 from orchestrator.errors import did_you_mean
 from orchestrator.exports import Export, FieldChoice, Kind
@@ -32,12 +34,16 @@ class ViewColumn:
 
 @dataclass(frozen=True)
 class FileField:
-    """A field of a file: its column, heading, whether hashed, and labels in place of values."""
+    """A field of a file: its column, heading, labels in place of values, and whether hashed.
+
+    A hash is the lower-case hex of SHA-256 over the salt's and then the value's bytes in UTF-8.
+    """
 
     column: str
     heading: str
     is_hashed: bool
     value_labels: dict[str, str]
+    salt: SecretStr | None = None
 
 
 def resolve(
@@ -89,6 +95,7 @@ def _field(choice: FieldChoice, column: ViewColumn, language: str) -> FileField:
         column=column.name,
         heading=choice.heading or column.labels.get(language, column.name),
         is_hashed=choice.hash is not None,
+        salt=choice.salt,
         value_labels={
             value: labels[language]
             for value, labels in column.value_labels.items()

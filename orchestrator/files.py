@@ -31,8 +31,9 @@ class Form:
 
     @property
     def identity(self) -> str:
-        """A text that forms share exactly when they are alike."""
-        return f"{self.kind} {self.dialect!r} {self.content!r} {self.fields!r}"
+        """A text that forms share exactly when they are alike; it holds secrets."""
+        salts = [field.salt and field.salt.get_secret_value() for field in self.fields]
+        return f"{self.kind} {self.dialect!r} {self.content!r} {self.fields!r} {salts!r}"
 
     def condition(self) -> str:
         """Return the SQL condition of the rows that the file holds."""
@@ -137,8 +138,12 @@ class _File:
 
     def _put(self, data: bytes | memoryview) -> None:
         left = memoryview(data)
-        while left:
-            left = left[self._file.write(left) :]
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            error.filename = str(self._path)  # a write does not say where
+            raise
         self._sha256.update(data)
         self._size += len(data)
 

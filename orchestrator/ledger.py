@@ -1,85 +1,38 @@
 """The ledger: what was delivered, when, to where, byte for byte."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    RowMapping,
-    create_engine,
-    event,
-    exists,
-    func,
-    make_url,
-    select,
-)
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Connection, func, select
 
-from orchestrator.errors import ExportError
-from orchestrator.ledger_tables import DELIVERIES, METADATA, WINDOWS
+from orchestrator import ledger_records as records
+from orchestrator.ledger_database import LedgerDatabase
+from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry
+from orchestrator.ledger_tables import DELIVERIES, RECOUNTS, WINDOWS, replaced
 from orchestrator.windows import Window
 
-PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One revision of one export's window."""
-
-    export: str
-    window: Window
-    revision: int
-    state: str = PLANNED
-    scheduled: bool = True  # found due, not asked for by date
-    activity_rows: int | None = None
-    broadcast_rows: int | None = None
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One file of an entry at one destination; `delivered_at` is None until it is there."""
-
-    kind: str
-    destination: str
-    path: str
-    size: int
-    sha256: str
-    delivered_at: datetime | None = None
-    rename_sent: bool = False
+__all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Arrival", "Delivery", "Entry", "Ledger"]
 
 
 class Ledger:
-    """Remembers windows and deliveries in any database that SQLAlchemy reaches.
+    """Remembers windows and deliveries, in SQLite or PostgreSQL; one run at a time writes to it.
 
-    Every method raises ExportError where the database fails.
+    Every method raises LedgerError where the database fails.
     """
 
     def __init__(self, url: URL, *, read_only: bool = False) -> None:
-        """Open the ledger, and make its tables where there are none.
+        """Open and lock the ledger, and make its tables where there are none.
 
-        With `read_only` a ledger that does not exist is empty, and stays away.
+        With `read_only` it is not locked, and one that does not exist is empty, and stays away.
+        Raises LockedError where another run holds it.
         """
-        self._name = url.render_as_string(hide_password=True)
-        with self._explained():
-            if url.get_backend_name() == "sqlite":
-                file = Path(str(url.database))
-                if read_only and not file.exists():
-                    url = make_url("sqlite://")
-                else:
-                    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._engine = create_engine(url)
-            if url.get_backend_name() == "sqlite":
-                event.listen(self._engine, "connect", _set_up_sqlite)
-            METADATA.create_all(self._engine)
+        self.database = LedgerDatabase(url, read_only=read_only)
+        self._begin = self.database.begin
 
     def close(self) -> None:
-        """Close the database."""
-        self._engine.dispose()
+        """Close and free the ledger."""
+        self.database.close()
 
     def spans(self) -> dict[str, Window]:
         """Return, by export, the time from its first scheduled window to the end of its last."""
@@ -91,47 +44,44 @@ class Ledger:
 
     def open_entries(self) -> list[Entry]:
         """Return the newest revisions that are planned or written, and not everywhere yet."""
-        newer = WINDOWS.alias()
-        replaced = exists().where(
-            newer.c.export == WINDOWS.c.export,
-            newer.c.window_start == WINDOWS.c.window_start,
-            newer.c.window_end == WINDOWS.c.window_end,
-            newer.c.revision > WINDOWS.c.revision,
-        )
-        query = select(WINDOWS).where(WINDOWS.c.state != DELIVERED, ~replaced)
+        query = select(WINDOWS).where(WINDOWS.c.state != DELIVERED, ~replaced(WINDOWS))
         with self._begin() as connection:
-            return [_entry(row) for row in connection.execute(query).mappings()]
+            return [records.entry(row) for row in connection.execute(query).mappings()]
 
     def entries(
-        self, *, window: Window | None = None, since: datetime | None = None
+        self, *, window: Window | None = None, since: datetime | None = None, made: bool = False
     ) -> dict[tuple[str, Window], Entry]:
-        """Return the newest revision of each export's window: of one window, or since a moment."""
+        """Return the newest revision of each export's window: of one window, or since a moment.
+
+        With `made` it is the newest whose files were made.
+        """
         query = select(WINDOWS).order_by(WINDOWS.c.revision)
+        if made:
+            query = query.where(WINDOWS.c.state != PLANNED)
         if window:
             query = query.filter_by(window_start=window.start, window_end=window.end)
         if since:
             query = query.where(WINDOWS.c.window_end > since)
         with self._begin() as connection:
-            found = [_entry(row) for row in connection.execute(query).mappings()]
+            found = [records.entry(row) for row in connection.execute(query).mappings()]
         return {(entry.export, entry.window): entry for entry in found}
 
     def deliveries(self, entry: Entry) -> list[Delivery]:
         """Return the files of an entry, in the order of their delivery."""
-        query = select(DELIVERIES).filter_by(**_key(entry)).order_by(DELIVERIES.c.position)
+        query = select(DELIVERIES).filter_by(**records.key(entry)).order_by(DELIVERIES.c.position)
         with self._begin() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [
-            Delivery(
-                row["kind"],
-                row["destination"],
-                row["path"],
-                row["bytes"],
-                row["sha256"],
-                row["delivered_at"],
-                row["rename_sent"],
-            )
-            for row in rows
-        ]
+            return [records.delivery(row) for row in connection.execute(query).mappings()]
+
+    def abandoned(self, entry: Entry) -> list[Delivery]:
+        """Return the files of earlier revisions of this window that are not known to be there."""
+        query = select(DELIVERIES).filter_by(
+            export=entry.export, window_start=entry.window.start, window_end=entry.window.end
+        )
+        earlier = query.where(
+            DELIVERIES.c.revision < entry.revision, DELIVERIES.c.delivered_at.is_(None)
+        )
+        with self._begin() as connection:
+            return [records.delivery(row) for row in connection.execute(earlier).mappings()]
 
     def plan(self, entries: Iterable[Entry]) -> None:
         """Note what is due, so that what fails is caught up later.
@@ -140,25 +90,29 @@ class Ledger:
         """
         with self._begin() as connection:
             for entry in entries:
-                known = select(WINDOWS.c.scheduled).filter_by(**_key(entry))
+                known = select(WINDOWS.c.scheduled).filter_by(**records.key(entry))
                 scheduled = connection.scalar(known)
                 if scheduled is None:
-                    connection.execute(WINDOWS.insert().values(**_values(entry)))
+                    connection.execute(WINDOWS.insert().values(**records.values(entry)))
                 elif entry.scheduled and not scheduled:
-                    raised = WINDOWS.update().filter_by(**_key(entry)).values(scheduled=True)
+                    raised = WINDOWS.update().filter_by(**records.key(entry)).values(scheduled=True)
                     connection.execute(raised)
 
     def write(self, entries: Iterable[tuple[Entry, Sequence[Delivery]]]) -> None:
         """Note the files of revisions before the first of them is delivered."""
         with self._begin() as connection:
             for entry, deliveries in entries:
-                connection.execute(WINDOWS.delete().filter_by(**_key(entry)))
-                connection.execute(DELIVERIES.delete().filter_by(**_key(entry)))
-                connection.execute(WINDOWS.insert().values(**_values(entry)))
+                connection.execute(WINDOWS.delete().filter_by(**records.key(entry)))
+                connection.execute(DELIVERIES.delete().filter_by(**records.key(entry)))
+                connection.execute(WINDOWS.insert().values(**records.values(entry)))
+                if entry.choice:
+                    connection.execute(RECOUNTS.delete().filter_by(**records.key(entry)))
+                    chosen = RECOUNTS.insert().values(**records.key(entry), choice=entry.choice)
+                    connection.execute(chosen)
                 for position, delivery in enumerate(deliveries):
                     connection.execute(
                         DELIVERIES.insert().values(
-                            **_key(entry),
+                            **records.key(entry),
                             kind=delivery.kind,
                             destination=delivery.destination,
                             path=delivery.path,
@@ -170,83 +124,56 @@ class Ledger:
                         )
                     )
 
-    def arrived(self, entry: Entry, destination: str, path: str) -> None:
-        """Note that a file is at its destination."""
-        self._note(entry, destination, path, delivered_at=datetime.now(UTC))
+    def reopen(self, entries: Iterable[tuple[Entry, Sequence[str]]]) -> None:
+        """Note that the files of these revisions are to go to these destinations again.
 
-    def renaming(self, entry: Entry, destination: str, path: str, *, sent: bool) -> None:
-        """Note that a file may have got its final name, or that it has not."""
-        self._note(entry, destination, path, rename_sent=sent)
-
-    def _note(self, entry: Entry, destination: str, path: str, **values: object) -> None:
-        key = {**_key(entry), "destination": destination, "path": path}
+        A later revision that was never made is given up.
+        """
         with self._begin() as connection:
-            connection.execute(DELIVERIES.update().filter_by(**key).values(**values))
+            for entry, destinations in entries:
+                key = records.key(entry)
+                again = DELIVERIES.update().filter_by(**key)
+                again = again.where(DELIVERIES.c.destination.in_(destinations))
+                connection.execute(again.values(delivered_at=None, rename_sent=False))
+                connection.execute(WINDOWS.update().filter_by(**key).values(state=WRITTEN))
+                later = WINDOWS.delete().where(WINDOWS.c.revision > key.pop("revision"))
+                connection.execute(later.filter_by(**key, state=PLANNED))
+
+    def arrived(self, arrivals: Iterable[Arrival]) -> None:
+        """Note that files are at their destinations."""
+        with self._begin() as connection:
+            for item in arrivals:
+                _note(connection, item.entry, item.destination, item.path, delivered_at=item.at)
+
+    def renaming(
+        self,
+        entry: Entry,
+        destination: str,
+        path: str,
+        *,
+        sent: bool,
+        arrivals: Iterable[Arrival] = (),
+    ) -> None:
+        """Note that a file may have got its final name, or that it has not.
+
+        What arrived before is noted in the same transaction, which is flushed once.
+        """
+        with self._begin() as connection:
+            for item in arrivals:
+                _note(connection, item.entry, item.destination, item.path, delivered_at=item.at)
+            _note(connection, entry, destination, path, rename_sent=sent)
 
     def finish(self, entries: Iterable[Entry]) -> None:
         """Note that every file of these entries is at every destination."""
         with self._begin() as connection:
             for entry in entries:
                 done = replace(entry, state=DELIVERED)
-                connection.execute(WINDOWS.delete().filter_by(**_key(entry)))
-                connection.execute(WINDOWS.insert().values(**_values(done)))
-
-    def is_delivered(self, path: str) -> bool:
-        """Tell whether the ledger knows this path, and it waits for no destination."""
-        paths = (path, f"/{path}")  # on a server a path may start at its root
-        query = select(DELIVERIES.c.delivered_at).where(DELIVERIES.c.path.in_(paths))
-        with self._begin() as connection:
-            moments: Sequence[datetime | None] = connection.scalars(query).all()
-        return bool(moments) and None not in moments
-
-    @contextmanager
-    def _begin(self) -> Iterator[Connection]:
-        with self._explained(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, ImportError, OSError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise ExportError(f"the ledger {self._name} failed: {cause}") from error
+                connection.execute(WINDOWS.delete().filter_by(**records.key(entry)))
+                connection.execute(WINDOWS.insert().values(**records.values(done)))
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
-    # In this mode a commit costs no flush; after a power cut the ledger is sound, and what was
-    # not flushed is sent again.
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = normal")
-
-
-def _key(entry: Entry) -> dict[str, Any]:
-    return {
-        "export": entry.export,
-        "window_start": entry.window.start,
-        "window_end": entry.window.end,
-        "revision": entry.revision,
-    }
-
-
-def _values(entry: Entry) -> dict[str, Any]:
-    return {
-        **_key(entry),
-        "state": entry.state,
-        "scheduled": entry.scheduled,
-        "activity_rows": entry.activity_rows,
-        "broadcast_rows": entry.broadcast_rows,
-        "updated_at": datetime.now(UTC),
-    }
-
-
-def _entry(row: RowMapping) -> Entry:
-    return Entry(
-        row["export"],
-        Window(row["window_start"], row["window_end"]),
-        row["revision"],
-        row["state"],
-        row["scheduled"],
-        row["activity_rows"],
-        row["broadcast_rows"],
-    )
+def _note(
+    connection: Connection, entry: Entry, destination: str, path: str, **noted: object
+) -> None:
+    key = {**records.key(entry), "destination": destination, "path": path}
+    connection.execute(DELIVERIES.update().filter_by(**key).values(**noted))

@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Integer,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    exists,
 )
 
 
@@ -65,3 +67,34 @@ DELIVERIES = Table(
     Column("rename_sent", Boolean, nullable=False),
     Column("delivered_at", _Instant),
 )
+RECOUNTS = Table(  # of each revision that has files
+    "recounts",
+    METADATA,
+    Column("export", String(300), primary_key=True),
+    Column("window_start", _Instant, primary_key=True),
+    Column("window_end", _Instant, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("choice", String(1000), nullable=False),  # which rows the files hold
+    # What the views showed later on.
+    Column("counted_at", _Instant),
+    Column("activity_rows", BigInteger),
+    Column("broadcast_rows", BigInteger),
+)
+REMOVALS = Table(  # what retention need not ask for again, until it is delivered anew
+    "removals",
+    METADATA,
+    Column("destination", String(200), primary_key=True),
+    Column("path", String(1000), primary_key=True),
+    Column("removed_at", _Instant, nullable=False),
+)
+
+
+def replaced(table: Table) -> ColumnElement[bool]:
+    """Return the condition of rows whose window has a newer revision."""
+    newer = WINDOWS.alias()
+    return exists().where(
+        newer.c.export == table.c.export,
+        newer.c.window_start == table.c.window_start,
+        newer.c.window_end == table.c.window_end,
+        newer.c.revision > table.c.revision,
+    )

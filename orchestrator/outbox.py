@@ -1,15 +1,13 @@
 """The outbox: the folder where whole files wait for delivery, and stay for a while after it."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from orchestrator import locking
-from orchestrator.ledger import Ledger
+from orchestrator import folders, locking
 
 _WORK = ".work"
 _LOCK = ".lock"
@@ -46,18 +44,14 @@ class Outbox:
 
     def publish(self, files: Iterable[tuple[Path, str]]) -> None:
         """Rename whole, flushed files from the work folder to their places, and flush those."""
-        folders = set()
+        places = set()
         for source, remote in files:
             target = self.path(remote)
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folders.make(target.parent, mode=0o700)
             source.replace(target)
-            folders.add(target.parent)
-        for folder in folders:
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            places.add(target.parent)
+        for place in places:
+            folders.flush(place, top=self.folder)
 
     def holds(self, remote: str, size: int, sha256: str) -> bool:
         """Tell whether the file is there with these very bytes."""
@@ -67,15 +61,17 @@ class Outbox:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
-    def tidy(self, ledger: Ledger, *, keep: timedelta, now: datetime) -> list[str]:
-        """Remove files older than `keep` that the ledger shows as delivered; return their names."""
-        oldest = (now - keep).timestamp()
-        removed = []
+    def older_than(self, moment: datetime) -> list[str]:
+        """Return the names of the files that were made before a moment."""
+        found = []
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
-            if name.split("/")[0] in (_WORK, _LOCK, _CACHE) or not path.is_file():
-                continue
-            if path.stat().st_mtime < oldest and ledger.is_delivered(name):
-                path.unlink()
-                removed.append(name)
-        return removed
+            own = name.split("/")[0] in (_WORK, _LOCK, _CACHE)
+            if not own and path.is_file() and path.stat().st_mtime < moment.timestamp():
+                found.append(name)
+        return found
+
+    def tidy(self, names: Iterable[str]) -> None:
+        """Remove files."""
+        for name in names:
+            self.path(name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from string import Formatter
 from zoneinfo import ZoneInfo
@@ -10,6 +11,8 @@ from orchestrator.windows import Interval, Window
 
 TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
 """The strftime codes that mean the same to Python, for names, and to DuckDB, for rows."""
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name is longer
+_LONGEST_PATH = 1000  # bytes; with the destination's own folder it stays below PATH_MAX, 4096
 _MOMENTS = ("window_start", "window_end")
 _PLACEHOLDERS = "{brand}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
@@ -31,19 +34,35 @@ def check(pattern: str) -> str:
             raise ValueError(f"'{spec}' holds a code other than %Y %m %d %H %M %S %j %G %V %z …")
     if re.search(r"[\x00-\x1f\\]", pattern):
         raise ValueError("a path holds no backslash and no control character")
-    if any(segment in (".", "..") for segment in pattern.split("/")):
-        raise ValueError("a path holds no '.' or '..'")
+    if any(segment.startswith(".") for segment in pattern.split("/")):
+        raise ValueError("a path holds no '.' or '..', and no name that begins with a dot")
     return pattern
 
 
 def check_brand(brand: str) -> str:
     """Return the brand. Raises ValueError where it could not stand in a file name."""
-    if not brand.strip() or brand in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", brand):
+    if not brand.strip() or brand in (".", "..") or any(map(_is_no_part_of_a_name, brand)):
         raise ValueError(
             "a brand stands in file names: it cannot be empty, '.' or '..', "
             "nor hold a slash, a backslash or a control character"
         )
     return brand
+
+
+def check_path(path: str) -> str:
+    """Return the path of a file.
+
+    Raises ValueError where a file system has no room for a name, or a name begins with a dot: it
+    would lead upwards, be hidden, or meet the files that the outbox keeps for itself.
+    """
+    for name in path.split("/"):
+        if name.startswith("."):
+            raise ValueError(f"the path '{path[:40]}' has a name that begins with a dot")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise ValueError(f"the name '{name[:40]}…' is longer than {_LONGEST_NAME} bytes")
+    if len(path.encode()) > _LONGEST_PATH:
+        raise ValueError(f"the path '{path[:40]}…' is longer than {_LONGEST_PATH} bytes")
+    return path
 
 
 def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> str:
@@ -74,6 +93,16 @@ def repeats(pattern: str, interval: Interval) -> str | None:
             return path
         seen.add(path)
     return None
+
+
+def _is_no_part_of_a_name(character: str) -> bool:
+    """Tell whether it parts names, or would break or reorder the line that shows one (UAX 9)."""
+    return (
+        character in "/\\"
+        or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(character)
+        in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    )
 
 
 def _local(moment: datetime, spec: str) -> str:

@@ -1,22 +1,28 @@
 """A run: due windows -> dbt -> stage -> files -> delivery -> ledger."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator import due, engines
+from orchestrator import disk, due, engines, products, resending
+from orchestrator.audit import Audit, Late
 from orchestrator.config import Config
-from orchestrator.due import Job, Request
-from orchestrator.errors import ExportError, GateError, LockedError, UsageError
-from orchestrator.exports import EVERY_BRAND, KINDS
+from orchestrator.errors import ExportError, LedgerError, LockedError, UsageError
+from orchestrator.exports import EVERY_BRAND
+from orchestrator.jobs import Job, Request
 from orchestrator.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.production import Production
 from orchestrator.products import Product
 from orchestrator.project import Project
-from orchestrator.result import FileResult, RunResult, Status, WindowResult
+from orchestrator.result import RunResult, WindowResult
+from orchestrator.retention import Retention
 from orchestrator.shipping import Shipping
 from orchestrator.windows import Window
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 """Is told what is being done now."""
@@ -27,7 +33,8 @@ def foresee(config: Config, project: Project, request: Request, *, now: datetime
     engines.check(project)
     ledger = Ledger(config.state, read_only=True)
     try:
-        return RunResult([_foreseen(job) for job in due.jobs(config, ledger, request, now)])
+        jobs, warnings = _wanted(config, request, ledger, now)
+        return RunResult([products.foreseen(job) for job in jobs], warnings)
     finally:
         ledger.close()
 
@@ -37,117 +44,108 @@ def run(
 ) -> RunResult:
     """Make and deliver every due window, oldest first, and remember it.
 
-    A window or a destination that fails does not stop the others; the result tells. Raises
-    UsageError where nothing can be done at all, LockedError where another run is at work.
+    A window or a destination that fails does not stop the others; the result tells. A run that
+    made something looks for late rows too; one that has nothing to make opens no warehouse, and
+    does not. Raises UsageError where nothing can be done at all, LockedError where another run is
+    at work.
     """
     engines.check(project)
     outbox = Outbox(config.outbox)
-    results: list[WindowResult] = []
     with outbox.open():
         ledger = Ledger(config.state)
         production = Production(config, project, outbox=outbox, ledger=ledger)
         shipping = Shipping(config, outbox=outbox, ledger=ledger)
+        work = _Work(request, ledger, production, shipping, progress)
         try:
-            jobs = due.jobs(config, ledger, request, now)
-            ledger.plan(job.entry for job in jobs)
-            for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
-                todo = list(group)
-                progress(f"window {window}: making files")
-                products: list[Product] = []
-                for batch in _batches(production, window, todo, request):
-                    if request.deliver:
-                        progress(f"window {window}: delivering")
-                    products += _shipped(shipping, batch) if request.deliver else batch
-                if request.deliver:
-                    _finish_every_brand(ledger, todo, products, request)
-                results += [_result(product, request) for product in products]
-            outbox.tidy(ledger, keep=config.keep_local, now=now)
+            jobs, warnings = _wanted(config, request, ledger, now)
+            if request.resend:
+                warnings += resending.reopen(jobs, ledger)
+            results = work.carry_out(jobs)
+            late: list[Late] = []
+            if production.warehouse:
+                progress("looking for late rows")
+                audit = Audit(config, request, ledger=ledger, warehouse=production.warehouse)
+                made = {(result.export, result.window) for result in results}
+                made |= {(job.entry.export, job.entry.window) for job in jobs}
+                late = audit.late(made)
+                warnings += audit.warnings
+                results += work.carry_out([found.job for found in late if found.job])
+            retention = Retention(config, outbox=outbox, ledger=ledger, now=now)
+            pruned = retention.prune(destinations=request.deliver)
         finally:
             production.close()
             ledger.close()
-    return RunResult(results, production.warnings)
+    warnings += [*production.warnings, *pruned.warnings]
+    return RunResult(results, warnings, [found.rows for found in late])
 
 
-def _batches(
-    production: Production, window: Window, jobs: Sequence[Job], request: Request
-) -> Iterator[list[Product]]:
-    """Yield the files that an earlier run has made, then, once those are away, the others."""
-    ready = {job.entry.export: production.finished(job) for job in jobs}
-    if waiting := [product for product in ready.values() if product]:
-        yield waiting
-    to_make = [job for job in jobs if not ready[job.entry.export]]
-    if not to_make:
-        return
-    try:
-        yield production.make(window, to_make, brands=request.brands, taken=set(ready))
-    except (UsageError, LockedError):
-        raise  # nothing else could be made either
-    except ExportError as error:
-        yield [Product(job, error=error) for job in to_make]
-    except OSError as error:  # the disk is full, or a folder forbids
-        reason = ExportError(f"{error.filename or 'the outbox'}: {error.strerror}")
-        yield [Product(job, error=reason) for job in to_make]
+def _wanted(
+    config: Config, request: Request, ledger: Ledger, now: datetime
+) -> tuple[list[Job], list[str]]:
+    """Return what the request is about, and what somebody should know beforehand."""
+    if request.resend:
+        return resending.jobs(config, request, ledger=ledger, outbox=Outbox(config.outbox)), []
+    jobs = due.jobs(config, ledger, request, now)
+    warnings = [] if request.days else due.ahead(config, ledger, request, now)
+    for warning in warnings:
+        _log.warning("%s", warning)
+    return jobs, warnings
 
 
-def _shipped(shipping: Shipping, products: list[Product]) -> list[Product]:
-    failed = [product for product in products if product.error]
-    return failed + shipping.ship([product for product in products if not product.error])
+@dataclass(frozen=True)
+class _Work:
+    """What a run works with."""
 
+    request: Request
+    ledger: Ledger
+    production: Production
+    shipping: Shipping
+    progress: Progress
 
-def _finish_every_brand(
-    ledger: Ledger, jobs: Iterable[Job], products: Iterable[Product], request: Request
-) -> None:
-    """Note a window of `*` as delivered when each of its brands is."""
-    failed = {product.job.export.brand for product in products if product.error}
-    if EVERY_BRAND not in failed and not request.brands:
-        ledger.finish(job.entry for job in jobs if job.brand == EVERY_BRAND)
+    def carry_out(self, jobs: Sequence[Job]) -> list[WindowResult]:
+        """Make and deliver the files of jobs, which stand window by window."""
+        deliver = self.request.deliver
+        results: list[WindowResult] = []
+        self.ledger.plan(job.entry for job in jobs)
+        for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
+            todo = list(group)
+            self.progress(f"window {window}: making files")
+            made: list[Product] = []
+            for batch in self._batches(window, todo):
+                if deliver:
+                    self.progress(f"window {window}: delivering")
+                made += self._shipped(batch) if deliver else batch
+            if deliver:
+                self._finish_every_brand(todo, made)
+            results += [products.result(product, deliver=deliver) for product in made]
+        return results
 
+    def _batches(self, window: Window, jobs: Sequence[Job]) -> Iterator[list[Product]]:
+        """Yield the files that an earlier run has made, then, once those are away, the others."""
+        ready = {job.entry.export: self.production.finished(job) for job in jobs}
+        if waiting := [product for product in ready.values() if product]:
+            yield waiting
+        to_make = [job for job in jobs if not ready[job.entry.export]]
+        if not to_make:
+            return
+        try:
+            brands = self.request.brands
+            yield self.production.make(window, to_make, brands=brands, taken=set(ready))
+        except (UsageError, LockedError, LedgerError):
+            raise  # nothing else could be made either
+        except ExportError as error:
+            yield [Product(job, error=error) for job in to_make]
+        except OSError as error:  # the disk is full, or a folder forbids
+            place = error.filename or "the outbox"
+            reason = disk.full(error, place) or ExportError(f"{place}: {error.strerror}")
+            yield [Product(job, error=reason) for job in to_make]
 
-def _foreseen(job: Job) -> WindowResult:
-    window = job.entry.window
-    files = [
-        FileResult(kind, job.export.path(kind, brand=job.brand, window=window)) for kind in KINDS
-    ]
-    return _window_result(job, Status.DUE, files)
+    def _shipped(self, made: list[Product]) -> list[Product]:
+        failed = [product for product in made if product.error]
+        return failed + self.shipping.ship([product for product in made if not product.error])
 
-
-def _result(product: Product, request: Request) -> WindowResult:
-    entry = product.job.entry
-    rows = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
-    files: dict[str, FileResult] = {}
-    for item in product.deliveries:
-        there = files[item.path].destinations if item.path in files else ()
-        files[item.path] = FileResult(
-            item.kind,
-            item.path,
-            rows[item.kind],
-            item.size,
-            item.sha256,
-            [*there, item.destination] if item.delivered_at else there,
-        )
-    if isinstance(product.error, GateError):
-        status = Status.STOPPED
-    elif product.error:
-        status = Status.FAILED
-    elif not files:
-        status = Status.SKIPPED
-    else:
-        status = Status.DELIVERED if request.deliver else Status.WRITTEN
-    error = str(product.error) if product.error else None
-    return _window_result(product.job, status, list(files.values()), error)
-
-
-def _window_result(
-    job: Job, status: Status, files: list[FileResult], error: str | None = None
-) -> WindowResult:
-    return WindowResult(
-        export=job.entry.export,
-        brand=job.brand,
-        interval=job.export.interval.value,
-        timezone=job.export.timezone.key,
-        window=job.entry.window,
-        revision=job.entry.revision,
-        status=status,
-        files=files,
-        error=error,
-    )
+    def _finish_every_brand(self, jobs: Iterable[Job], made: Iterable[Product]) -> None:
+        """Note a window of `*` as delivered when each of its brands is."""
+        failed = {product.job.export.brand for product in made if product.error}
+        if EVERY_BRAND not in failed and not self.request.brands:
+            self.ledger.finish(job.entry for job in jobs if job.brand == EVERY_BRAND)

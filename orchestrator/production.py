@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator import files, patterns, products
 from orchestrator.config import Config
-from orchestrator.due import Job, key
 from orchestrator.errors import ExportError
 from orchestrator.exports import EVERY_BRAND, KINDS
 from orchestrator.files import Form, WrittenFile
+from orchestrator.jobs import Job, key
 from orchestrator.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.products import Product
@@ -24,18 +24,18 @@ class Production:
     """Makes the files of windows; opens the warehouse when the first window needs it."""
 
     def __init__(self, config: Config, project: Project, *, outbox: Outbox, ledger: Ledger) -> None:
-        """Take what it works with."""
+        """Take what it works with; `warehouse` is open once a window was made."""
         self._config = config
         self._project = project
         self._outbox = outbox
         self._ledger = ledger
-        self._warehouse: Warehouse | None = None
+        self.warehouse: Warehouse | None = None
         self.warnings: list[str] = []
 
     def close(self) -> None:
         """Free the warehouse."""
-        if self._warehouse:
-            self._warehouse.close()
+        if self.warehouse:
+            self.warehouse.close()
 
     def finished(self, job: Job) -> Product | None:
         """Return the files that an earlier run made and did not deliver everywhere, if any."""
@@ -50,10 +50,10 @@ class Production:
         Raises GateError where dbt or a data test fails, ConfigError where an export names what the
         views do not have.
         """
-        if self._warehouse is None:
-            self._warehouse = Warehouse.open(self._project, self._outbox.work, self._outbox.cache)
-            self._warehouse.check(self._config)
-        stage, warnings = self._warehouse.stage(window)
+        if self.warehouse is None:
+            self.warehouse = Warehouse.open(self._project, self._outbox.work, self._outbox.cache)
+            self.warehouse.check(self._config)
+        stage, warnings = self.warehouse.stage(window)
         for found in warnings:
             self._warn(window, f"the data test {found.test} warns of {found.rows}")
         named = {*brands, *(job.brand for job in jobs)}
@@ -81,7 +81,7 @@ class Production:
     ) -> Iterator[Job | Product]:
         """Replace the job of every brand by one job a brand that has no line of its own."""
         own = {export.brand for export in self._config.exports}
-        yield from (job for job in jobs if job.brand != EVERY_BRAND)
+        yield from (_checked(job) for job in jobs if job.brand != EVERY_BRAND)
         known = self._ledger.entries(window=window)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
             for brand in stage.brands:
@@ -116,14 +116,16 @@ class Production:
                 yield products.publish(job, whole, outbox=self._outbox, ledger=self._ledger)
 
     def _forms(self, job: Job) -> list[Form]:
-        assert self._warehouse  # noqa: S101 - make() opened it
-        return [self._warehouse.form(self._config, job.export, kind) for kind in KINDS]
+        assert self.warehouse  # noqa: S101 - make() opened it
+        return [self.warehouse.form(self._config, job.export, kind) for kind in KINDS]
 
 
 def _checked(job: Job) -> Job | Product:
     """Refuse a brand of the warehouse that could not stand in a file name."""
     try:
         patterns.check_brand(job.brand)
+        for kind in KINDS:
+            patterns.check_path(job.export.path(kind, brand=job.brand, window=job.entry.window))
     except ValueError as error:
-        return Product(job, error=ExportError(f"{job.brand!r}: {error}"))
+        return Product(job, error=ExportError(f"{job.brand[:80]!r}: {error}"))
     return job

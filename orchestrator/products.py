@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.due import Job
-from orchestrator.errors import ExportError
+from orchestrator.errors import ExportError, GateError
 from orchestrator.exports import KINDS, Kind
 from orchestrator.files import WrittenFile
+from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, Ledger
 from orchestrator.outbox import Outbox
+from orchestrator.result import FileResult, Status, WindowResult
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,16 @@ def publish(
 ) -> Product:
     """Move whole files to their places in the outbox and say where they are to go.
 
-    What an earlier run has delivered of the same bytes stays delivered. Where it has delivered
-    other bytes, these are the next revision.
+    What an earlier run has delivered of the same bytes stays delivered. Where it has recorded
+    other bytes, these are the next revision; where the receiver may have those, it gets both files.
     """
     rows = {kind: made[kind].rows for kind in KINDS}
     entry = replace(
-        job.entry, state=WRITTEN, activity_rows=rows["activity"], broadcast_rows=rows["broadcast"]
+        job.entry,
+        state=WRITTEN,
+        activity_rows=rows["activity"],
+        broadcast_rows=rows["broadcast"],
+        choice=job.export.choice,
     )
     if job.export.empty == "skip" and not any(rows.values()):
         return Product(replace(job, entry=entry))
@@ -70,13 +75,69 @@ def publish(
     ]
     earlier = {_identity(item): item for item in ledger.deliveries(entry)}
     kept = {_identity(item) for item in fresh}
-    if any(
-        item.delivered_at and item.destination in job.export.destination and identity not in kept
+    other = [
+        item
         for identity, item in earlier.items()
-    ):
-        return Product(replace(job, entry=replace(entry, revision=entry.revision + 1)), fresh)
+        if item.destination in job.export.destination and identity not in kept
+    ]
+    if other:
+        entry = replace(entry, revision=entry.revision + 1)
+    if any(item.delivered_at or item.rename_sent for item in other):
+        return Product(replace(job, entry=entry), fresh)
     deliveries = [earlier.get(_identity(item), item) for item in fresh]
     return Product(replace(job, entry=entry), deliveries)
+
+
+def foreseen(job: Job) -> WindowResult:
+    """Return what would become of a job."""
+    window = job.entry.window
+    files = [
+        FileResult(kind, job.export.path(kind, brand=job.brand, window=window)) for kind in KINDS
+    ]
+    return _window_result(job, Status.DUE, files)
+
+
+def result(product: Product, *, deliver: bool) -> WindowResult:
+    """Return what became of a product, in a run that was to deliver it or not."""
+    entry = product.job.entry
+    rows = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
+    files: dict[str, FileResult] = {}
+    for item in product.deliveries:
+        there = files[item.path].destinations if item.path in files else ()
+        files[item.path] = FileResult(
+            item.kind,
+            item.path,
+            rows[item.kind],
+            item.size,
+            item.sha256,
+            [*there, item.destination] if item.delivered_at else there,
+        )
+    if isinstance(product.error, GateError):
+        status = Status.STOPPED
+    elif product.error:
+        status = Status.FAILED
+    elif not files:
+        status = Status.SKIPPED
+    else:
+        status = Status.DELIVERED if deliver else Status.WRITTEN
+    error = str(product.error) if product.error else None
+    return _window_result(product.job, status, list(files.values()), error)
+
+
+def _window_result(
+    job: Job, status: Status, files: list[FileResult], error: str | None = None
+) -> WindowResult:
+    return WindowResult(
+        export=job.entry.export,
+        brand=job.brand,
+        interval=job.export.interval.value,
+        timezone=job.export.timezone.key,
+        window=job.entry.window,
+        revision=job.entry.revision,
+        status=status,
+        files=files,
+        error=error,
+    )
 
 
 def _identity(item: Delivery) -> tuple[str, str, str]:

@@ -7,14 +7,16 @@ from typing import Any
 
 import yaml
 
+from orchestrator import yaml_source
 from orchestrator.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the dbt project is, and one target of its profile as it stands there."""
+    """Where the dbt project and its profiles are, and one target as it stands there."""
 
     folder: Path
+    profiles: Path
     profile: str
     target: str
     output: dict[str, Any]
@@ -29,16 +31,19 @@ def find(beside: Path, target: str | None) -> Project:
     else duckdb. Raises UsageError that names what is missing.
     """
     folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
-    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml") / "profiles.yml"
+    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
     project = _yaml(folder / "dbt_project.yml")
     name = str(project.get("profile"))
-    outputs = _mapping(_mapping(_yaml(profiles).get(name)).get("outputs"))
+    outputs = _mapping(_mapping(_yaml(profiles / "profiles.yml").get(name)).get("outputs"))
     chosen = target or os.environ.get("ORCHESTRATE_TARGET") or "duckdb"
     if chosen not in outputs:
         raise UsageError(
-            f"{profiles}: profile '{name}' has no target '{chosen}'; valid: {', '.join(outputs)}"
+            f"{profiles / 'profiles.yml'}: profile '{name}' has no target '{chosen}';"
+            f" valid: {', '.join(outputs)}"
         )
-    return Project(folder, name, chosen, _mapping(outputs[chosen]), _mapping(project.get("vars")))
+    return Project(
+        folder, profiles, name, chosen, _mapping(outputs[chosen]), _mapping(project.get("vars"))
+    )
 
 
 def _folder(variable: str, beside: Path, file: str) -> Path:
@@ -56,8 +61,8 @@ def _folder(variable: str, beside: Path, file: str) -> Path:
 def _yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise yaml_source.unreadable(path, error) from None  # its words quote the file
     return _mapping(values)
 
 

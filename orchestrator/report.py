@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from orchestrator.errors import ExportError
-from orchestrator.result import RunResult, Status, WindowResult
+from orchestrator.result import LateRows, RunResult, Status, WindowResult
 
 if TYPE_CHECKING:
+    from orchestrator.check import CheckResult
     from orchestrator.loading import LoadResult
+    from orchestrator.retention import PruneResult
 
 _log = logging.getLogger("orchestrate")
 
@@ -61,7 +64,9 @@ class Report:
     def run(self, result: RunResult) -> None:
         """Report what a run did."""
         for window in result.windows:
-            _log.log(_level(window.status), "%s", _line(window))
+            _log.log(_level(window.status), "%s", line(window))
+        for late in result.late:
+            _log.warning("%s", late_line(late))
         if not result.windows:
             _log.info("nothing is due")
         self.document({**_plain(result), "exit_code": result.exit_code})
@@ -84,6 +89,27 @@ class Report:
                 )
         self.document({**_plain(result), "exit_code": 3 if result.rejected else 0})
 
+    def prune(self, result: "PruneResult") -> None:
+        """Report what retention did, or would do."""
+        for removal in result.removals:
+            if removal.outcome == "due":
+                since = removal.delivered_at
+                age = _count((result.now - since).days, ("day", "days"))
+                place = removal.destination or "outbox"
+                _log.info("%s: %s, delivered %s ago, %s", place, removal.path, age, f"{since:%F}")
+        if not result.removals and not result.warnings:
+            _log.info("nothing is old enough to go")
+        self.document({**_plain(result), "exit_code": result.exit_code})
+
+    def check(self, result: "CheckResult") -> None:
+        """Report what was found right, and what to do about the rest."""
+        for finding in result.findings:
+            if finding.ok:
+                _log.info("ok %s: %s", finding.subject, finding.text)
+            else:
+                _log.error("%s: %s", finding.subject, finding.text)
+        self.document({**_plain(result), "exit_code": result.exit_code})
+
     def text(self, text: str) -> None:
         """Print text for a person on stdout, where no JSON document stands there."""
         if not self.as_json:
@@ -104,10 +130,9 @@ def _level(status: Status) -> int:
     return logging.ERROR if status in (Status.FAILED, Status.STOPPED) else logging.INFO
 
 
-def _line(result: WindowResult) -> str:
-    start = result.window.start.astimezone(ZoneInfo(result.timezone))
-    form = "%Y-%m-%d" if start.strftime("%H%M") == "0000" else "%Y-%m-%d %H:%M%z"
-    text = f"{result.status:<9} {result.export} {start:{form}}"
+def line(result: WindowResult) -> str:
+    """Return what became of a window, in a line."""
+    text = f"{result.status:<9} {_name(result)}"
     if result.revision > 1:
         text += f" (revision {result.revision})"
     if result.files and all(file.rows is not None for file in result.files):
@@ -117,6 +142,23 @@ def _line(result: WindowResult) -> str:
     if there := sorted({name for file in result.files for name in file.destinations}):
         text += f", at {', '.join(there)}"
     return f"{text}: {result.error}" if result.error else text
+
+
+def late_line(late: LateRows) -> str:
+    """Return in a line which rows of a window are late, and what is to be done about it."""
+    counts = [
+        f"{_count(late.now[kind], _NOUNS[kind])}, {late.delivered[kind]:,} delivered"
+        for kind in late.now
+        if late.now[kind] > late.delivered[kind]
+    ]
+    what = f"send that window again with: {late.command}" if late.command else "sent again"
+    return f"late rows in {_name(late)}: {'; '.join(counts)}; {what}"
+
+
+def _name(of: WindowResult | LateRows) -> str:
+    start = of.window.start.astimezone(ZoneInfo(of.timezone))
+    form = "%Y-%m-%d" if start.strftime("%H%M") == "0000" else "%Y-%m-%d %H:%M%z"
+    return f"{of.export} {start:{form}}"
 
 
 _NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
@@ -138,13 +180,30 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-class _TextLines(logging.Formatter):
+class _Lines(logging.Formatter):
+    """Shows a traceback's places; the words of no error but our own, which may quote a value."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own
+        found: BaseException | None = ei[1]
+        lines: list[str] = []
+        while found is not None:
+            words = f": {found}" if isinstance(found, ExportError) else ""
+            lines[:0] = [*traceback.format_tb(found.__traceback__), f"{_kind(found)}{words}\n"]
+            found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+        return "".join(lines).rstrip("\n")
+
+
+def _kind(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+class _TextLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
-class _JsonLines(logging.Formatter):
+class _JsonLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}

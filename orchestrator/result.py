@@ -1,9 +1,10 @@
 """What a run did: frozen facts, rendered once by report.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.exports import Kind
 from orchestrator.windows import Window
 
 
@@ -46,11 +47,30 @@ class WindowResult:
 
 
 @dataclass(frozen=True)
+class LateRows:
+    """A brand's window with more rows now than were delivered, by kind of file.
+
+    `command` sends it again; None where this run does so itself.
+    """
+
+    export: str
+    brand: str
+    interval: str
+    timezone: str
+    window: Window
+    revision: int
+    delivered: Mapping[Kind, int]
+    now: Mapping[Kind, int]
+    command: str | None
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What a run did, window by window."""
 
     windows: Sequence[WindowResult] = ()
     warnings: Sequence[str] = field(default=())
+    late: Sequence[LateRows] = ()
 
     @property
     def exit_code(self) -> int:

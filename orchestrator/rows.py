@@ -60,7 +60,8 @@ def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
     else:
         text = f"cast({column} as varchar)"
     if field.is_hashed:
-        text = f"sha256({text})"
+        salt = f"{literal(field.salt.get_secret_value())} || " if field.salt else ""
+        text = f"sha256({salt}{text})"
     if dialect.newlines == "space" and not type_name.startswith("TIMESTAMP"):
         text = rf"regexp_replace({text}, '\r\n|\r|\n', ' ', 'g')"
     return f"({text})"

@@ -1,13 +1,18 @@
 """Shipping: files of the outbox go to their destinations, and the ledger learns what arrived."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.errors import DeliveryError
-from orchestrator.ledger import Entry, Ledger
+from orchestrator.ledger import Arrival, Entry, Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.products import Product
+
+if TYPE_CHECKING:
+    from orchestrator.delivery import Outcome, Upload
 
 
 class Shipping:
@@ -29,18 +34,18 @@ class Shipping:
         from orchestrator.delivery import (  # noqa: PLC0415 - not where nothing is due
             UnreachableError,
             Upload,
-            deliver_all,
         )
 
-        errors: dict[int, DeliveryError] = {}
+        errors: dict[int, list[DeliveryError]] = {}
         owners: dict[tuple[str, str], int] = {}
         batches: dict[str, list[list[Upload]]] = {}
         members: dict[str, list[int]] = {}
         for number, product in enumerate(products):
             waiting = [item for item in product.deliveries if item.delivered_at is None]
+            abandoned = self._abandoned(product.job.entry)
             for name in dict.fromkeys(item.destination for item in waiting):
                 if name in self._down:
-                    errors[number] = self._down[name]
+                    errors.setdefault(number, []).append(self._down[name])
                     continue
                 uploads = [
                     Upload(
@@ -49,6 +54,7 @@ class Shipping:
                         item.sha256,
                         item.size,
                         rename_sent=item.rename_sent,
+                        abandoned=abandoned.get((name, item.kind), ()),
                     )
                     for item in waiting
                     if item.destination == name
@@ -60,28 +66,65 @@ class Shipping:
         def entry(name: str, upload: Upload) -> Entry:
             return products[owners[name, upload.remote]].job.entry
 
-        outcomes = deliver_all(
-            {name: (self._config.destinations[name], found) for name, found in batches.items()},
-            lambda name, upload: self._ledger.arrived(entry(name, upload), name, upload.remote),
-            on_renaming=lambda name, upload: self._ledger.renaming(
-                entry(name, upload), name, upload.remote, sent=True
-            ),
-        )
+        outcomes = self._delivered(batches, entry)
         for name, results in outcomes.items():
             for number, outcome, uploads in zip(members[name], results, batches[name], strict=True):
                 if outcome.error:
-                    errors[number] = type(outcome.error)(f"destination '{name}': {outcome.error}")
+                    error = DeliveryError(f"destination '{name}': {outcome.error}")
+                    errors.setdefault(number, []).append(error)
                 for upload in {*uploads} - {*outcome.uploads_done, outcome.unsure}:
                     self._ledger.renaming(entry(name, upload), name, upload.remote, sent=False)
             if all(isinstance(outcome.error, UnreachableError) for outcome in results):
-                self._down[name] = errors[members[name][-1]]
+                self._down[name] = errors[members[name][-1]][-1]
         whole = [p for number, p in enumerate(products) if number not in errors]
         self._ledger.finish(product.job.entry for product in whole)
         return [
             replace(
                 product,
-                error=errors.get(number),
+                error=_joined(errors.get(number, ())),
                 deliveries=self._ledger.deliveries(product.job.entry),
             )
             for number, product in enumerate(products)
         ]
+
+    def _delivered(
+        self, batches: Mapping[str, list[list["Upload"]]], entry: Callable[[str, "Upload"], Entry]
+    ) -> dict[str, list["Outcome"]]:
+        """Deliver batches by destination, and note each file's way in the ledger."""
+        from orchestrator.delivery import deliver_all  # noqa: PLC0415 - not where nothing is due
+
+        arrivals: list[Arrival] = []
+
+        def on_renaming(name: str, upload: "Upload") -> None:
+            # With it goes what arrived since: each transaction costs a flush. Until then that is
+            # known as well, for its rename was sent and its part file is gone.
+            self._ledger.renaming(
+                entry(name, upload), name, upload.remote, sent=True, arrivals=arrivals
+            )
+            arrivals.clear()
+
+        def on_published(name: str, upload: "Upload") -> None:
+            arrivals.append(Arrival(entry(name, upload), name, upload.remote, datetime.now(UTC)))
+
+        try:
+            return deliver_all(
+                {name: (self._config.destinations[name], found) for name, found in batches.items()},
+                on_published,
+                on_renaming=on_renaming,
+            )
+        finally:
+            if arrivals:
+                self._ledger.arrived(arrivals)
+
+    def _abandoned(self, entry: Entry) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
+        """Return path and hash of what earlier revisions left, by destination and kind."""
+        found: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
+        for item in self._ledger.abandoned(entry) if entry.revision > 1 else ():
+            key = item.destination, item.kind
+            found[key] = (*found.get(key, ()), (item.path, item.sha256))
+        return found
+
+
+def _joined(errors: Sequence[DeliveryError]) -> DeliveryError | None:
+    """Return one error that tells of every destination that failed, if any did."""
+    return DeliveryError(" And ".join(map(str, errors))) if errors else None

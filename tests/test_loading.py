@@ -12,8 +12,8 @@ from orchestrator.project import Project
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path)
+def warehouse(every_warehouse: Warehouse) -> Warehouse:
+    return every_warehouse
 
 
 def test_alike_events_count_once_and_another_receipt_is_a_new_row(warehouse: Warehouse) -> None:
@@ -93,11 +93,13 @@ def test_reject_files_are_private_and_never_overwritten(warehouse: Warehouse) ->
 
 
 def test_a_load_goes_to_the_target_and_the_schema_of_the_project(
-    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    warehouse = Warehouse(tmp_path)
     write(warehouse, "broadcasts.csv", [broadcast(1), broadcast(2, channel="fax")])
     project = Project(
         folder=PROJECT,
+        profiles=PROJECT,
         profile="p",
         target="duckdb",
         output={"type": "duckdb", "path": "{{ env_var('TEST_WAREHOUSE') }}"},

@@ -4,12 +4,11 @@ import fcntl
 import hashlib
 import os
 import shutil
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
-from place import ROOT, Place
+from place import ROOT, Place, days
 from sshd import Sshd
 
 from orchestrator.errors import ConfigError, LockedError, UsageError
@@ -102,12 +101,12 @@ def test_another_time_zone_goes_on_where_the_last_window_ended(acme: Place) -> N
 
 
 def test_a_date_is_that_day_alone(acme: Place) -> None:
-    assert starts(acme.run(NOW, day=date(2026, 11, 10))) == ["11-10 00:00"]
+    assert starts(acme.run(NOW, days=days("2026-11-10"))) == ["11-10 00:00"]
     # It does not move the day from which a run catches up.
     assert starts(acme.run(NOW)) == ["11-19 00:00"]
-    assert acme.run(NOW, day=date(2026, 11, 10)).windows == []
+    assert acme.run(NOW, days=days("2026-11-10")).windows == []
     with pytest.raises(UsageError, match="2026-11-20 is not over for ACME in UTC"):
-        acme.run(NOW, day=date(2026, 11, 20))
+        acme.run(NOW, days=days("2026-11-20"))
 
 
 def test_force_makes_the_next_revision(acme: Place) -> None:
@@ -117,7 +116,7 @@ def test_force_makes_the_next_revision(acme: Place) -> None:
     result = acme.run(NOW, force=True)
     assert [window.revision for window in result.windows] == [2]
     assert acme.text(ACTIVITY).count("\n") == 3
-    again = acme.run(NOW, force=True, day=date(2026, 11, 19))
+    again = acme.run(NOW, force=True, days=days("2026-11-19"))
     assert [window.revision for window in again.windows] == [3]
 
 
@@ -126,7 +125,7 @@ def test_a_date_that_failed_is_caught_up_once_it_is_due(acme: Place) -> None:
     good = acme.warehouse.read_bytes()
     with duckdb.connect(str(acme.warehouse)) as connection:
         connection.execute("drop table raw.email_opens")
-    assert acme.run("2026-11-20 02:00", day=date(2026, 11, 19)).exit_code == 4
+    assert acme.run("2026-11-20 02:00", days=days("2026-11-19")).exit_code == 4
     assert acme.run(NOW).exit_code == 4
     acme.warehouse.write_bytes(good)
     assert starts(acme.run("2026-11-21 07:00")) == ["11-19 00:00", "11-20 00:00"]
@@ -229,7 +228,7 @@ def test_a_failing_data_test_ships_nothing(acme: Place) -> None:
     assert statuses(result) == {"ACME daily": Status.STOPPED}
     error = str(result.windows[0].error)
     assert "unique_together_activities_daily" in error
-    assert "found 1 rows; see them with: dbt test" in error
+    assert "found 1 rows; see them with: dbt run" in error
     assert acme.all_bytes() == before
     with duckdb.connect(str(acme.warehouse)) as connection:
         connection.execute("create table raw.one as select distinct * from raw.broadcasts")
@@ -407,7 +406,7 @@ def test_hours_of_a_day_that_repeats_one(place: Place) -> None:
         moment = f"2026-10-25 0{hour}:30:00"
         place.opened("ACME", moment, "ACME-1", event_id=f"H{hour}")
     place.configure("  - {brand: ACME, interval: hourly, timezone: Europe/Amsterdam}")
-    result = place.run("2026-10-26 00:00", day=date(2026, 10, 25))
+    result = place.run("2026-10-26 00:00", days=days("2026-10-25"))
     assert len(result.windows) == 25
     names = [name for name in place.files() if name.startswith("activity")]
     assert len(names) == 25
@@ -429,7 +428,7 @@ def test_a_second_run_at_once_is_told_to_wait(acme: Place) -> None:
     outbox.mkdir()
     with (outbox / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write("4711")
+        file.write("process 4711")
         file.flush()
         with pytest.raises(LockedError, match="process 4711") as caught:
             acme.run(NOW)

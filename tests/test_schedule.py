@@ -51,7 +51,7 @@ def test_a_schedule_fires_when_a_window_comes_due(place: Place, index: int) -> N
     found = next(m for m in schedule.moments(loaded) if export.brand in m.brands)
     since = datetime(2026, 10, 20, tzinfo=UTC)  # some days later many clocks change
     earlier, later = since - timedelta(days=40), datetime(2027, 6, 1, tzinfo=UTC)
-    due = [export.calendar.due(window) for window in export.calendar.between(earlier, later)]
+    due = [export.calendar.due(window) for window in export.calendar.tiles(earlier, later)]
     whole = [moment + timedelta(seconds=-moment.second % 60) for moment in due]
     expected = [moment for moment in whole if moment > since][:5]
     assert elapses(found.calendar, since, 5) == expected

@@ -1,12 +1,13 @@
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.windows import Calendar, Interval, Window
+from orchestrator.windows import Calendar, Days, Interval, Window
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 MICROSECOND = timedelta(microseconds=1)
@@ -26,6 +27,13 @@ def calendar(
     return Calendar(interval, zone, at, timedelta(minutes=15))
 
 
+def beginning_on(days: Calendar, day: date) -> list[Window]:
+    """Return the windows that begin on a local day."""
+    begin, end = days.bounds(Days(day, day))
+    windows = days.tiles(days.first_from(begin))
+    return list(takewhile(lambda window: window.start < end, windows))
+
+
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
@@ -39,7 +47,7 @@ def utc(text: str) -> datetime:
     ],
 )
 def test_a_local_day_has_23_24_or_25_hours(day: str, start: str, end: str, hours: int) -> None:
-    (window,) = calendar().starting_on(date.fromisoformat(day))
+    (window,) = beginning_on(calendar(), date.fromisoformat(day))
     assert window == Window(utc(start), utc(end))
     assert window.end - window.start == timedelta(hours=hours)
 
@@ -58,9 +66,9 @@ def test_a_day_begins_at_its_first_instant(zone: str, day: str, start: str) -> N
 
 def test_a_day_that_never_was_has_no_window() -> None:
     samoa = calendar(zone=ZoneInfo("Pacific/Apia"))
-    assert samoa.starting_on(date(2011, 12, 30)) == []
-    (before,) = samoa.starting_on(date(2011, 12, 29))
-    (after,) = samoa.starting_on(date(2011, 12, 31))
+    assert beginning_on(samoa, date(2011, 12, 30)) == []
+    (before,) = beginning_on(samoa, date(2011, 12, 29))
+    (after,) = beginning_on(samoa, date(2011, 12, 31))
     assert before.end == after.start
 
 
@@ -82,7 +90,7 @@ def test_intervals_begin_where_the_calendar_says() -> None:
 
 @pytest.mark.parametrize(("day", "count"), [("2026-10-25", 25), ("2026-03-29", 23)])
 def test_hourly_windows_of_a_changing_day(day: str, count: int) -> None:
-    windows = calendar(Interval.HOURLY).starting_on(date.fromisoformat(day))
+    windows = beginning_on(calendar(Interval.HOURLY), date.fromisoformat(day))
     assert len(windows) == count
     assert {window.end - window.start for window in windows} == {timedelta(hours=1)}
 
@@ -104,14 +112,14 @@ def test_a_day_s_windows_begin_on_it(interval: Interval, zone: ZoneInfo, moment:
     days = calendar(interval, zone)
     window = days.containing(moment)
     day = window.start.astimezone(zone).date()
-    found = days.starting_on(day)
+    found = beginning_on(days, day)
     assert window in found
     assert {each.start.astimezone(zone).date() for each in found} == {day}
 
 
 def test_a_daily_window_is_due_at_its_local_time() -> None:
     days = calendar(at=time(6))
-    (window,) = days.starting_on(date(2026, 10, 25))
+    (window,) = beginning_on(days, date(2026, 10, 25))
     assert days.due(window) == utc("2026-10-26 05:00")
     assert days.last_due(utc("2026-10-26 04:59")).end == window.start
     assert days.last_due(utc("2026-10-26 05:00")) == window
@@ -122,12 +130,72 @@ def test_settle_holds_a_window_back() -> None:
     window = hours.containing(utc("2026-11-19 10:37"))
     assert hours.due(window) == utc("2026-11-19 11:15")
     midnight = calendar(at=time(0))
-    (day,) = midnight.starting_on(date(2026, 11, 19))
+    (day,) = beginning_on(midnight, date(2026, 11, 19))
     assert midnight.due(day) == day.end + timedelta(minutes=15)
 
 
-def test_between_lists_what_is_due_oldest_first() -> None:
+def test_tiles_are_cut_to_fit() -> None:
     days = calendar()
-    found = list(days.between(utc("2026-11-10 12:00"), utc("2026-11-14 05:00")))
-    assert [window.start.astimezone(AMSTERDAM).day for window in found] == [10, 11, 12, 13]
+    found = list(days.tiles(utc("2026-11-10 12:00"), utc("2026-11-13 05:00")))
+    assert [window.start.astimezone(AMSTERDAM).strftime("%d %H:%M") for window in found] == [
+        "10 13:00",
+        "11 00:00",
+        "12 00:00",
+        "13 00:00",
+    ]
+    assert found[-1].end == utc("2026-11-13 05:00")
     assert all(a.end == b.start for a, b in pairwise(found))
+
+
+@cache
+def changes(name: str) -> list[datetime]:
+    """Return when the clocks of a zone change in this century, to the minute."""
+    zone = ZoneInfo(name)
+
+    def offset(hours: float) -> timedelta | None:
+        return (start + timedelta(hours=hours)).astimezone(zone).utcoffset()
+
+    start, week, found = utc("2000-01-01 00:00"), 7 * 24, []
+    for begin in range(0, 37 * 52 * week, week):
+        low, high = float(begin), float(begin + week)
+        if offset(low) != offset(high):
+            while high - low > 1 / 60:
+                middle = (low + high) / 2
+                low, high = (middle, high) if offset(middle) == offset(low) else (low, middle)
+            found.append(start + timedelta(minutes=round(high * 60)))
+    return found
+
+
+awkward = st.sampled_from(
+    [
+        "Africa/Cairo",  # to 23:00 at midnight, from midnight to 01:00
+        "Africa/Casablanca",  # Ramadan
+        "America/Havana",  # midnight comes twice
+        "America/St_Johns",  # until 2011 at 00:01
+        "America/Nuuk",
+        "Antarctica/Casey",  # by three hours, over midnight
+        "Antarctica/Troll",  # by two hours
+        "Asia/Kathmandu",
+        "Asia/Pyongyang",  # by half an hour, for good
+        "Australia/Lord_Howe",  # by half an hour
+        "Europe/Amsterdam",
+        "Pacific/Apia",  # without 30 December 2011
+        "Pacific/Chatham",  # at 02:45 and 03:45
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(intervals, awkward, st.integers(0, 10_000), st.integers(-300, 300))
+def test_windows_tile_time_where_clocks_change(
+    interval: Interval, name: str, index: int, minutes: int
+) -> None:
+    near = changes(name) or [utc("2026-11-19 00:00")]
+    moment = near[index % len(near)] + timedelta(minutes=minutes)
+    days = calendar(interval, ZoneInfo(name))
+    window = days.containing(moment)
+    assert window.start <= moment < window.end
+    assert days.containing(window.start) == days.containing(window.end - MICROSECOND) == window
+    assert days.containing(window.end).start == window.end
+    assert days.containing(window.start - MICROSECOND).end == window.start
+    assert days.first_from(moment) == (window.start if moment == window.start else window.end)

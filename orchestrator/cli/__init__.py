@@ -4,8 +4,9 @@ import sys
 
 import typer
 
-from orchestrator.cli import delivering, options, showing, warehouse
-from orchestrator.errors import ExportError
+from orchestrator import disk
+from orchestrator.cli import delivering, keeping, options, showing, warehouse
+from orchestrator.errors import ExportError, fault
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,9 +16,13 @@ app = typer.Typer(
 for _command in (
     delivering.daily,
     delivering.run,
+    delivering.backfill,
+    delivering.resend,
     warehouse.load,
     warehouse.demo,
     showing.schedule,
+    keeping.prune,
+    keeping.check,
 ):
     app.command()(options.grouped(_command))
 
@@ -30,5 +35,10 @@ def main() -> None:
         options.current.error(error)
         sys.exit(error.exit_code)
     except OSError as error:  # a disk that is full, a folder that forbids
-        options.current.error(ExportError(f"{error.filename or 'output'}: {error.strerror}"))
+        place = error.filename or "output"
+        wrong = ExportError(f"{place}: {error.strerror}")
+        options.current.error(disk.full(error, place) or wrong)
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - a fault of ours, whose words may quote a value
+        options.current.error(fault(error))
         sys.exit(1)

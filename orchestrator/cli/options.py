@@ -47,13 +47,19 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common(Output):
-    """Which exports.yml and which warehouse."""
+class Configured(Output):
+    """Which exports.yml."""
 
     config: Annotated[
         Path | None,
         typer.Option("--config", help="exports.yml; else $ORCHESTRATE_CONFIG, else ./exports.yml."),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Configured):
+    """Which exports.yml and which warehouse."""
+
     target: Annotated[
         str | None,
         typer.Option(

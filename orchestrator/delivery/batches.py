@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.delivery import directory, sftp
 from orchestrator.delivery.session import Session
-from orchestrator.delivery.uploads import LostError, Outcome, Track, Upload
+from orchestrator.delivery.uploads import LostError, Outcome, Track, UnreachableError, Upload
 from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
@@ -112,8 +112,12 @@ class _Batch:
         return sizes + (self.track.proven // _MEBIBYTE if self.track else 0)
 
     def outcome(self) -> Outcome:
-        sent = self.track is not None and self.track.rename_sent
-        unsure = self.uploads[len(self.done)] if sent else None
+        unsure = None
+        if len(self.done) < len(self.uploads):
+            upload = self.uploads[len(self.done)]
+            # What an earlier run left unsure stays so where nobody could ask.
+            sent = self.track.rename_sent if self.track else upload.rename_sent
+            unsure = upload if sent else None
         return Outcome(tuple(self.done), self.error, unsure)
 
 
@@ -143,8 +147,10 @@ async def _deliver_sftp(
 ) -> None:
     failures = best = 0
     while any(batch.is_open for batch in work):
+        reached = False
         try:
             session = await Session.open(destination)
+            reached = True
             try:
                 publish = partial(sftp.publish, session, on_renaming=on_renaming)
                 await _drain(work, publish, on_published, at_once=SFTP_AT_ONCE)
@@ -152,10 +158,14 @@ async def _deliver_sftp(
                 await session.close()
         except LostError as error:
             progress = sum(batch.progress() for batch in work)
-            failures = 1 if progress > best else failures + 1
-            best = max(best, progress)
+            if progress > best:  # some servers hang up after each file
+                failures, best = 0, progress
+                _log.info("%s Connecting anew.", error)
+                continue
+            failures += 1
             if failures >= retry.attempts:
-                given_up = DeliveryError(
+                # Who still lets us in may only mind these files: others are tried.
+                given_up = (DeliveryError if reached else UnreachableError)(
                     f"{error} Given up at attempt {failures}; the next run goes on where this one "
                     "stopped. Check host and port, the network, and with the receiver whether the "
                     "server is up."

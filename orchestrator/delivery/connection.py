@@ -1,6 +1,7 @@
 """One SSH connection: pinned host keys, login, and errors that say what to do."""
 
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -77,9 +78,16 @@ async def connect(destination: Sftp) -> asyncssh.SSHClientConnection:
             asyncssh.IllegalUserName,
             ValueError,
         ) as error:
-            raise UnreachableError(f"{server}: cannot log in ({error}).") from error
+            raise UnreachableError(
+                f"{server}: cannot log in ({error}). Check host and port, and ask the receiver "
+                "whether an SFTP server answers there."
+            ) from error
         except TimeoutError as error:
             raise LostError(f"{server}: no answer within {timeout:g} s.") from error
+        except socket.gaierror as error:
+            raise LostError(
+                f"{server}: no address is known for that host ({error.strerror})."
+            ) from error
         except (OSError, asyncssh.Error) as error:
             raise LostError(
                 f"{server}: cannot connect ({str(error) or type(error).__name__})."
@@ -151,28 +159,28 @@ async def _keys(
     if destination.private_key:
         yield _private_key(destination), [f"the key {destination.private_key}", *password]
         return
-    socket = os.environ.get("SSH_AUTH_SOCK", "")
-    if not socket and not password:
+    path = os.environ.get("SSH_AUTH_SOCK", "")
+    if not path and not password:
         raise UnreachableError(
             f"{address(destination)}: nothing to log in with as user {destination.username}. Set "
             "private_key or password, or start an ssh-agent and set SSH_AUTH_SOCK."
         )
-    if not socket:
+    if not path:
         yield (), password
         return
     try:
-        agent = await asyncssh.connect_agent(socket)
+        agent = await asyncssh.connect_agent(path)
         keys = await agent.get_keys()
     except (OSError, ValueError) as error:
         if not password:
             raise UnreachableError(
-                f"{address(destination)}: no ssh-agent answers at {socket}, where SSH_AUTH_SOCK "
+                f"{address(destination)}: no ssh-agent answers at {path}, where SSH_AUTH_SOCK "
                 f"points ({error}). Start it, or set private_key or password."
             ) from error
         yield (), password
         return
     try:
-        yield keys, [f"{len(keys)} key(s) of the agent at {socket}", *password]
+        yield keys, [f"{len(keys)} key(s) of the agent at {path}", *password]
     finally:
         agent.close()
 

@@ -10,10 +10,11 @@ import asyncssh
 from orchestrator.delivery.refusals import refused
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.transfer import fill, size_of
-from orchestrator.delivery.uploads import LostError, Track, Upload, part_path, target_path
+from orchestrator.delivery.uploads import LostError, Track, Upload, part_of, target_path
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)
+_MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
 
 
 async def publish(
@@ -25,8 +26,12 @@ async def publish(
     Raises LostError if the connection goes, and DeliveryError if the server refuses.
     """
     path = target_path(upload, absolute=True)
-    part = part_path(path, upload)
+    part = part_of(upload, absolute=True)
+    known = str(path.parent) in session.directories
     await _make_directory(session, path.parent)
+    for earlier in upload.earlier():
+        with suppress(asyncssh.SFTPError):  # mostly it is not there
+            await session.call(session.client.remove(str(part_of(earlier, absolute=True))))
     if track.rename_sent and await _is_gone(session, part):
         # Whole part files go by our own rename only: it was done, and its answer was lost.
         _log.info("%s: %s was renamed just before the connection was lost", session.server, path)
@@ -35,10 +40,16 @@ async def publish(
         await fill(session, upload, part, track)
     except LostError:
         raise
-    except DeliveryError:
-        # After a refused write the part may have holes: the next attempt must start anew.
-        with suppress(asyncssh.SFTPError):
-            await session.call(session.client.remove(str(part)))
+    except DeliveryError as error:
+        if known and isinstance(error.__cause__, _MISSING):
+            session.directories.clear()  # the receiver tidies up empty folders: make it again
+            await publish(session, upload, track, on_renaming=on_renaming)
+            return
+        # After a refused write the part may have holes: the next attempt must start anew. It stays
+        # where a rename was announced: that it is gone would mean that it was published.
+        if not track.rename_sent:
+            with suppress(asyncssh.SFTPError):
+                await session.call(session.client.remove(str(part)))
         raise
     track.rename_sent = True
     on_renaming(upload)
@@ -53,18 +64,33 @@ async def _make_directory(session: Session, directory: PurePosixPath) -> None:
     """Make the folder and those above it; one that is there already is fine, whoever made it."""
     if str(directory) in session.directories or directory == directory.parent:
         return
-    if not await _is_directory(session, directory):
+    if not await is_directory(session, directory):
         await _make_directory(session, directory.parent)
         try:
             await session.call(session.client.mkdir(str(directory)))
         except asyncssh.SFTPError as error:
             # Another file of this run, or another writer, may have made it meanwhile.
-            if not await _is_directory(session, directory):
+            if not await is_directory(session, directory):
                 raise refused(session, "making the folder", directory, error) from error
     session.directories.add(str(directory))
 
 
-async def _is_directory(session: Session, path: PurePosixPath) -> bool:
+async def remove(session: Session, path: PurePosixPath) -> None:
+    """Remove a file.
+
+    Raises FileNotFoundError if it is gone, LostError if the connection goes, and DeliveryError if
+    the server refuses.
+    """
+    try:
+        await session.call(session.client.remove(str(path)))
+    except _MISSING as error:
+        raise FileNotFoundError from error
+    except asyncssh.SFTPError as error:
+        raise refused(session, "removing", path, error) from error
+
+
+async def is_directory(session: Session, path: PurePosixPath) -> bool:
+    """Tell whether there is such a folder, as far as the server lets that be known."""
     try:
         attributes = await session.call(session.client.stat(str(path)))
     except asyncssh.SFTPPermissionDenied:
@@ -78,7 +104,7 @@ async def _is_directory(session: Session, path: PurePosixPath) -> bool:
 async def _is_gone(session: Session, path: PurePosixPath) -> bool:
     try:
         await session.call(session.client.stat(str(path)))
-    except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+    except _MISSING:
         return True
     except asyncssh.SFTPError:
         return False  # who knows: rather twice than never

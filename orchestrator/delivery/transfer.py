@@ -21,7 +21,7 @@ async def fill(session: Session, upload: Upload, part: PurePosixPath, track: Tra
     A part file of ours is gone on with, once its bytes were read back and found the same.
     Raises LostError if the connection goes, else DeliveryError.
     """
-    stored = await size_of(session, part) or 0
+    stored = await _stored(session, part)
     start = await _proven(session, upload, part, stored) if 0 < stored <= upload.size else 0
     track.proven = max(track.proven, start)
     flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | (0 if start else asyncssh.FXF_TRUNC)
@@ -49,9 +49,24 @@ async def fill(session: Session, upload: Upload, part: PurePosixPath, track: Tra
 async def size_of(session: Session, path: PurePosixPath) -> int | None:
     """Return the bytes of a file on the server, or None if it is not to be seen."""
     try:
-        return (await session.call(session.client.stat(str(path)))).size
+        return (await session.call(session.client.lstat(str(path)))).size
     except asyncssh.SFTPError:
         return None
+
+
+async def _stored(session: Session, part: PurePosixPath) -> int:
+    """Return the bytes of the part file. A link of that name is removed: it leads elsewhere."""
+    try:
+        found = await session.call(session.client.lstat(str(part)))
+    except asyncssh.SFTPError:
+        return 0
+    if found.type != asyncssh.FILEXFER_TYPE_SYMLINK:
+        return found.size or 0
+    try:
+        await session.call(session.client.remove(str(part)))
+    except asyncssh.SFTPError as error:
+        raise refused(session, "removing the link", part, error) from error
+    return 0
 
 
 async def _proven(session: Session, upload: Upload, part: PurePosixPath, stored: int) -> int:

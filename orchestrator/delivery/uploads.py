@@ -25,7 +25,9 @@ class Upload:
 
     `remote` is a POSIX path below the destination's root; for SFTP it may be absolute.
     `size` is in bytes. `rename_sent` says that an earlier run was killed while it renamed this
-    file: a part file that is gone then means that the file was published.
+    file: a part file that is gone then means that the file was published. `abandoned` are the
+    remote paths and hashes of what was to go here earlier, and never arrived: of those no part
+    file may stay.
     """
 
     local: Path
@@ -33,6 +35,13 @@ class Upload:
     sha256: str
     size: int
     rename_sent: bool = False
+    abandoned: tuple[tuple[str, str], ...] = ()
+
+    def earlier(self) -> Iterator["Upload"]:
+        """Yield the uploads that this one replaces."""
+        for remote, sha256 in self.abandoned:
+            if (remote, sha256) != (self.remote, self.sha256):
+                yield Upload(self.local, remote, sha256, 0)
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,12 @@ def target_path(upload: Upload, *, absolute: bool) -> PurePosixPath:
     return path
 
 
-def part_path(path: PurePosixPath, upload: Upload) -> PurePosixPath:
-    """Return the temporary name beside `path`; the content's hash keeps other bytes apart."""
+def part_of(upload: Upload, *, absolute: bool) -> PurePosixPath:
+    """Return the temporary name beside the target; the content's hash keeps other bytes apart.
+
+    Raises DeliveryError as `target_path` does.
+    """
+    path = target_path(upload, absolute=absolute)
     return path.with_name(f".{path.name}.{upload.sha256[:16]}.part")
 
 

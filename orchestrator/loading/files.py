@@ -1,6 +1,7 @@
 """Raw files: found by their names, their columns checked against the contract."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,9 +74,13 @@ def find(
 
 
 def check_columns(path: Path, table: Table, names: Sequence[str]) -> None:
-    """Raise UsageError where a needed column is missing; warn of columns that are unknown."""
+    """Raise UsageError where a needed column is missing; warn of columns that are unknown.
+
+    Where the first line is no header but a row, its names are values: only plain words are told.
+    """
     known = [column.name for column in table.columns]
-    extra = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in known]
+    extra = [name if re.fullmatch("[A-Za-z_]+", name) else "(not shown)" for name in unknown]
     needed = [column.name for column in table.columns if not column.nullable]
     missing = [name for name in needed if name not in names]
     if missing:
@@ -126,10 +131,10 @@ def _header(path: Path, table: Table) -> tuple[str, ...]:
         path.open("rb").close()
         return ()
     names = _parquet_header(path, table) if _format(path) == "parquet" else csv_header(path)
+    check_columns(path, table, names)
     repeated = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
     if repeated:
         raise UsageError(f"{path}: column named more than once: {', '.join(repeated)}.")
-    check_columns(path, table, names)
     return names
 
 

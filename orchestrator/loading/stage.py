@@ -29,6 +29,7 @@ from orchestrator.loading.scans import (
 )
 from orchestrator.sql import identifier, literal
 
+_OF_THE_MACHINE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
 _ROWS_AT_ONCE = 100_000
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 
@@ -72,7 +73,9 @@ class Stage:
         read = {"parquet": self._add_parquet, "csv": self._add_csv, "jsonl": self._add_jsonl}
         try:
             read[file.format](file)
-        except (duckdb.ProgrammingError, duckdb.DataError, duckdb.SerializationException) as error:
+        except duckdb.Error as error:
+            if type(error) in _OF_THE_MACHINE:
+                raise
             # DuckDB's words may quote the row itself, and so an address: only the kind is told.
             raise UsageError(
                 f"{file.path} cannot be read as {file.format}: write it again."

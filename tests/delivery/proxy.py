@@ -1,39 +1,56 @@
 """A TCP proxy in front of a server: it counts bytes, adds delay, and cuts where told."""
 
+import math
 import queue
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import Any, Self
 
 _CHUNK = 65536
+_STEP = 4096
 
 
 class Proxy:
     """Listens on `port`; connection number n is cut after `cuts[n]` bytes from the client.
 
-    `delay` is in seconds, one way. `sent` has the bytes from the client for each connection.
+    `delay` is in seconds, one way. `rate` is in bytes a second from the client. After `gate` bytes
+    from all clients, nothing more passes until `opened` is set. `sent` has the bytes from the
+    client for each connection.
     """
 
-    def __init__(self, target: int, *, cuts: tuple[int, ...] = (), delay: float = 0) -> None:
+    def __init__(
+        self,
+        target: int,
+        *,
+        cuts: tuple[int, ...] = (),
+        delay: float = 0,
+        rate: float = math.inf,
+        gate: float = math.inf,
+    ) -> None:
         self.sent: list[int] = []
+        self.opened = threading.Event()
         self._target = target
         self._cuts = cuts
         self._delay = delay
+        self._rate = rate
+        self._gate = gate
+        self._passed = 0
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
 
     @classmethod
     @contextmanager
-    def before(cls, target: int, *, cuts: tuple[int, ...] = (), delay: float = 0) -> Iterator[Self]:
+    def before(cls, target: int, **faults: Any) -> Iterator[Self]:  # noqa: ANN401 - of __init__
         """Run a proxy in front of the loopback port `target`."""
-        proxy = cls(target, cuts=cuts, delay=delay)
+        proxy = cls(target, **faults)
         threading.Thread(target=proxy._accept, daemon=True).start()
         try:
             yield proxy
         finally:
+            proxy.opened.set()
             proxy._server.close()
 
     def _accept(self) -> None:
@@ -71,7 +88,10 @@ class Proxy:
                 due, data = line.get()
                 time.sleep(max(0, due - time.monotonic()))
                 with suppress(OSError):
-                    sink.sendall(data)
+                    if number is None:
+                        sink.sendall(data)
+                    else:
+                        self._trickle(sink, data)
             for end in (source, sink):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
@@ -79,3 +99,12 @@ class Proxy:
 
         threading.Thread(target=read, daemon=True).start()
         threading.Thread(target=write, daemon=True).start()
+
+    def _trickle(self, sink: socket.socket, data: bytes) -> None:
+        for begin in range(0, len(data), _STEP):
+            step = data[begin : begin + _STEP]
+            self._passed += len(step)
+            if self._passed > self._gate:
+                self.opened.wait()
+            sink.sendall(step)
+            time.sleep(len(step) / self._rate)

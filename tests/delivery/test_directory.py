@@ -1,6 +1,7 @@
 """A folder as destination."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,30 @@ def test_a_changed_local_file_is_not_published(tmp_path: Path) -> None:
 
 def test_a_rename_before_a_kill_is_not_done_twice(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
-    told = Upload(upload.local, upload.remote, upload.sha256, upload.size, rename_sent=True)
+    told = replace(upload, rename_sent=True)
     root = tmp_path / "root"
+    root.mkdir()
+    (root / part_of(upload)).write_bytes(upload.local.read_bytes())
 
-    [first] = deliver(Directory(directory=root), [[told]], ignore)  # it was not: nothing is there
-    inode = (root / "a.csv").stat().st_ino
+    [first] = deliver(Directory(directory=root), [[told]], ignore)  # it was not: the part is there
+    assert tree(root) == ["a.csv"]
+    (root / "a.csv").unlink()  # the receiver took it
     [second] = deliver(Directory(directory=root), [[told]], ignore)
 
     assert first.error is second.error is None
-    assert (root / "a.csv").stat().st_ino == inode
+    assert tree(root) == []
+
+
+def test_what_was_to_come_earlier_leaves_no_part_file(tmp_path: Path) -> None:
+    old, new = make(tmp_path, "in/a.csv", b"old"), make(tmp_path, "in/a.csv", b"new")
+    root = tmp_path / "root"
+    (root / "in").mkdir(parents=True)
+    strangers = ["in/.a.csv.0123456789abcdef.part", "in/.something.part"]
+    for name in (part_of(old), *strangers):
+        (root / name).write_bytes(b"ol")
+    replacing = replace(new, abandoned=((old.remote, old.sha256), (new.remote, new.sha256)))
+
+    [outcome] = deliver(Directory(directory=root), [[replacing]], ignore)
+
+    assert outcome.error is None
+    assert tree(root) == [*strangers, "in/a.csv"]

@@ -1,0 +1,238 @@
+"""Try destinations out: everything that a delivery does, with files of our own that go again."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import tempfile
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import asyncssh
+
+from orchestrator.delivery import directory, sftp
+from orchestrator.delivery.batches import SFTP_AT_ONCE, ignore, together
+from orchestrator.delivery.session import Session
+from orchestrator.delivery.transfer import size_of
+from orchestrator.delivery.uploads import LostError, Track, Upload, part_of
+from orchestrator.destinations import Directory, Sftp
+from orchestrator.errors import DeliveryError
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to try: where, in which folders, and whether files are to be removed there later."""
+
+    destination: Sftp | Directory
+    folders: Collection[str]
+    removes: bool = False
+
+
+@dataclass
+class Verdict:
+    """What would fail, and what is good to know."""
+
+    errors: list[DeliveryError] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
+
+
+def probe_all(trials: Mapping[str, Trial]) -> dict[str, Verdict]:
+    """Try several destinations at once, each over one connection; nothing is raised.
+
+    In every folder a hidden file is uploaded, renamed, replaced by another, and removed. Where a
+    folder is not there yet, that happens in a hidden folder beside its place. The folders
+    themselves are not made, and no file of anybody else is touched.
+    """
+
+    async def run() -> list[Verdict]:
+        with tempfile.TemporaryDirectory() as folder:
+            uploads = [_made(Path(folder) / name) for name in ("first", "second one")]
+            return await together(_probe(trial, uploads) for trial in trials.values())
+
+    return dict(zip(trials, asyncio.run(run()), strict=True))
+
+
+def _made(path: Path) -> Upload:
+    content = path.name.encode()
+    path.write_bytes(content)
+    return Upload(path, "", hashlib.sha256(content).hexdigest(), len(content))
+
+
+async def _probe(trial: Trial, uploads: Sequence[Upload]) -> Verdict:
+    verdict = Verdict()
+    try:
+        if isinstance(trial.destination, Directory):
+            await _each(_Folder(trial.destination), trial, uploads, verdict)
+            return verdict
+        session = await Session.open(trial.destination)
+        try:
+            await _each(_Server(session), trial, uploads, verdict)
+        finally:
+            await session.close()
+    except DeliveryError as error:
+        verdict.errors.append(error)
+    return verdict
+
+
+async def _each(place: "_Place", trial: Trial, uploads: Sequence[Upload], verdict: Verdict) -> None:
+    queue = deque(trial.folders)
+
+    async def serve() -> None:
+        while queue:
+            try:
+                await place.probe(queue.popleft(), uploads, trial, verdict)
+            except LostError:
+                raise
+            except DeliveryError as error:
+                verdict.errors.append(error)
+
+    await together(serve() for _ in range(min(SFTP_AT_ONCE, len(queue))))
+
+
+class _Place(ABC):
+    server = ""
+
+    async def probe(
+        self, folder: str, uploads: Sequence[Upload], trial: Trial, verdict: Verdict
+    ) -> None:
+        """Publish two files in a row under one name, and remove it."""
+        wanted = there = self.locate(folder)
+        while not await self.is_folder(there) and there != there.parent:
+            if await self.is_there(there):
+                raise DeliveryError(
+                    f"{self.server}{there} is a file, and a folder is to be there. Set another "
+                    "directory in exports.yml, or let that file be moved away."
+                )
+            there = there.parent
+        name = f".orchestrate-{secrets.token_hex(4)}"
+        made = PurePosixPath(name) if there != wanted else None
+        path = PurePosixPath(name, name) if made else PurePosixPath(name)
+        ours = [replace(upload, remote=str(path)) for upload in uploads]
+        left = [path, *(part_of(upload, absolute=False) for upload in ours)]
+        try:
+            for upload in ours:
+                await self.publish(there, upload)
+            verdict.notes |= await self.lacks(there / path)
+            with suppress(FileNotFoundError):  # the receiver may be quick
+                await self.remove(there / left.pop(0))
+        except LostError:
+            raise
+        except DeliveryError as error:
+            if trial.removes or path in left:
+                raise
+            verdict.notes.add(f"{error} It is left there.")
+        finally:
+            with suppress(DeliveryError):
+                for each in left:
+                    with suppress(FileNotFoundError):
+                        await self.remove(there / each)
+                if made:
+                    await self.remove_folder(there / made)
+
+    @abstractmethod
+    def locate(self, folder: str) -> PurePosixPath:
+        """Return where a folder of the destination is."""
+
+    @abstractmethod
+    async def is_folder(self, path: PurePosixPath) -> bool:
+        """Tell whether there is such a folder."""
+
+    @abstractmethod
+    async def is_there(self, path: PurePosixPath) -> bool:
+        """Tell whether there is anything of this name."""
+
+    @abstractmethod
+    async def publish(self, there: PurePosixPath, upload: Upload) -> None:
+        """Publish a file below a folder, as a delivery does."""
+
+    @abstractmethod
+    async def lacks(self, path: PurePosixPath) -> set[str]:
+        """Return what the place does not offer that a delivery would use."""
+
+    @abstractmethod
+    async def remove(self, path: PurePosixPath) -> None:
+        """Remove a file. Raises FileNotFoundError or DeliveryError where it cannot."""
+
+    @abstractmethod
+    async def remove_folder(self, path: PurePosixPath) -> None:
+        """Remove an empty folder, if that is allowed."""
+
+
+class _Server(_Place):
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.server = f"{session.server}: "
+
+    def locate(self, folder: str) -> PurePosixPath:
+        return PurePosixPath(folder)
+
+    async def is_folder(self, path: PurePosixPath) -> bool:
+        return await sftp.is_directory(self._session, path)
+
+    async def is_there(self, path: PurePosixPath) -> bool:
+        return await size_of(self._session, path) is not None
+
+    async def publish(self, there: PurePosixPath, upload: Upload) -> None:
+        remote = str(there / upload.remote)
+        await sftp.publish(
+            self._session, replace(upload, remote=remote), Track(), on_renaming=ignore
+        )
+
+    async def lacks(self, path: PurePosixPath) -> set[str]:
+        call, client = self._session.call, self._session.client
+        found = set()
+        try:
+            await call(client.posix_rename(str(path), str(path)))
+        except asyncssh.SFTPOpUnsupported:
+            found.add("no posix-rename: a file that is sent again is away for a moment")
+        except asyncssh.SFTPError:
+            pass  # it was renamed over another file just now
+        with suppress(asyncssh.SFTPError):
+            file = await call(client.open(str(path), "r+b"))
+            try:
+                await call(file.fsync())
+            except asyncssh.SFTPOpUnsupported:
+                found.add("no fsync: what arrived last may be lost where the server loses power")
+            finally:
+                await call(file.close())
+        return found
+
+    async def remove(self, path: PurePosixPath) -> None:
+        await sftp.remove(self._session, path)
+
+    async def remove_folder(self, path: PurePosixPath) -> None:
+        with suppress(asyncssh.SFTPError):
+            await self._session.call(self._session.client.rmdir(str(path)))
+
+
+class _Folder(_Place):
+    def __init__(self, destination: Directory) -> None:
+        self._top = PurePosixPath(destination.directory)
+
+    def locate(self, folder: str) -> PurePosixPath:
+        return self._top / folder
+
+    async def is_folder(self, path: PurePosixPath) -> bool:
+        return await asyncio.to_thread(Path(path).is_dir)
+
+    async def is_there(self, path: PurePosixPath) -> bool:
+        return await asyncio.to_thread(os.path.lexists, path)
+
+    async def publish(self, there: PurePosixPath, upload: Upload) -> None:
+        place = Directory(directory=Path(there))
+        await directory.publish(place, upload, Track(), on_renaming=ignore)
+
+    async def lacks(self, path: PurePosixPath) -> set[str]:
+        del path  # a file system has all of it
+        return set()
+
+    async def remove(self, path: PurePosixPath) -> None:
+        await directory.remove(Path(path))
+
+    async def remove_folder(self, path: PurePosixPath) -> None:
+        with suppress(OSError):
+            await asyncio.to_thread(Path(path).rmdir)

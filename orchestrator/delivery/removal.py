@@ -1,0 +1,226 @@
+"""Remove files that were delivered: only those that are still what they were, and old there too."""
+
+import asyncio
+import hashlib
+import stat
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+import asyncssh
+
+from orchestrator.delivery import directory, sftp
+from orchestrator.delivery.batches import SFTP_AT_ONCE, together
+from orchestrator.delivery.refusals import refused
+from orchestrator.delivery.session import Session
+from orchestrator.delivery.uploads import LostError, Upload, target_path
+from orchestrator.destinations import Directory, Sftp
+from orchestrator.errors import DeliveryError
+
+CLOCK = ".orchestrate.part"
+"""The name of the file that tells what time it is there; it is gone at once."""
+
+
+class Found(StrEnum):
+    """What became of a file that was to go."""
+
+    REMOVED = "removed"
+    GONE = "gone"  # the receiver has moved it
+    CHANGED = "changed"  # it is not the file that was delivered, and stays
+    RECENT = "recent"  # by the destination's own clock it is not old, and stays
+
+
+@dataclass
+class Sweep:
+    """What became of the files of one destination, by remote path, and what went wrong."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+    errors: list[DeliveryError] = field(default_factory=list)
+
+
+Request = tuple[Sftp | Directory, timedelta, Sequence[Sequence[Upload]]]
+"""A destination, the age from which on files go, and batches of files in the order of going."""
+
+
+def remove_all(requests: Mapping[str, Request]) -> dict[str, Sweep]:
+    """Remove files at several destinations at once, over one connection each.
+
+    A file goes if it has the size it was delivered with (in a folder also the very bytes) and is
+    older than the age by the clock that also dated it: a wrong clock here removes nothing there.
+    Nothing is raised; a destination out of reach is tried once.
+    """
+
+    async def run() -> list[Sweep]:
+        return await together(_sweep(*request) for request in requests.values())
+
+    return dict(zip(requests, asyncio.run(run()), strict=True))
+
+
+async def _sweep(
+    destination: Sftp | Directory, age: timedelta, batches: Sequence[Sequence[Upload]]
+) -> Sweep:
+    sweep = Sweep()
+    try:
+        if isinstance(destination, Directory):
+            await _drain(_Folder(destination.directory), age, batches, sweep)
+            return sweep
+        session = await Session.open(destination)
+        try:
+            await _drain(_Server(session), age, batches, sweep)
+        finally:
+            await session.close()
+    except DeliveryError as error:
+        sweep.errors.append(error)
+    return sweep
+
+
+async def _drain(
+    place: "_Place", age: timedelta, batches: Sequence[Sequence[Upload]], sweep: Sweep
+) -> None:
+    queue = deque(batches)
+
+    async def serve() -> None:
+        while queue:
+            try:
+                for upload in queue.popleft():
+                    sweep.found[upload.remote] = await place.prune(upload, age)
+            except LostError:
+                raise
+            except DeliveryError as error:
+                sweep.errors.append(error)
+
+    await together(serve() for _ in range(min(SFTP_AT_ONCE, len(queue))))
+
+
+class _Place(ABC):
+    def __init__(self) -> None:
+        self._now: float | None = None
+        self._asking = asyncio.Lock()
+
+    async def prune(self, upload: Upload, age: timedelta) -> Found:
+        """Remove a file if it is still what was delivered, and old by the clock there."""
+        try:
+            modified_at = await self.modified_at(upload)
+            if modified_at is None:
+                return Found.CHANGED
+            async with self._asking:
+                if self._now is None:
+                    self._now = await self.clock(upload)
+            if self._now - modified_at < age.total_seconds():
+                return Found.RECENT
+            await self.remove(upload)
+        except FileNotFoundError:
+            return Found.GONE
+        return Found.REMOVED
+
+    @abstractmethod
+    async def modified_at(self, upload: Upload) -> float | None:
+        """Return the file's time in seconds, or None if it is not what was delivered.
+
+        Raises FileNotFoundError where it is gone.
+        """
+
+    @abstractmethod
+    async def clock(self, upload: Upload) -> float:
+        """Return the time that a file made beside this one gets, in seconds."""
+
+    @abstractmethod
+    async def remove(self, upload: Upload) -> None:
+        """Remove the file. Raises FileNotFoundError where it is gone."""
+
+
+class _Server(_Place):
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    async def modified_at(self, upload: Upload) -> float | None:
+        path = target_path(upload, absolute=True)
+        try:
+            seen = await self._session.call(self._session.client.lstat(str(path)))
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
+            raise FileNotFoundError from error
+        except asyncssh.SFTPError as error:
+            raise refused(self._session, "looking at", path, error) from error
+        files = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)  # not all tell
+        same = seen.type in files and seen.size == upload.size
+        return self._told(seen, path) if same else None
+
+    async def clock(self, upload: Upload) -> float:
+        path = target_path(upload, absolute=True).with_name(CLOCK)
+        call, client = self._session.call, self._session.client
+        try:
+            file = await call(client.open(str(path), "wb"))
+            try:
+                await call(file.write(b"\n"))
+                seen = await call(file.stat())
+            finally:
+                with suppress(LostError):
+                    await call(file.close())
+            await call(client.remove(str(path)))
+        except asyncssh.SFTPError as error:
+            raise refused(self._session, "making and removing", path, error) from error
+        return self._told(seen, path)
+
+    async def remove(self, upload: Upload) -> None:
+        await sftp.remove(self._session, target_path(upload, absolute=True))
+
+    def _told(self, seen: asyncssh.SFTPAttrs, path: PurePosixPath) -> float:
+        if seen.mtime is None:
+            raise DeliveryError(
+                f"{self._session.server}: does not say how old {path} is, so nothing is removed "
+                "there. Leave out its retention in exports.yml."
+            )
+        return float(seen.mtime)
+
+
+class _Folder(_Place):
+    def __init__(self, top: Path) -> None:
+        super().__init__()
+        self._top = top
+        if not top.is_dir():
+            raise DeliveryError(f"{top}: is no folder. Check that it is mounted.")
+
+    async def modified_at(self, upload: Upload) -> float | None:
+        return await asyncio.to_thread(self._modified_at, upload)
+
+    async def clock(self, upload: Upload) -> float:
+        return await asyncio.to_thread(self._clock, upload)
+
+    async def remove(self, upload: Upload) -> None:
+        await directory.remove(self._top / target_path(upload, absolute=False))
+
+    def _modified_at(self, upload: Upload) -> float | None:
+        with self._opened(upload) as path:
+            seen = path.lstat()
+            if not stat.S_ISREG(seen.st_mode) or seen.st_size != upload.size:
+                return None
+            with path.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == upload.sha256
+            return seen.st_mtime if same else None
+
+    def _clock(self, upload: Upload) -> float:
+        with self._opened(upload) as path:
+            probe = path.with_name(CLOCK)
+            probe.write_bytes(b"\n")
+            seen = probe.stat()
+            probe.unlink()
+            return seen.st_mtime
+
+    @contextmanager
+    def _opened(self, upload: Upload) -> Iterator[Path]:
+        path = self._top / target_path(upload, absolute=False)
+        try:
+            yield path
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DeliveryError(
+                f"{error.filename or path}: cannot be looked at or removed ({error.strerror}). "
+                "Check that the folder may be read and written by the user that runs this."
+            ) from error

@@ -1,0 +1,96 @@
+"""The ledger's records: revisions of windows, their files, and the rows that hold them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from orchestrator.windows import Window
+
+PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One revision of one export's window."""
+
+    export: str
+    window: Window
+    revision: int
+    state: str = PLANNED
+    scheduled: bool = True  # found due, not asked for by date
+    activity_rows: int | None = None
+    broadcast_rows: int | None = None
+    choice: str = ""  # which rows were chosen, where files were made just now or are recounted
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One file of an entry at one destination; `delivered_at` is None until it is there."""
+
+    kind: str
+    destination: str
+    path: str
+    size: int
+    sha256: str
+    delivered_at: datetime | None = None
+    rename_sent: bool = False
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file that got its final name at a destination."""
+
+    entry: Entry
+    destination: str
+    path: str
+    at: datetime
+
+
+def key(of: Entry) -> dict[str, Any]:
+    """Return the key of a revision, which its files have too."""
+    return {
+        "export": of.export,
+        "window_start": of.window.start,
+        "window_end": of.window.end,
+        "revision": of.revision,
+    }
+
+
+def values(of: Entry) -> dict[str, Any]:
+    """Return the row of a revision."""
+    return {
+        **key(of),
+        "state": of.state,
+        "scheduled": of.scheduled,
+        "activity_rows": of.activity_rows,
+        "broadcast_rows": of.broadcast_rows,
+        "updated_at": datetime.now(UTC),
+    }
+
+
+def delivery(row: RowMapping) -> Delivery:
+    """Read the row of a file."""
+    return Delivery(
+        row["kind"],
+        row["destination"],
+        row["path"],
+        row["bytes"],
+        row["sha256"],
+        row["delivered_at"],
+        row["rename_sent"],
+    )
+
+
+def entry(row: RowMapping) -> Entry:
+    """Read the row of a revision."""
+    return Entry(
+        row["export"],
+        Window(row["window_start"], row["window_end"]),
+        row["revision"],
+        row["state"],
+        row["scheduled"],
+        row["activity_rows"],
+        row["broadcast_rows"],
+    )

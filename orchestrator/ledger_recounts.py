@@ -1,0 +1,90 @@
+"""What the ledger knows of late rows: the rows that a window had, and has now."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, FromClause, Table, and_, exists, func, or_, select
+
+from orchestrator import ledger_records as records
+from orchestrator.ledger_database import LedgerDatabase
+from orchestrator.ledger_records import DELIVERED, PLANNED, Entry
+from orchestrator.ledger_tables import RECOUNTS, WINDOWS
+
+_WINDOW = ("export", "window_start", "window_end")
+_ROWS = ("activity_rows", "broadcast_rows")
+
+
+def _same(one: FromClause, other: FromClause, *columns: str) -> ColumnElement[bool]:
+    return and_(*(one.c[name] == other.c[name] for name in columns))
+
+
+def _replaced(table: Table) -> ColumnElement[bool]:
+    """Return the condition of rows whose window has newer files."""
+    newer = WINDOWS.alias()
+    later = newer.c.revision > table.c.revision
+    return exists().where(_same(newer, table, *_WINDOW), later, newer.c.state != PLANNED)
+
+
+class Recounts:
+    """Answers which delivered windows to count again, and keeps what was counted.
+
+    Every method raises LedgerError where the database fails.
+    """
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        """Take the ledger's open database."""
+        self._database = database
+
+    def delivered(self, last: int) -> list[Entry]:
+        """Return the last so many delivered windows of each export, newest first.
+
+        It is the newest revision with files; `choice` says which rows those hold.
+        """
+        place = func.row_number().over(
+            partition_by=WINDOWS.c.export, order_by=WINDOWS.c.window_start.desc()
+        )
+        ranked = (
+            select(WINDOWS, RECOUNTS.c.choice, place.label("place"))
+            .outerjoin(RECOUNTS, _same(WINDOWS, RECOUNTS, *_WINDOW, "revision"))
+            .where(WINDOWS.c.state == DELIVERED, ~_replaced(WINDOWS))
+            .subquery()
+        )
+        query = (
+            select(ranked).where(ranked.c.place <= last).order_by(ranked.c.place, ranked.c.export)
+        )
+        with self._database.begin() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [replace(records.entry(row), choice=row["choice"] or "") for row in rows]
+
+    def late(self) -> list[tuple[Entry, Entry]]:
+        """Return the windows with more rows than were delivered, as delivered and as counted."""
+        was = [func.coalesce(WINDOWS.c[name], 0).label(f"{name}_before") for name in _ROWS]
+        query = (
+            select(RECOUNTS, WINDOWS.c.state, WINDOWS.c.scheduled, *was)
+            .outerjoin(WINDOWS, _same(RECOUNTS, WINDOWS, *_WINDOW, "revision"))
+            .where(or_(*(RECOUNTS.c[n] > before for n, before in zip(_ROWS, was, strict=True))))
+            .where(~_replaced(RECOUNTS))
+            .order_by(RECOUNTS.c.window_start, RECOUNTS.c.export)
+        )
+        with self._database.begin() as connection:
+            rows = connection.execute(query).mappings().all()
+        now = [records.entry(row) for row in rows]
+        before = [{name: row[f"{name}_before"] for name in _ROWS} for row in rows]
+        return [(replace(entry, **rows), entry) for entry, rows in zip(now, before, strict=True)]
+
+    def note(self, counted: Iterable[Entry]) -> None:
+        """Keep what was counted: the entries as they were delivered, with the rows of now."""
+        with self._database.begin() as connection:
+            for entry in counted:
+                key = records.key(entry)
+                connection.execute(RECOUNTS.delete().filter_by(**key))
+                connection.execute(
+                    RECOUNTS.insert().values(
+                        **key,
+                        choice=entry.choice,
+                        counted_at=datetime.now(UTC),
+                        activity_rows=entry.activity_rows,
+                        broadcast_rows=entry.broadcast_rows,
+                    )
+                )

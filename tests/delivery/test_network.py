@@ -1,0 +1,335 @@
+"""What goes wrong on the way, and servers that are strange: nothing is lost, nothing is doubled."""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+from place import Place
+from proxy import Proxy
+from sshd import Sshd, make_key
+
+from orchestrator.delivery import Retry, Upload
+from orchestrator.delivery.uploads import UnreachableError
+from orchestrator.destinations import Directory
+
+ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+ONCE = Retry(attempts=1, pause=60)
+DAY = "2026-11-19"
+OLD = """
+import socket, sys
+client, _ = socket.socket(fileno=int(sys.argv[1])).accept()
+client.sendall(b"SSH-1.5-old\\r\\n")
+client.recv(99)
+"""
+NAMES = ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
+
+
+def test_a_server_that_hangs_up_after_each_file_gets_them_all(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    batches = [[make(tmp_path, f"{n}/b.csv"), make(tmp_path, f"{n}/a.csv")] for n in range(4)]
+    published: list[str] = []
+
+    def hang_up(upload: Upload) -> None:
+        published.append(upload.remote)
+        sftp_server.hang_up()
+
+    outcomes = deliver(sftp_server.destination(), batches, hang_up, retry=ONCE)
+
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    assert sorted(published) == tree(sftp_server.root)
+    assert len(published) == 8
+
+
+def test_a_server_that_is_being_ended_takes_what_is_under_way(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv", noise(MEBIBYTE))]
+
+    def leave(upload: Upload) -> None:
+        if upload is uploads[0]:
+            sftp_server.leave()
+
+    [outcome] = deliver(sftp_server.destination(), [uploads], leave, retry=ONCE)
+    assert outcome.error is None
+    assert (sftp_server.root / "b.csv").read_bytes() == noise(MEBIBYTE)
+
+    [after] = deliver(sftp_server.destination(), [uploads], ignore, retry=ONCE)
+    assert "cannot connect" in failure(after)
+    assert isinstance(after.error, UnreachableError)
+
+
+def test_what_was_unsure_stays_so_while_the_server_is_down(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    told = replace(make(tmp_path, "a.csv"), rename_sent=True)
+    sftp_server.kill()
+
+    [outcome] = deliver(sftp_server.destination(), [[told]], ignore, retry=ONCE)
+
+    assert "cannot connect" in failure(outcome)
+    assert outcome.unsure == told
+
+
+def test_a_server_with_too_many_connections_is_tried_again(
+    start_sshd: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    server = start_sshd(settings="MaxStartups 1")
+    other = socket.create_connection((server.host, server.port))
+    while other.recv(4) != b"SSH-":  # the server may count the one before it still
+        other.close()
+        other = socket.create_connection((server.host, server.port))
+    # It has not logged in, so it counts.
+
+    class Waits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            refused.append(record.getMessage())
+            other.close()
+
+    refused: list[str] = []
+    handler = Waits(logging.WARNING)
+    logging.getLogger("orchestrator").addHandler(handler)
+    [outcome] = deliver(
+        server.destination(), [[make(tmp_path, "a.csv")]], ignore, retry=Retry(9, 0.2, 1)
+    )
+    logging.getLogger("orchestrator").removeHandler(handler)
+
+    assert outcome.error is None
+    assert "Trying again in 0.2 s." in refused[0]
+
+
+def test_a_server_without_sftp_is_fatal(start_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
+    server = start_sshd(subsystem=None)
+
+    [outcome] = deliver(server.destination(), [[make(tmp_path, "a.csv")]], ignore, retry=ONCE)
+
+    message = failure(outcome)
+    assert "the login works, but the server does not speak SFTP" in message
+    assert f"Ask the receiver to allow SFTP for user {server.username}." in message
+
+
+def test_a_slow_line_is_not_taken_for_a_silent_server(sftp_server: Sshd, tmp_path: Path) -> None:
+    upload = make(tmp_path, "a.csv", noise(2 * MEBIBYTE))
+
+    with Proxy.before(sftp_server.port, rate=MEBIBYTE / 2) as proxy:
+        sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
+        destination = sftp_server.destination(port=proxy.port, timeout=timedelta(seconds=3))
+        [outcome] = deliver(destination, [[upload]], ignore, retry=ONCE)
+
+    assert outcome.error is None
+    assert (sftp_server.root / "a.csv").read_bytes() == upload.local.read_bytes()
+    assert len(proxy.sent) == 1
+
+
+def test_a_host_without_an_address_is_said(sftp_server: Sshd, tmp_path: Path) -> None:
+    destination = sftp_server.destination(host="no.such.host.invalid")
+
+    [outcome] = deliver(destination, [[make(tmp_path, "a.csv")]], ignore, retry=QUICK)
+
+    message = failure(outcome)
+    assert f"no.such.host.invalid:{sftp_server.port}: no address is known for that host" in message
+    assert "Check host and port, the network" in message
+
+
+def test_what_is_no_ssh_server_is_said(sftp_server: Sshd, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        sftp_server.pin(f"[127.0.0.1]:{port} {sftp_server.host_key_line}")
+        command = [
+            sys.executable,
+            "-c",
+            OLD,
+            str(server.fileno()),
+        ]
+        with subprocess.Popen(command, pass_fds=[server.fileno()]):
+            [outcome] = deliver(
+                sftp_server.destination(port=port), [[make(tmp_path, "a.csv")]], ignore, retry=ONCE
+            )
+
+    assert "cannot log in (Unsupported SSH version). Check host and port, and ask" in failure(
+        outcome
+    )
+
+
+def test_a_folder_that_the_receiver_tidies_away_is_made_again(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    uploads = [make(tmp_path, f"2026/11/{name}.csv") for name in ("b", "a")]
+
+    def take(upload: Upload) -> None:
+        path = sftp_server.root / upload.remote
+        path.unlink()
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+        taken.append(upload.remote)
+
+    taken: list[str] = []
+    [outcome] = deliver(sftp_server.destination(), [uploads], take, retry=ONCE)
+
+    assert outcome.error is None
+    assert taken == [upload.remote for upload in uploads]
+
+
+@pytest.fixture(params=["sftp", "directory"])
+def receiver(request: pytest.FixtureRequest, sftp_server: Sshd) -> tuple[object, Path]:
+    """A destination of each kind, and its folder."""
+    if request.param == "sftp":
+        return sftp_server.destination(), sftp_server.root
+    return Directory(directory=sftp_server.root), sftp_server.root
+
+
+def test_links_in_the_way_are_replaced_and_not_followed(
+    receiver: tuple[Directory, Path], tmp_path: Path
+) -> None:
+    destination, root = receiver
+    precious = tmp_path / "precious.txt"
+    upload = make(tmp_path, "a.csv", noise(300_000))
+    for content in (upload.local.read_bytes()[:1000], b"the receiver's own"):
+        precious.write_bytes(content)
+        for name in (part_of(upload), upload.remote):
+            (root / name).unlink(missing_ok=True)
+            (root / name).symlink_to(precious)
+
+        [outcome] = deliver(destination, [[upload]], ignore, retry=ONCE)
+
+        assert outcome.error is None
+        assert precious.read_bytes() == content
+        assert not (root / "a.csv").is_symlink()
+        assert (root / "a.csv").read_bytes() == noise(300_000)
+        assert tree(root) == ["a.csv"]
+
+
+def test_a_link_to_nowhere_is_replaced(receiver: tuple[Directory, Path], tmp_path: Path) -> None:
+    destination, root = receiver
+    upload = make(tmp_path, "a.csv")
+    for name in (part_of(upload), upload.remote):
+        (root / name).symlink_to(tmp_path / "nowhere")
+
+    [outcome] = deliver(destination, [[upload]], ignore, retry=ONCE)
+
+    assert outcome.error is None
+    assert (root / "a.csv").read_bytes() == upload.local.read_bytes()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_local_folder_is_not_left_by_a_link(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "real").mkdir(parents=True)
+    outside.mkdir()
+    (root / "out").symlink_to(outside)
+    (root / "in").symlink_to("real")
+    (root / "circle").symlink_to("circle")
+    batches = [
+        [make(tmp_path, remote)]
+        for remote in ("out/a.csv", "out/new/a.csv", "in/b.csv", "circle/c.csv")
+    ]
+
+    out, deeper, within, circle = deliver(Directory(directory=root), batches, ignore)
+
+    message = f"leads, by a symbolic link, to {outside}, out of the destination's folder {root}"
+    assert f"{root}/out: {message}" in failure(out)
+    assert f"to {outside}/new, out of" in failure(deeper)
+    assert list(outside.iterdir()) == []
+    assert within.error is None
+    assert (root / "real/b.csv").is_file()
+    assert f"{root}/circle" in failure(circle)
+
+    (tmp_path / "link").symlink_to(root)  # the destination itself may be one
+    [linked] = deliver(Directory(directory=tmp_path / "link"), [batches[2]], ignore)
+    assert linked.error is None
+
+
+def test_a_local_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    uploads = [make(tmp_path, f"in/{name}.csv") for name in ("b", "a")]
+
+    def vanish(upload: Upload) -> None:
+        if upload is uploads[0]:
+            (root / "in").rename(tmp_path / "taken")
+
+    [outcome] = deliver(Directory(directory=root), [uploads], vanish)
+
+    assert outcome.error is None
+    assert tree(root) == ["in/a.csv"]
+
+
+def test_one_destination_down_among_many(
+    place: Place, start_sshd: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    up, changed, down = (start_sshd() for _ in range(3))
+    down.kill()
+    key, hosts = changed.host_key_line, changed.known_hosts.read_text()
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
+    changed.pin(f"[127.0.0.1]:{changed.port} {other}")
+    destinations: dict[str, dict[str, Any]] = {
+        name: {
+            "sftp": {
+                "host": server.host,
+                "port": server.port,
+                "username": server.username,
+                "private_key": str(server.client_key),
+                "known_hosts": str(server.known_hosts),
+            }
+        }
+        for name, server in (("up", up), ("changed", changed), ("down", down))
+    }
+    destinations["archive"] = {"directory": "archive"}
+    place.mailing("ACME", DAY)
+    exports = [{"brand": "ACME", "destination": list(destinations)}]
+    text = yaml.safe_dump({"destinations": destinations, "exports": exports})
+    (place.folder / "exports.yml").write_text(text)
+
+    code, said, reached = run(place.folder)
+
+    assert code == 3
+    assert reached == ["archive", "up"]
+    assert f"destination 'changed': 127.0.0.1:{changed.port}: its host key is not the one" in said
+    assert f"It shows {key.split()[0]} SHA256:" in said
+    assert f"destination 'down': 127.0.0.1:{down.port}: cannot connect" in said
+    assert "Given up at attempt 5; the next run goes on where this one stopped." in said
+    assert f"127.0.0.1:{changed.port}: its host key is not the one" not in said.split("Trying")[0]
+    for root in (up.root, place.folder / "archive"):
+        assert tree(root) == NAMES
+        (root / NAMES[0]).unlink()  # the receiver took it
+
+    changed.known_hosts.write_text(hosts)
+    down.start()
+    code, said, reached = run(place.folder)
+    assert (code, reached) == (0, ["archive", "changed", "down", "up"])
+    for root in (changed.root, down.root):
+        assert tree(root) == NAMES
+    for root in (up.root, place.folder / "archive"):
+        assert tree(root) == NAMES[1:]  # and got nothing twice
+    assert run(place.folder)[::2] == (0, [])
+
+
+def run(folder: Path) -> tuple[int, str, list[str]]:
+    """Return the exit code, what was said, and the destinations that have the activity file."""
+    ran = subprocess.run(
+        [ORCHESTRATE, "daily", "--date", DAY, "--json"],
+        cwd=folder,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr
+    windows = json.loads(ran.stdout)["windows"]
+    files = [file for window in windows for file in window["files"] if file["kind"] == "activity"]
+    return (
+        ran.returncode,
+        ran.stderr,
+        sorted(name for file in files for name in file["destinations"]),
+    )

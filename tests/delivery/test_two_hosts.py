@@ -1,0 +1,215 @@
+"""Two hosts, each with an outbox of its own, that share one ledger: by the real command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from place import Place
+from postgres import Postgres
+from proxy import Proxy
+from sqlalchemy import create_engine
+from sshd import Sshd
+
+ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+DAY = "2026-11-19"
+NAMES = ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
+ROWS = 20_000
+GATE = 400_000  # bytes, of more than a million
+
+
+class Host:
+    """A folder with an exports.yml and an outbox, and the command in it."""
+
+    def __init__(self, folder: Path, *, ledger: str, server: Sshd, port: int) -> None:
+        folder.mkdir()
+        self._folder = folder
+        (folder / "exports.yml").write_text(
+            f"""\
+destinations:
+  managed:
+    sftp:
+      host: {server.host}
+      port: {port}
+      username: {server.username}
+      private_key: {server.client_key}
+      known_hosts: {server.known_hosts}
+      timeout: 10m
+exports:
+  - {{brand: ACME, start: {DAY}}}
+state: {ledger}
+"""
+        )
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Start a run of that day."""
+        return subprocess.Popen(
+            [ORCHESTRATE, "daily", "--date", DAY, "--json", *options],
+            cwd=self._folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *options: str) -> tuple[int, str, list[tuple[str, int]]]:
+        """Return the exit code, what was said, and the status and revision of each window."""
+        return ended(self.start(*options))
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, list[tuple[str, int]]]:
+    with process:
+        out, said = process.communicate(timeout=100)
+    assert "Traceback" not in said
+    windows = json.loads(out).get("windows", [])
+    return process.returncode, said, [(item["status"], item["revision"]) for item in windows]
+
+
+def until_half_sent(run: subprocess.Popen[str], server: Sshd) -> None:
+    deadline = time.monotonic() + 100
+    while not any(parts(server)):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()
+
+
+@pytest.fixture
+def busy(place: Place) -> Place:
+    """A day with many activities."""
+    place.mailing("ACME", DAY)
+    with duckdb.connect(str(place.warehouse)) as connection:
+        connection.execute(
+            f"insert into raw.email_opens (event_id, brand, broadcast_id, customer_id,"
+            f" occurred_at, received_at) select 'X' || i, 'ACME', 'ACME-1', 'C' || i,"
+            f" '{DAY} 12:00:00Z', '{DAY} 12:00:00Z' from range({ROWS}) as rows (i)"
+        )
+    return place
+
+
+@pytest.fixture
+def gate(sftp_server: Sshd) -> Iterator[Proxy]:
+    """A line to the server that passes less than the activity file until it is opened."""
+    with Proxy.before(sftp_server.port, gate=GATE) as proxy:
+        sftp_server.pin(
+            *(
+                f"[127.0.0.1]:{port} {sftp_server.host_key_line}"
+                for port in (proxy.port, sftp_server.port)
+            )
+        )
+        yield proxy
+
+
+def parts(server: Sshd) -> list[int]:
+    return [path.stat().st_size for path in server.root.glob(".activity*.part")]
+
+
+def arrived(server: Sshd) -> list[str]:
+    return sorted(path.name for path in server.root.iterdir())
+
+
+def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
+    busy: Place, sftp_server: Sshd, gate: Proxy, ledger: str
+) -> None:
+    one = Host(busy.folder / "one", ledger=ledger, server=sftp_server, port=gate.port)
+    two = Host(busy.folder / "two", ledger=ledger, server=sftp_server, port=sftp_server.port)
+    first = one.start()
+    until_half_sent(first, sftp_server)  # and there it stays
+
+    code, said, _ = two.run()
+    assert code == 75
+    assert f"process {first.pid} on {os.uname().nodename} since 20" in said
+    assert "try again later" in said
+    code, _, windows = two.run("--dry-run")  # who only looks may
+    assert (code, windows) == (0, [("due", 1)])
+    assert first.poll() is None
+
+    first.kill()
+    first.communicate()
+    kept = parts(sftp_server)
+    broadcast = (sftp_server.root / NAMES[1]).stat()
+    code, _, windows = two.run()
+    while code == 75:  # the server hears of the death within moments
+        code, _, windows = two.run()
+    assert (code, windows) == (0, [("delivered", 1)])
+    assert kept[0] > 0
+    assert arrived(sftp_server) == NAMES
+    assert (sftp_server.root / NAMES[1]).stat() == broadcast  # that one had arrived already
+    assert (sftp_server.root / NAMES[0]).read_text().count("\n") == ROWS + 2
+    for host in (one, two):
+        assert host.run()[::2] == (0, [])
+
+
+def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
+    busy: Place, sftp_server: Sshd, gate: Proxy, postgres: Postgres
+) -> None:
+    ledger = postgres.database()
+    one = Host(busy.folder / "one", ledger=ledger, server=sftp_server, port=gate.port)
+    two = Host(busy.folder / "two", ledger=ledger, server=sftp_server, port=sftp_server.port)
+    first = one.start()
+    until_half_sent(first, sftp_server)
+    engine = create_engine(ledger)
+    with engine.connect() as connection:
+        ended_sessions = connection.exec_driver_sql(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where application_name like 'orchestrate%%'"
+        ).all()
+    assert ended_sessions == [(True,)]
+
+    # The lock is free, and the other host comes while this one still sends.
+    code, _, windows = two.run()
+    assert (code, windows) == (0, [("delivered", 1)])
+    delivered = (sftp_server.root / NAMES[0]).read_bytes()
+    assert first.poll() is None
+    gate.opened.set()
+    code, said, _ = ended(first)
+    assert code == 1
+    assert "the connection to the ledger postgresql://postgres@/" in said
+    assert "was lost, and with it the lock that keeps other runs away: this run stops" in said
+    assert arrived(sftp_server) == NAMES
+    assert (sftp_server.root / NAMES[0]).read_bytes() == delivered
+    assert delivered.count(b"\n") == ROWS + 2
+    assert one.run()[::2] == (0, [])
+
+
+def test_a_host_catches_up_what_another_made(busy: Place, sftp_server: Sshd, ledger: str) -> None:
+    one, two = (
+        Host(busy.folder / name, ledger=ledger, server=sftp_server, port=sftp_server.port)
+        for name in ("one", "two")
+    )
+    assert one.run("--no-deliver")[::2] == (0, [("written", 1)])
+    assert arrived(sftp_server) == []
+
+    assert two.run()[::2] == (0, [("delivered", 1)])
+
+    assert arrived(sftp_server) == NAMES
+    for name in NAMES:
+        made = (busy.folder / "one/outbox" / name).read_bytes()
+        assert (sftp_server.root / name).read_bytes() == made
+    assert one.run()[::2] == (0, [])
+
+
+def test_a_ledger_out_of_reach_is_said_without_its_password(
+    place: Place, sftp_server: Sshd
+) -> None:
+    ledger = "postgresql://u:hush@127.0.0.1:1/ledger"
+    host = Host(place.folder / "one", ledger=ledger, server=sftp_server, port=sftp_server.port)
+    with host.start("-v") as process:
+        out, said = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "the ledger postgresql://u:***@127.0.0.1:1/ledger cannot be opened" in said
+    assert "hush" not in said + out
+    code, said, _ = host.run()
+    assert code == 1
+    assert said.count("\n") == 1

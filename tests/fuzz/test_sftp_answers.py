@@ -1,0 +1,183 @@
+"""An SFTP server that fails, lies and hangs up at any request: a file is there whole, or not."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from cases import FEW, MANY
+from fault_server import serve
+from files import make, noise
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
+from orchestrator.destinations import Sftp
+from orchestrator.errors import DeliveryError
+
+OLD = b"what an earlier revision said"
+REQUESTS = (
+    *("open", "close", "read", "write", "fstat", "stat", "mkdir", "remove"),
+    *("rename", "posix_rename", "fsync"),
+)
+ODD = st.sampled_from(
+    [
+        "refuse",
+        "refuse",
+        "done but refused",
+        "break",
+        "hang up",
+        "garbage",
+        "less",
+        "more",
+        "silent",
+    ]
+)
+PLANS = st.dictionaries(
+    st.tuples(st.sampled_from(REQUESTS), st.integers(0, 5)),
+    st.tuples(ODD, st.integers(1, 40), st.text(max_size=5)),
+    min_size=1,
+    max_size=6,
+)
+Plan = dict[tuple[str, int], tuple[str, int, str]]
+
+
+class Unreliable(asyncssh.SFTPServer):
+    """Follows a plan: what to do at the n-th request of a kind, over all connections."""
+
+    plan: Plan = {}  # noqa: RUF012 - the case at hand
+    asked: dict[str, int] = {}  # noqa: RUF012 - the same
+
+    async def _follow(self, request: str, do: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
+        number = self.asked.get(request, 0)
+        self.asked[request] = number + 1
+        what, code, reason = self.plan.get((request, number), ("as told", 0, ""))
+        if what == "refuse":
+            raise asyncssh.SFTPError(code, reason)
+        if what == "break":
+            raise RuntimeError(reason)
+        if what == "hang up":
+            self.connection.abort()
+        if what == "garbage":
+            self.channel.write(reason.encode() * code)
+        if what == "silent":
+            await asyncio.sleep(30)
+        answer = do()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if what == "done but refused":
+            raise asyncssh.SFTPError(code, reason)
+        return _untrue(answer, what, code)
+
+
+def _untrue(answer: Any, what: str, by: int) -> Any:  # noqa: ANN401 - any answer
+    """Return less or more than there is."""
+    if what not in ("less", "more"):
+        return answer
+    if isinstance(answer, bytes):
+        return answer[:-by] if what == "less" else answer + bytes(by)
+    if size := getattr(answer, "st_size", None) or getattr(answer, "size", None):
+        return asyncssh.SFTPAttrs(size=max(0, size - by if what == "less" else size + by))
+    return answer
+
+
+def _override(request: str) -> None:
+    def method(self: Unreliable, *arguments: Any) -> Any:  # noqa: ANN401 - any request
+        do = partial(getattr(asyncssh.SFTPServer, request), self, *arguments)
+        return self._follow(request, do)
+
+    setattr(Unreliable, request, method)
+
+
+for _request in REQUESTS:
+    _override(_request)
+
+
+@dataclass
+class Receiver:
+    """The unreliable server, and what is sent to it."""
+
+    folder: Path
+    destination: Sftp
+    numbers: Iterator[int]
+
+    def check(self, plan: Plan) -> None:
+        """Deliver under a plan, then once more under none; look at what is there after each."""
+        case = f"case{next(self.numbers)}"
+        uploads = [
+            make(self.folder, f"{case}/new/broadcast.csv", noise(700_000)),
+            make(self.folder, f"{case}/activity.csv", noise(50)),
+        ]
+        root = self.folder / "root"
+        (root / case).mkdir()
+        (root / uploads[1].remote).write_bytes(OLD)
+        published: list[Upload] = []
+        outcome = self.deliver(uploads, plan, published)
+        assert list(outcome.uploads_done) == published == uploads[: len(published)]
+        assert (outcome.error is None) == (published == uploads)
+        if outcome.error:
+            assert isinstance(outcome.error, DeliveryError)
+            assert len(str(outcome.error)) > 20
+            assert outcome.error.exit_code == 1
+        for number, upload in enumerate(uploads):
+            there = root / upload.remote
+            right = upload.local.read_bytes()
+            if number < len(published):
+                assert there.read_bytes() == right
+            elif there.exists():
+                assert there.read_bytes() in (right, OLD)
+        left = [
+            replace(upload, rename_sent=upload == outcome.unsure)
+            for upload in uploads[len(published) :]
+        ]
+        again = self.deliver(left, {}, [])
+        assert again.error is None
+        assert all((root / u.remote).read_bytes() == u.local.read_bytes() for u in uploads)
+        names = sorted(path.name for path in (root / case).rglob("*") if path.is_file())
+        assert names == ["activity.csv", "broadcast.csv"]
+
+    def deliver(self, uploads: list[Upload], plan: Plan, published: list[Upload]) -> Outcome:
+        Unreliable.plan, Unreliable.asked = plan, {}
+
+        async def run() -> Outcome:
+            async with asyncio.timeout(60):
+                retry = Retry(attempts=3, pause=0.01, growth=1)
+                [outcome] = await deliver_async(
+                    self.destination, [uploads], published.append, retry=retry
+                )
+            return outcome
+
+        return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    folder = tmp_path_factory.mktemp("unreliable")
+    with serve(folder, Unreliable) as destination:
+        yield Receiver(folder, destination(seconds=1), count())
+
+
+LOST_AND_REFUSED: Plan = {
+    ("close", 1): ("silent", 1, ""),
+    ("fstat", 2): ("done but refused", 24, "no"),
+}
+"""A rename was announced and never sent; then the part file, which is whole, is refused."""
+
+
+@settings(parent=FEW, max_examples=25)
+@example(LOST_AND_REFUSED)
+@given(PLANS)
+def test_no_answer_makes_a_wrong_file(receiver: Receiver, plan: Plan) -> None:
+    receiver.check(plan)
+
+
+@pytest.mark.faults
+@MANY
+@given(PLANS)
+def test_a_thousand_plans_make_no_wrong_file(receiver: Receiver, plan: Plan) -> None:
+    receiver.check(plan)

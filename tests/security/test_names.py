@@ -1,0 +1,229 @@
+"""No brand or pattern leads out of its folder, here or on a server, nor stops other brands."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import duckdb
+import pytest
+from canaries import readable_by_others
+from files import deliver, failure, ignore, make, part_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from place import Place
+from sshd import Sshd
+
+from orchestrator import config, patterns
+from orchestrator.demo import sftp_server
+from orchestrator.destinations import Directory
+from orchestrator.errors import ConfigError
+from orchestrator.exports import Export
+from orchestrator.result import Status
+
+BAD = [
+    "../../etc",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "..",
+    ".",
+    " ",
+    "a\nb",
+    "a\x1b[2Jb",
+    "a\x85b",
+    "a\u2028b",
+    "gnp.\u202eexe",
+    "\u2066x",
+    "\0",
+    ".work",
+    ".lock",
+    ".dbt",
+    "..\uff0f..\uff0fetc",
+    "x" * 300,
+    "é" * 150,
+]
+GOOD = [
+    "\uff0e\uff0e\uff0fetc",  # full-width: letters like others
+    "NUL",
+    "~root",
+    "-rf",
+    "$(id)",
+    "`id`",
+    "'; drop table raw.email_opens; --",
+    'say "hi"',
+    "%s%n{0}",
+    "{brand}{window_start:%Y}",
+    "caf\u00e9",
+    "cafe\u0301",
+    "العربية",
+    "👩‍👩‍👧",
+    "x" * 170,
+]
+
+
+MOMENT = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def tree(top: Path) -> set[Path]:
+    return {path for path in top.rglob("*") if path.is_file()}
+
+
+def test_brands_of_the_warehouse(place: Place, sftp_server: Sshd) -> None:
+    for brand in [*GOOD, *BAD]:
+        place.mailing(brand, "2026-11-19")
+    place.folder.joinpath("far").mkdir()
+    sftp = (
+        f"{{sftp: {{host: {sftp_server.host}, port: {sftp_server.port},"
+        f" username: {sftp_server.username}, private_key: {sftp_server.client_key},"
+        f" known_hosts: {sftp_server.known_hosts}}}}}"
+    )
+    place.configure(
+        "  - {brand: '*'}",
+        defaults="{destination: [there, far], directory: '{brand}/{window_start:%Y}'}",
+        destinations=f"{{there: {{directory: there}}, far: {sftp}}}",
+    )
+    before = tree(place.folder)
+    result = place.run("2026-11-20 07:00")
+    assert result.exit_code == 3
+    by_brand = {window.brand: window for window in result.windows}
+    refused = {name for name, window in by_brand.items() if window.status is Status.FAILED}
+    assert refused == set(BAD)
+    for name in BAD:
+        error = by_brand[name].error or ""
+        assert error.isprintable()
+        assert (
+            "brand stands in file names" in error
+            or "begins with a dot" in error
+            or "longer" in error
+        )
+    arrived = sorted(
+        f"{brand}/2026/{kind}_{brand}_20261119.csv"
+        for brand in GOOD
+        for kind in ("activity", "broadcast")
+    )
+    assert place.files() == arrived
+    assert (
+        sorted(p.relative_to(sftp_server.root).as_posix() for p in tree(sftp_server.root))
+        == arrived
+    )
+    for path in tree(place.folder) - before - tree(sftp_server.root):
+        assert path.relative_to(place.folder).parts[0] in ("there", "outbox", "state", "sshd0")
+    with duckdb.connect(str(place.warehouse), read_only=True) as connection:
+        opens = connection.execute("select count(*) from raw.email_opens").fetchall()
+    assert opens == [(len(GOOD) + len(BAD),)]
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            "{brand}",
+            "{window_start:%Y%m%d}",
+            "{window_start:../%Y%j}",
+            "{window_start:/%Y}",
+            "a",
+            ".",
+            "..",
+            "/",
+            "//",
+            "~",
+            "\\",
+            "\x00",
+            "\n",
+            "%",
+            "{",
+            "}",
+            "{{",
+            "}}",
+            "{brand!r}",
+            "{brand.__class__}",
+            "{brand:>99}",
+            "{window_start.tzinfo}",
+            "{0}",
+            "\uff0f",
+            "é",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    directory=PIECES,
+    name=PIECES,
+    brand=st.one_of(st.sampled_from([*GOOD, *BAD]), st.text(max_size=12)),
+)
+def test_no_pattern_leads_out_of_its_folder(directory: str, name: str, brand: str) -> None:
+    try:
+        export = Export.model_validate(
+            {
+                "brand": "*",
+                "destination": "there",
+                "directory": directory,
+                "activity_file": f"{name}{{brand}}{{window_start:%Y%m%d}}",
+            }
+        )
+        window = export.calendar.containing(MOMENT)
+        patterns.check_brand(brand)
+        path = patterns.check_path(export.path("activity", brand=brand, window=window))
+    except UnicodeError:
+        raise
+    except ValueError:
+        return
+    relative = PurePosixPath(path.lstrip("/"))
+    assert not any(part.startswith(".") for part in relative.parts)
+    top = Path("/top/of/all")
+    assert os.path.normpath(top / relative).startswith(f"{top}/")
+    assert all(len(part.encode()) <= 200 for part in relative.parts)
+
+
+@pytest.mark.parametrize("brand", [brand for brand in BAD if brand not in (".lock", ".dbt")])
+def test_brands_of_exports_yml(place: Place, brand: str) -> None:
+    place.configure(f"  - {{brand: {json.dumps(brand)}}}", defaults="{directory: '{brand}'}")
+    with pytest.raises(ConfigError, match=r"exports\.yml:4"):
+        config.load(place.folder / "exports.yml")
+
+
+@pytest.mark.parametrize("rename_sent", [False, True])
+def test_a_link_in_a_destination_is_not_followed(tmp_path: Path, *, rename_sent: bool) -> None:
+    """Whoever may write to the destination can foretell the part file of an empty window."""
+    upload = replace(make(tmp_path, "a.csv"), rename_sent=rename_sent)
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    top = tmp_path / "there"
+    top.mkdir()
+    for name in (part_of(upload), "a.csv"):
+        (top / name).symlink_to(precious)
+    [outcome] = deliver(Directory(directory=top), [[upload]], ignore)
+    assert outcome.error is None
+    assert precious.read_text() == "precious"
+    assert [path.name for path in top.iterdir() if not path.is_symlink()] == ["a.csv"]
+    assert (top / "a.csv").read_bytes() == upload.local.read_bytes()
+
+
+def test_a_part_whose_rename_was_announced_stays_when_writing_fails(tmp_path: Path) -> None:
+    """Were it gone, the next run would take the file for published."""
+    upload = replace(make(tmp_path, "a.csv"), rename_sent=True)
+    top = tmp_path / "there"
+    top.mkdir()
+    (top / "a.csv").write_text("old")
+    (top / part_of(upload)).write_bytes(upload.local.read_bytes())
+    good = upload.local.read_bytes()
+    upload.local.write_bytes(b"changed")
+    [outcome] = deliver(Directory(directory=top), [[upload]], ignore)
+    assert "is no longer the file that was recorded" in failure(outcome)
+    upload.local.write_bytes(good)
+    [outcome] = deliver(Directory(directory=top), [[upload]], ignore)
+    assert outcome.error is None
+    assert (top / "a.csv").read_bytes() == good
+
+
+def test_the_demo_s_keys_are_its_owner_s(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with sftp_server(tmp_path):
+            assert not readable_by_others(tmp_path / "keys")
+    finally:
+        os.umask(before)

@@ -1,0 +1,210 @@
+"""What would fail tonight: every fault is found, told with what to do, and hides no other."""
+
+import fcntl
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from place import Place
+from postgres import Postgres
+from sshd import Sshd
+from test_cli import orchestrate
+
+from orchestrator import check, config
+from orchestrator.check import CheckResult
+from orchestrator.ledger import Ledger
+
+
+@pytest.fixture
+def acme(place: Place) -> Place:
+    place.mailing("ACME", "2026-11-19")
+    place.configure("  - {brand: ACME}")
+    return place
+
+
+def checked(place: Place) -> CheckResult:
+    loaded = config.load(place.folder / "exports.yml")
+    return check.check(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+
+
+def found(place: Place, subject: str) -> str:
+    """Return what fails, and assert that beside a warehouse nothing else does."""
+    result = checked(place)
+    assert result.exit_code == 1
+    failing = [finding for finding in result.findings if not finding.ok]
+    assert {finding.subject for finding in failing} <= {subject, "warehouse"}
+    return "\n".join(finding.text for finding in failing if finding.subject == subject)
+
+
+def sftp(server: Sshd, **changes: str) -> str:
+    """Write a server as a destination of exports.yml."""
+    settings = {
+        "host": server.host,
+        "port": server.port,
+        "username": server.username,
+        "private_key": str(server.client_key),
+        "known_hosts": str(server.known_hosts),
+        "timeout": "5s",
+        **changes,
+    }
+    return json.dumps({"sftp": settings})
+
+
+def tree(root: Path) -> dict[str, tuple[int, int]]:
+    """Return everything below a folder, with its size and time."""
+    return {
+        str(path.relative_to(root)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+        for path in root.rglob("*")
+        if path.is_file()
+    } | {f"{path.relative_to(root)}/": (0, 0) for path in root.rglob("*") if path.is_dir()}
+
+
+def test_all_is_well_and_nothing_is_left_behind(acme: Place, sftp_server: Sshd) -> None:
+    exports = "  - {brand: ACME, directory: '{brand}/{window_start:%Y}'}\n  - {brand: '*'}\n"
+    exports += "  - {brand: BETA, interval: hourly, directory: there/already}"
+    acme.configure(
+        exports,
+        defaults="{destination: [server, there]}",
+        destinations=f"{{server: {sftp(sftp_server)}, there: {{directory: there/new}}}}",
+    )
+    (sftp_server.root / "there/already").mkdir(parents=True)
+    (sftp_server.root / "there/already/theirs.csv").write_text("theirs")
+    acme.mailing("GAMMA", "2026-11-19", number=7)
+    before = tree(acme.folder)
+    result = checked(acme)
+    assert [(finding.subject, finding.ok) for finding in result.findings] == [
+        ("exports.yml", True),
+        ("ledger", True),
+        ("outbox", True),
+        ("warehouse", True),
+        ("destination 'server'", True),
+        ("destination 'there'", True),
+    ]
+    assert result.exit_code == 0
+    assert "2 brands; none is 'BETA', is it spelled so?" in result.findings[3].text
+    assert "folders: 3" in result.findings[4].text
+    after = tree(acme.folder)
+    assert {name for name in after.keys() ^ before.keys() if "sshd.log" not in name} == set()
+    changed = {name for name, facts in after.items() if facts != before[name]}
+    assert {name for name in changed if not name.endswith("sshd.log")} == set()
+
+
+def test_as_a_command(acme: Place) -> None:
+    ran = orchestrate(acme.folder, "check", "--json")
+    document = json.loads(ran.stdout)
+    assert (ran.returncode, document["exit_code"]) == (0, 0)
+    assert all(finding["ok"] for finding in document["findings"])
+    assert "ok warehouse: target duckdb" in ran.stderr
+    (acme.folder / "exports.yml").write_text("exports: []")
+    assert orchestrate(acme.folder, "check").returncode == 2
+    acme.configure("  - {brand: ACME, activity_fields: [nothing]}")
+    acme.warehouse.with_suffix(".wal").unlink(missing_ok=True)
+    ran = orchestrate(acme.folder, "check")
+    assert ran.returncode == 1
+    assert "error: warehouse: " in ran.stderr
+    assert "exports.yml:4: exports[0].activity_fields" in ran.stderr
+    assert "ok destination 'there'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_what_the_raw_tables_lack(acme: Place) -> None:
+    with duckdb.connect(str(acme.warehouse)) as connection:
+        connection.execute("drop table raw.email_clicks")
+        connection.execute("alter table raw.email_opens drop column os")
+        connection.execute("alter table raw.broadcasts alter sent_on type double using 0")
+        connection.execute("alter table raw.customers alter email_address type varchar[] using []")
+        connection.execute("alter table raw.email_opens alter is_test type integer")
+    assert found(acme, "warehouse").splitlines() == [
+        "raw.broadcasts: sent_on is of type double, not timestamp",
+        "raw.customers: email_address is of type varchar[], not text",
+        "raw.email_clicks is missing",
+        "raw.email_opens: the column os is missing",
+    ]
+
+
+def test_no_warehouse(acme: Place) -> None:
+    acme.warehouse.unlink()
+    assert "make it with 'orchestrate load'" in found(acme, "warehouse")
+
+
+def test_a_project_that_dbt_cannot_parse(acme: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(acme.folder / "nothing"))
+    assert "set DBT_PROJECT_DIR" in found(acme, "warehouse")
+
+
+def test_a_ledger_that_is_out_of_reach(acme: Place) -> None:
+    acme.warehouse.unlink()
+    text = (acme.folder / "exports.yml").read_text()
+    (acme.folder / "exports.yml").write_text(
+        f"{text}state: postgresql+psycopg://user:hush@127.0.0.1:1/ledger\n"
+    )
+    message = found(acme, "ledger")
+    assert "127.0.0.1:1/ledger cannot be opened" in message
+    assert "hush" not in message
+
+
+def test_a_ledger_in_postgresql(acme: Place, postgres: Postgres) -> None:
+    text = (acme.folder / "exports.yml").read_text()
+    url = f"postgresql+psycopg://postgres@/postgres?host={postgres.folder}"
+    (acme.folder / "exports.yml").write_text(f"{text}state: {url}\n")
+    acme.warehouse.unlink()
+    assert checked(acme).findings[1].ok
+
+
+def test_a_place_that_cannot_be_written(acme: Place) -> None:
+    acme.warehouse.unlink()
+    (acme.folder / "state").write_text("no folder")
+    assert "is no folder, so the ledger cannot be there" in found(acme, "ledger")
+    (acme.folder / "state").unlink()
+    (acme.folder / "outbox").write_text("no folder")
+    assert "is no folder, so the outbox cannot be there" in found(acme, "outbox")
+
+
+def test_an_outbox_that_others_may_look_into(acme: Place) -> None:
+    acme.warehouse.unlink()
+    outbox = acme.folder / "outbox"
+    outbox.mkdir()
+    outbox.chmod(0o755)
+    assert f"chmod 700 {outbox}" in checked(acme).findings[2].text
+
+
+def test_a_run_at_work_is_no_fault(acme: Place) -> None:
+    loaded = config.load(acme.folder / "exports.yml")
+    ledger = Ledger(loaded.state)
+    loaded.outbox.mkdir()
+    with (loaded.outbox / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = checked(acme)
+    ledger.close()
+    assert result.exit_code == 0
+    assert f"another run (process {os.getpid()} on " in result.findings[1].text
+
+
+def test_a_destination_that_fails_hides_no_other(acme: Place, sftp_server: Sshd) -> None:
+    sftp_server.pin()
+    acme.configure(
+        "  - {brand: ACME}\n  - {brand: '*', directory: 'all/{brand}'}",
+        defaults="{destination: [server, there]}",
+        destinations=f"{{server: {sftp(sftp_server)}, there: {{directory: there}}}}",
+    )
+    acme.warehouse.unlink()
+    result = checked(acme)
+    assert [(finding.subject, finding.ok) for finding in result.findings[3:]] == [
+        ("warehouse", False),
+        ("destination 'server'", False),
+        ("destination 'there'", True),
+    ]
+    assert "only if it is the same, add the key: ssh-keyscan -p" in result.findings[4].text
+    assert "folders: 2" in result.findings[5].text
+
+
+def test_what_notify_is_is_told_and_nothing_sent(acme: Place) -> None:
+    acme.warehouse.unlink()
+    config_file = acme.folder / "exports.yml"
+    config_file.write_text(f"{config_file.read_text()}notify: ['json://127.0.0.1:1/hush']\n")
+    finding = checked(acme).findings[-1]
+    assert (finding.subject, finding.ok) == ("notify", True)
+    assert finding.text.startswith("1 URLs that Apprise knows")

@@ -1,0 +1,57 @@
+"""One run at a time on one folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import LockedError
+from orchestrator.locking import exclusive
+
+HOLD = """
+import pathlib, sys, time
+from orchestrator.locking import exclusive
+with exclusive(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "new/folder/.lock"
+    with (
+        exclusive(path),
+        pytest.raises(
+            LockedError, match=rf"process {os.getpid()} on .* since 20.* UTC.*{path.parent}"
+        ),
+        exclusive(path),
+    ):
+        pass
+    with exclusive(path):
+        assert "process" in path.read_text()
+    assert path.read_text() == ""
+
+
+def test_it_is_free_after_an_error(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with pytest.raises(ValueError, match="mine"), exclusive(path):
+        raise ValueError("mine")
+    with exclusive(path):
+        pass
+
+
+def test_a_holder_that_was_killed_holds_it_no_more(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockedError, match=f"process {holder.pid} "), exclusive(path):
+            pass
+        holder.kill()
+        holder.wait()
+        with exclusive(path):
+            assert f"process {os.getpid()} " in path.read_text()
