@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The project's own checks must not follow what the caller's shell points at.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
 
-.PHONY: help setup demo check format test docs lock clean
+.PHONY: help setup demo check format test faults docs lock clean
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
@@ -34,14 +34,23 @@ format: .venv/.dev ## Put code and SQL in the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/sqlfluff fix --processes 2 dbt_project
 
-test: .venv/.dev sshd ## Every test, on real servers
+test: .venv/.dev programs ## Every test, on real servers
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-.PHONY: sshd
-sshd:
-	@test -x /usr/sbin/sshd || test "$$(id -u)" != 0 || \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server openssh-client >/dev/null; }
-	@test -x /usr/sbin/sshd || { echo "the tests need OpenSSH's server: apt-get install openssh-server" >&2; exit 1; }
+faults: .venv/.dev programs ## Hundreds of kills, thousands of rubbish cases, ten million rows; an hour
+	$(BIN)/pytest -m faults
+	$(BIN)/python bench/memory.py
+
+# What the tests start, and Debian's packages of it.
+.PHONY: programs
+programs:
+	@missing=""; \
+	test -x /usr/sbin/sshd || missing="$$missing openssh-server openssh-client"; \
+	command -v java >/dev/null || test -n "$$JAVA_HOME" || missing="$$missing openjdk-17-jre-headless"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	if test -n "$$missing" && test "$$(id -u)" = 0; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	elif test -n "$$missing"; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi
 
 docs: .venv/.runtime ## dbt's docs of the demo's warehouse, as one page in target/
 	test -f demo/warehouse.duckdb || $(MAKE) demo

@@ -1,9 +1,10 @@
 """Engines: where the views run. Nothing outside this folder knows one from another."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import UsageError
@@ -15,7 +16,18 @@ if TYPE_CHECKING:
     from orchestrator.project import Project
     from orchestrator.stage import Stage
 
-_KNOWN = ("duckdb",)
+# By the type of dbt's target: `Engine(output, folder)` and `Loader(output, schema=…)`, a context
+# manager. Each is imported by those who use it alone: `--help` needs no database.
+_ENGINES = {
+    "duckdb": "orchestrator.engines.duckdb:DuckDB",
+    "postgres": "orchestrator.engines.postgres:PostgreSQL",
+    "spark": "orchestrator.engines.spark:Spark",
+}
+_LOADERS = {
+    "duckdb": "orchestrator.engines.duckdb_loader:DuckdbLoader",
+    "postgres": "orchestrator.engines.postgres_loader:PostgresLoader",
+    "spark": "orchestrator.engines.spark_loader:open_loader",
+}
 
 
 class Engine(Protocol):
@@ -68,11 +80,9 @@ class Loader(Protocol):
 def check(project: "Project") -> None:
     """Raise UsageError where this version has no engine for the type of the project's target."""
     kind = project.output.get("type")
-    if kind not in _KNOWN:
-        known = ", ".join(_KNOWN)
-        raise UsageError(
-            f"target '{project.target}': not yet: this version runs on {known}, not on {kind}"
-        )
+    if kind not in _ENGINES:
+        known = ", ".join(_ENGINES)
+        raise UsageError(f"target '{project.target}' is of type {kind}; valid: {known}")
 
 
 def engine(project: "Project", folder: Path) -> Engine:
@@ -81,13 +91,11 @@ def engine(project: "Project", folder: Path) -> Engine:
     Raises UsageError as `check` does.
     """
     check(project)
-    from orchestrator.engines.duckdb import DuckDB  # noqa: PLC0415 - not for `--help`
+    made: Engine = resolve_name(_ENGINES[project.output["type"]])(project.output, folder)
+    return made
 
-    return DuckDB(project.output, folder)
 
-
-@contextmanager
-def open_loader(project: "Project") -> Iterator[Loader]:
+def open_loader(project: "Project") -> AbstractContextManager[Loader]:
     """Open the warehouse of the project's target for raw rows, in the dbt var `raw_schema`.
 
     Raises LockedError where another process holds the warehouse, ConfigError where an environment
@@ -95,9 +103,8 @@ def open_loader(project: "Project") -> Iterator[Loader]:
     as `check` does.
     """
     check(project)
-    from orchestrator.engines.duckdb_file import path_of  # noqa: PLC0415 - not for `--help`
-    from orchestrator.engines.duckdb_loader import DuckdbLoader  # noqa: PLC0415 - only a load does
-
     schema = str(project.variables.get("raw_schema", "raw"))
-    with DuckdbLoader(path_of(project.output), schema=schema) as loader:
-        yield loader
+    loader: AbstractContextManager[Loader] = resolve_name(_LOADERS[project.output["type"]])(
+        project.output, schema=schema
+    )
+    return loader

@@ -1,0 +1,158 @@
+"""PostgreSQL, one warehouse for many users.
+
+A run makes its tables in a schema of its own, so that nobody's views are dropped or waited for,
+and reads them in one repeatable-read snapshot.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from adbc_driver_manager import dbapi as adbc
+from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyped] # has no types
+from pyarrow import dataset
+
+from orchestrator import stage as stages
+from orchestrator.engines.postgres_server import connect, credentials, explained
+from orchestrator.errors import ExportError, LockedError
+from orchestrator.sql import identifier, literal
+from orchestrator.stage import TABLES, VIEWS, Stage
+
+_SUFFIX = "_run"
+_BATCHES = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: "2000000"}  # DuckDB reads some 16 ahead
+# ADBC gives these as numbers that are not what PostgreSQL shows; what it gives as bytes of a
+# kind of its own is text too.
+_AS_TEXT = ("money", "oid")
+
+
+class PostgreSQL:
+    """One run's schema, and the stage."""
+
+    def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
+        """Take dbt's target and a folder of the run's own."""
+        self._output = output
+        self._folder = folder
+        self._credentials = credentials(output)
+        self._schema = f"{self._credentials['schema']}{_SUFFIX}"
+        self._connection: adbc.Connection | None = None
+        self._stage: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def dbt_output(self) -> dict[str, Any]:
+        """The target that dbt runs with: the same, in the schema of the run."""
+        return {**self._output, "schema": self._schema}
+
+    @property
+    def dbt_variables(self) -> dict[str, str]:
+        """The dbt vars that tell the sources where the raw tables are: where the project says."""
+        return {}
+
+    def open(self) -> None:
+        """Connect, and keep other runs out of the run's schema until close().
+
+        Raises ExportError where the server cannot be reached, LockedError where another run is at
+        work, UsageError where the schema may not be made.
+        """
+        self._connection = connect(self._credentials, autocommit=True)
+        try:
+            with explained(f"the schema {self._schema}"):
+                self._take_schema()
+        except BaseException:
+            self._connection.close()
+            self._connection = None
+            raise
+
+    def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
+        """Copy the window's rows into the stage, in one snapshot."""
+        if self._stage is None:
+            self._stage = stages.connect(self._folder)
+        with explained("the window's rows"), stages.explained():
+            self._execute("begin isolation level repeatable read read only")
+            try:
+                for kind, table in TABLES.items():
+                    rows = self._copy(relations[VIEWS[kind]], self._folder / f"{kind}.arrow")
+                    self._stage.register(f"arrow_{kind}", rows)
+                    self._stage.execute(f"create or replace view {table} as from arrow_{kind}")
+                brands = self._fetch(f"select brand from {brands_relation}")  # noqa: S608 - dbt's
+            finally:
+                with suppress(adbc.Error):
+                    self._execute("rollback")  # nothing was written
+            return Stage.of(self._stage, sorted(str(brand) for brand in brands))
+
+    def close(self) -> None:
+        """Drop the run's tables, and free the warehouse."""
+        if self._stage:
+            self._stage.close()
+        if self._connection:
+            with suppress(adbc.Error):  # the next run replaces what is left
+                for statement in self._fetch(
+                    "select format('drop table %I.%I', schemaname, tablename) from pg_tables"  # noqa: S608 - quoted
+                    f" where schemaname = {literal(self._schema)}"
+                ):
+                    self._execute(str(statement))
+            self._connection.close()
+
+    def _take_schema(self) -> None:
+        name = literal(self._schema)
+        # The connection is idle while files are written and delivered.
+        self._execute("set idle_session_timeout = 0")
+        lock = f"select pg_try_advisory_lock(hashtext('orchestrate'), hashtext({name}))"
+        if self._fetch(lock) != [True]:
+            raise LockedError(f"another run is at work in the schema {self._schema}; try again")
+        if not self._fetch(f"select oid from pg_namespace where nspname = {name}"):  # noqa: S608 - quoted
+            self._execute(f"create schema {identifier(self._schema)}")
+
+    def _copy(self, relation: str, path: Path) -> dataset.Dataset:
+        """Stream the rows into an Arrow file: DuckDB reads it like a table, and it costs less."""
+        assert self._connection  # noqa: S101 - open() comes first
+        with self._connection.cursor() as cursor:
+            columns = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
+            names = ", ".join(_column(field) for field in columns)
+            cursor.adbc_statement.set_options(**_BATCHES)
+            cursor.execute(f"select {names} from {relation}")  # noqa: S608 - quoted by dbt
+            with (
+                cursor.fetch_record_batch() as rows,
+                pa.OSFile(str(path), "wb") as file,
+                pa.ipc.new_file(file, rows.schema) as writer,
+            ):
+                for batch in _said(rows):
+                    writer.write_batch(batch)
+        return dataset.dataset(path, format="ipc")
+
+    def _execute(self, statement: str) -> None:
+        assert self._connection  # noqa: S101 - open() comes first
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def _fetch(self, query: str) -> list[object]:
+        """Return the first column."""
+        assert self._connection  # noqa: S101 - open() comes first
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            return [row[0] for row in cursor.fetchall()]
+
+
+def _said(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Yield the batches. Raises ExportError with what the server says in place of one.
+
+    It holds no value: nothing is computed here.
+    """
+    while True:
+        try:
+            batch = rows.read_next_batch()
+        except StopIteration:
+            return
+        except OSError as error:
+            said = " ".join(str(error).rpartition("]: ")[2].split())
+            raise ExportError(f"the window's rows: PostgreSQL says: {said}") from error
+        yield batch
+
+
+def _column(field: "pa.Field[Any]") -> str:
+    name = identifier(field.name)
+    kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
+    opaque = isinstance(field.type, pa.OpaqueType) and field.type.storage_type == pa.binary()
+    return f"cast({name} as text) as {name}" if opaque or kind in _AS_TEXT else name

@@ -1,0 +1,63 @@
+"""`check` on warehouses that are servers: the same findings as on DuckDB."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from postgres import Postgres
+from postgres_place import PostgresPlace
+from raw_files import broadcast
+from spark_cluster import SparkCluster
+from spark_place import SparkPlace
+
+from orchestrator import check, config
+from orchestrator.check import Finding
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def warehouse(path: Path, target: str) -> Finding:
+    """Return what is found of the warehouse."""
+    result = check.check(config.load(path), target, now=NOW, progress=lambda _: None)
+    return next(finding for finding in result.findings if finding.subject == "warehouse")
+
+
+def test_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> None:
+    place = PostgresPlace(tmp_path, monkeypatch, postgres.warehouse())
+    place.configure("  - brand: ACME")
+    path = tmp_path / "exports.yml"
+    place.prepare()
+    place.mailing("ACME", "2026-11-19")
+    found = warehouse(path, "postgres")
+    assert found.ok, found.text
+    assert "target postgres: the views can be made, and have every field; 1 brands" in found.text
+    place.execute("alter table raw.email_clicks drop column url")
+    place.execute("alter table raw.customers alter email_address type text[] using null")
+    place.execute("alter table raw.email_bounces alter received_at type bigint using 1")
+    place.execute("drop table raw.email_opens")
+    found = warehouse(path, "postgres")
+    assert not found.ok
+    assert found.text.splitlines() == [
+        "raw.customers: email_address is of type array, not text",
+        "raw.email_bounces: received_at is of type bigint, not timestamp",
+        "raw.email_clicks: the column url is missing",
+        "raw.email_opens is missing",
+    ]
+
+
+def test_spark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_cluster: SparkCluster
+) -> None:
+    for name, value in spark_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    place = SparkPlace(tmp_path / "place", monkeypatch)
+    day = datetime(2026, 10, 21, tzinfo=UTC)
+    place.write("broadcasts", [broadcast(1, sent_on=day, received_at=day)])
+    place.load()
+    path = place.configure()
+    found = warehouse(path, "spark")
+    assert found.ok, found.text
+    shutil.rmtree(place.warehouse / "raw.db/email_opens")
+    found = warehouse(path, "spark")
+    assert (found.ok, found.text) == (False, "raw.email_opens is missing")

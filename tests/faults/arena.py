@@ -1,0 +1,251 @@
+"""An arena: a place with several windows, brands and destinations, whose runs are killed."""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import duckdb
+import pytest
+from place import Place
+from receiver import Taker, Watch
+from sshd import Sshd
+
+_CRASH = Path(__file__).with_name("crash.py")
+SFTP_SERVERS = "/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh:/usr/libexec"
+_RENAME = re.compile(r'posix-rename old "(?:.*?)" new "(.*?)"')
+_STRANGERS = (".something.part", ".activity_ACME_2020.csv.0123456789abcdef.part", "notes.txt")
+BRANDS = ("ACME", "BETA", "GAMMA")
+_numbers = itertools.count(1)
+kills: Counter[str] = Counter()
+"""By the last point of crash.py that a killed run had passed."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended; `passed` is the last point of crash.py that it passed."""
+
+    code: int
+    errors: str
+    passed: str
+
+    @property
+    def was_killed(self) -> bool:
+        """Tell whether it was killed."""
+        return self.code == -signal.SIGKILL
+
+
+class Arena:
+    """Runs the real command line in process groups of its own, and looks at what arrived."""
+
+    def __init__(self, place: Place, server: Sshd, log: Path, *, days: int) -> None:
+        self.place = place
+        self.folder = place.folder
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir()
+        self._server = server
+        self._log = log
+        self.roots = {"server": server.root, "there": self.folder / "there"}
+        today = datetime.now(UTC).date()
+        self.days = [today - timedelta(days=number) for number in range(days + 1, 1, -1)]
+        for number, day in enumerate(self.days, start=1):
+            for brand in BRANDS:
+                place.mailing(brand, str(day), number=number)
+        self._many(self.days[0], 8000)
+        self.configure()
+        self._watch = Watch()
+        # The folders are there before: a rename in one that is new would not be seen.
+        for root in (self.roots["there"], *(self.roots["there"] / f"in/{d:%d}" for d in self.days)):
+            root.mkdir(parents=True, exist_ok=True)
+            self._watch.add(root, self.roots["there"])
+        for root in self.roots.values():
+            for name in _STRANGERS:
+                (root / name).write_text("not ours")
+                os.utime(root / name, (1, 1))
+        self.taker: Taker | None = None
+        self.seconds = 0.0  # that the last undisturbed run took
+
+    def configure(self, **defaults: Any) -> None:  # noqa: ANN401 - any of an export
+        """Write exports.yml; no window comes due while a test runs."""
+        sftp = {
+            "host": self._server.host,
+            "port": self._server.port,
+            "username": self._server.username,
+            "private_key": str(self._server.client_key),
+            "known_hosts": str(self._server.known_hosts),
+        }
+        settings = {
+            "destination": ["server", "there"],
+            "at": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}",
+            "start": str(self.days[0]),
+            **defaults,
+        }
+        self.place.configure(
+            "  - {brand: ACME}\n  - {brand: BETA, directory: 'in/{window_start:%d}'}\n"
+            "  - {brand: '*', delimiter: ';'}",
+            defaults=repr(settings),
+            destinations=repr({"server": {"sftp": sftp}, "there": {"directory": "there"}}),
+        )
+
+    def start(self, point: str = "-", when: str = "-", number: int = 1) -> "Run":
+        """Start `daily`, which dies at this point if one is named."""
+        return Run(self, point, when, number)
+
+    def run(
+        self, point: str = "-", when: str = "-", number: int = 1, *, config: Path | None = None
+    ) -> Ended:
+        """Run `daily` to its end, whichever that is."""
+        return Run(self, point, when, number, config=config).wait()
+
+    def kill(self, point: str, when: str, number: int = 1) -> None:
+        """Run `daily` until it is killed at this point, which it must reach."""
+        ended = self.run(point, when, number)
+        assert (ended.was_killed, ended.passed) == (True, f"{point} {when}"), ended
+        kills[f"at {point}"] += 1
+
+    def finish(self) -> None:
+        """Run `daily` undisturbed, and again, when nothing may be due."""
+        run = self.start()
+        run.reach("ledger.open before")  # the rest is Python's imports
+        begun = monotonic()
+        ended = run.wait()
+        self.seconds = monotonic() - begun
+        assert ended.code == 0, ended
+        assert self.run().errors == "nothing is due\n"
+
+    def arrived(self) -> dict[str, dict[str, bytes]]:
+        """Return every file at each destination but the strangers', which must be unchanged."""
+        return {name: _files(root) for name, root in self.roots.items()}
+
+    def check(self, reference: "Arena") -> None:
+        """Assert that every file came once, and all is as `reference`, undisturbed, has it."""
+        got = self.arrived()
+        if self.taker:
+            assert got == {"server": {}, "there": {}}
+            got = self.taker.stop()
+        assert got == reference.arrived()
+        assert _files(self.folder / "outbox") == _files(reference.folder / "outbox")
+        assert list(self.temporary.iterdir()) == []
+        once = {name: dict.fromkeys(files, 1) for name, files in got.items()}
+        assert self.renames() == once
+
+    def renames(self) -> dict[str, dict[str, int]]:
+        """Return how often each final name was given, as each destination saw it."""
+        served = Counter(_RENAME.findall(self._log.read_text()))
+        return {"server": dict(served), "there": dict(Counter(self._watch.names()))}
+
+    def _many(self, day: date, rows: int) -> None:
+        """Add so many opens to a day, for a file that takes several requests."""
+        with duckdb.connect(str(self.place.warehouse)) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(
+                f"""
+                insert into raw.email_opens by name
+                select
+                    'ACME' as brand,
+                    'M' || i as event_id,
+                    'ACME-1' as broadcast_id,
+                    'C' || i as customer_id,
+                    md5(i::varchar) || '@example.com' as email_address,
+                    timestamptz '{day} 12:00:00' as occurred_at,
+                    occurred_at as received_at,
+                from range({rows}) as numbers (i)
+                """
+            )
+
+
+class Run:
+    """A command on its way, in a process group of its own."""
+
+    def __init__(
+        self, arena: Arena, point: str, when: str, number: int, *, config: Path | None = None
+    ) -> None:
+        self._trace = arena.folder / f"trace{next(_numbers)}"
+        self._trace.touch()
+        environment = {
+            **os.environ,
+            "DUCKDB_PATH": str(arena.place.warehouse),
+            "TMPDIR": str(arena.temporary),
+            "TRACE": str(self._trace),
+        }
+        command = [sys.executable, str(_CRASH), point, when, str(number), "daily"]
+        self._process = subprocess.Popen(
+            [*command, "--config", str(config or arena.folder / "exports.yml")],
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process, and its group."""
+        return self._process.pid
+
+    def reach(self, passed: str) -> None:
+        """Wait until the run has passed this point."""
+        deadline = monotonic() + 120
+        while passed not in self._trace.read_text():
+            assert self._process.poll() is None
+            assert monotonic() < deadline
+            sleep(0.01)
+
+    def wait(self, seconds: float | None = None) -> Ended:
+        """Wait for its end, or kill the group after so many seconds."""
+        try:
+            _, errors = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            _, errors = self._process.communicate()
+        passed = self._trace.read_text().splitlines() or ["nothing"]
+        return Ended(self._process.returncode, errors, passed[-1])
+
+
+@contextmanager
+def arena(folder: Path, *, days: int = 3, taking: bool = False) -> Iterator[Arena]:
+    """Yield an arena with a server of its own; with `taking` the receiver takes each file away."""
+    folder.mkdir(exist_ok=True)
+    log = folder / "sftp.log"
+    log.touch()
+    program = shutil.which("sftp-server", path=SFTP_SERVERS)
+    root = folder / "sshd/root"
+    # Told so, it logs every rename that it is asked for (sftp-server(8)).
+    logging = f"{program} -e -l INFO -d {root} 2>> {log}"
+    server = Sshd(folder / "sshd", subsystem=logging)
+    server.start()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        home = folder / "home"
+        home.mkdir()
+        made = Arena(Place(home, monkeypatch), server, log, days=days)
+        if taking:
+            made.taker = Taker(made.roots, folder / "taken", spare=_STRANGERS)
+        try:
+            yield made
+        finally:
+            if made.taker:
+                made.taker.stop()
+            server.kill()
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if name in _STRANGERS:
+            assert (path.read_text(), path.stat().st_mtime) == ("not ours", 1)
+        elif path.is_file() and name.split("/")[0] not in (".lock", ".dbt"):
+            found[name] = path.read_bytes()
+    return found

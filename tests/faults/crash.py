@@ -1,0 +1,93 @@
+"""The real command line, killed at a named point: `python crash.py POINT WHEN N ARGUMENT...`.
+
+The N-th call of the function that POINT names kills the whole process group with SIGKILL, `before`
+it begins or `after` it has returned. The product has no hook for it: the function is wrapped from
+outside. `-` as POINT kills nothing; then, as always, each point that is reached is a line in the
+file that $TRACE names. A new crash point is one line in POINTS.
+"""
+
+import functools
+import importlib
+import inspect
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+POINTS = {
+    "ledger.open": "orchestrator.ledger:Ledger.__init__",
+    "ledger.plan": "orchestrator.ledger:Ledger.plan",
+    "warehouse.open": "orchestrator.warehouse:Warehouse.open",
+    "dbt.parse": "orchestrator.dbt:Dbt.__init__",
+    "dbt.build": "orchestrator.dbt:Dbt.build",
+    "stage.read": "orchestrator.engines.duckdb:DuckDB.read",
+    "files.write": "orchestrator.files:write",
+    "outbox.publish": "orchestrator.outbox:Outbox.publish",
+    "fsync": "os:fsync",
+    "replace": "os:replace",
+    "ledger.write": "orchestrator.ledger:Ledger.write",
+    "folder.publish": "orchestrator.delivery.directory:publish",
+    "sftp.connect": "orchestrator.delivery.session:connect",
+    "sftp.mkdir": "asyncssh:SFTPClient.mkdir",
+    "sftp.open": "asyncssh:SFTPClient.open",
+    "sftp.write": "asyncssh:SFTPClientFile.write",
+    "sftp.fsync": "asyncssh:SFTPClientFile.fsync",
+    "sftp.close": "asyncssh:SFTPClientFile.close",
+    "folder.rename": "orchestrator.delivery.directory:_rename",
+    "ledger.renaming": "orchestrator.ledger:Ledger.renaming",
+    "sftp.rename": "asyncssh:SFTPClient.posix_rename",
+    "ledger.arrived": "orchestrator.ledger:Ledger.arrived",
+    "ledger.finish": "orchestrator.ledger:Ledger.finish",
+    "outbox.tidy": "orchestrator.outbox:Outbox.tidy",
+}
+
+
+def main() -> None:
+    """Wrap the points, and run the command line in the group of this process."""
+    point, when, number, *arguments = sys.argv[1:]
+    trace = os.open(os.environ["TRACE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for name in POINTS:
+        wrap(name, trace, when if name == point else "", int(number))
+    sys.argv = ["orchestrate", *arguments]
+    importlib.import_module("orchestrator.cli").main()
+
+
+def wrap(name: str, trace: int, when: str, number: int) -> None:
+    """Replace a point's function by one that notes its calls, and kills at the N-th."""
+    module, _, path = POINTS[name].partition(":")
+    *outer, attribute = path.split(".")
+    owner = functools.reduce(getattr, outer, importlib.import_module(module))
+    original = inspect.getattr_static(owner, attribute)
+    is_class_method = isinstance(original, classmethod)
+    function: Callable[..., Any] = original.__func__ if is_class_method else original
+    calls = itertools.count(1)
+
+    def note(moment: str, call: int) -> None:
+        os.write(trace, f"{name} {moment}\n".encode())
+        if moment == when and call == number:
+            os.killpg(0, signal.SIGKILL)
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+        call = next(calls)
+        note("before", call)
+        result = function(*args, **kwargs)
+        note("after", call)
+        return result
+
+    @functools.wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the same
+        call = next(calls)
+        note("before", call)
+        result = await function(*args, **kwargs)
+        note("after", call)
+        return result
+
+    wrapped: Any = awaited if inspect.iscoroutinefunction(function) else called
+    setattr(owner, attribute, classmethod(wrapped) if is_class_method else wrapped)
+
+
+if __name__ == "__main__":
+    main()

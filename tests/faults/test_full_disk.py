@@ -1,0 +1,182 @@
+"""Disks that are full, really: small file systems of the test's own."""
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from place import Place
+from receiver import Watch
+from sshd import Sshd
+
+from orchestrator.disk import full
+from orchestrator.errors import ExportError, LedgerError
+from orchestrator.result import Status
+
+NOW = "2026-11-20 07:00"
+ACTIVITY = "activity_ACME_20261119.csv"
+BROADCAST = "broadcast_ACME_20261119.csv"
+ROWS = 60_000
+Resize = Callable[[str], None]
+
+
+@pytest.fixture
+def small() -> Iterator[Callable[[Path, str], Resize]]:
+    """Return what makes a folder a small disk, and then returns what makes that larger."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: str) -> Resize:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this user may mount no small disk: {done.stderr.strip()}")
+        mounted.append(folder)
+        return lambda larger: remount(folder, larger)
+
+    def remount(folder: Path, size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def acme(place: Place) -> Place:
+    """One brand with a mailing on 19 November that many opened."""
+    place.mailing("ACME", "2026-11-19")
+    with duckdb.connect(str(place.warehouse)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute(
+            f"""
+            insert into raw.email_opens by name
+            select
+                'ACME' as brand,
+                'M' || i as event_id,
+                'ACME-1' as broadcast_id,
+                'C' || i as customer_id,
+                md5(i::varchar) || '@example.com' as email_address,
+                timestamptz '2026-11-19 12:00:00' as occurred_at,
+                occurred_at as received_at,
+            from range({ROWS}) as numbers (i)
+            """
+        )
+    place.configure("  - {brand: ACME}")
+    return place
+
+
+def failure(place: Place, *, code: int = 1) -> str:
+    """Run, and return the message of the failure there must be; it is none of the data's."""
+    try:
+        result = place.run(NOW)
+    except ExportError as error:
+        assert error.exit_code == 1, error  # noqa: PT017 - a run may raise, or tell by its result
+        return str(error)
+    assert result.exit_code == code, result
+    assert [window.status for window in result.windows] == [Status.FAILED]
+    return str(result.windows[0].error)
+
+
+def test_a_disk_that_fills_anywhere_in_the_outbox(
+    acme: Place, small: Callable[[Path, str], Resize]
+) -> None:
+    outbox = acme.folder / "outbox"
+    resize = small(outbox, "64k")
+    said = []
+    for size in ("64k", "1m", "4m", "8m", "12m", "16m", "20m", "24m"):
+        resize(size)
+        if (acme.folder / "there").exists():
+            break
+        try:
+            said.append(failure(acme))
+        except AssertionError:
+            if not acme.files():
+                raise
+            break  # now there is room
+        assert f"{outbox}" in said[-1]
+        assert "no room on that disk (No space left on device). Make room" in said[-1]
+        assert acme.files() == []
+        assert not list(outbox.glob("*.csv"))
+    text = "\n".join(said)
+    for place in (".dbt", ".work", ".work/files/"):
+        assert f"{outbox}/{place}" in text
+    resize("200m")
+    acme.run(NOW)
+    assert acme.text(ACTIVITY).count("\n") == ROWS + 2
+    assert acme.run(NOW).windows == []
+
+
+def test_a_destination_that_is_full(acme: Place, small: Callable[[Path, str], Resize]) -> None:
+    there = acme.folder / "there"
+    resize = small(there, "2m")
+    watch = Watch()
+    watch.add(there, there)
+    message = failure(acme, code=3)  # one of its two files arrived
+    assert message.startswith(f"destination 'there': {there}/.{ACTIVITY}.")
+    assert "cannot be written (No space left on device). Check that" in message
+    assert acme.files() == [BROADCAST]
+    resize("20m")
+    assert acme.run(NOW).exit_code == 0
+    assert acme.files() == [ACTIVITY, BROADCAST]
+    assert watch.names() == [BROADCAST, ACTIVITY]
+
+
+def test_a_server_that_is_full(
+    acme: Place, sftp_server: Sshd, small: Callable[[Path, str], Resize]
+) -> None:
+    resize = small(sftp_server.root, "2m")
+    sftp = {
+        "host": sftp_server.host,
+        "port": sftp_server.port,
+        "username": sftp_server.username,
+        "private_key": str(sftp_server.client_key),
+        "known_hosts": str(sftp_server.known_hosts),
+    }
+    acme.configure("  - {brand: ACME}", destinations=repr({"managed": {"sftp": sftp}}))
+    message = failure(acme, code=3)  # one of its two files arrived
+    assert "the server says 'Failure'. Often a full disk or a quota: ask the receiver." in message
+    assert [path.name for path in sftp_server.root.iterdir()] == [BROADCAST]
+    resize("20m")
+    assert acme.run(NOW).exit_code == 0
+    assert sorted(path.name for path in sftp_server.root.iterdir()) == [ACTIVITY, BROADCAST]
+
+
+def test_a_ledger_whose_disk_is_full(acme: Place, small: Callable[[Path, str], Resize]) -> None:
+    small(acme.folder / "state", "1m")
+    watch = Watch()
+    (acme.folder / "there").mkdir()
+    watch.add(acme.folder / "there", acme.folder / "there")
+    acme.run("2026-11-19 07:00")
+    filler = acme.folder / "state/filler"
+    said = []
+    for left in range(0, 400, 12):  # kilobytes: it fills at one step of the run after the other
+        filler.unlink(missing_ok=True)
+        room = os.statvfs(acme.folder / "state").f_bavail * 4096
+        filler.write_bytes(bytes(max(0, room - left * 1024)))
+        try:
+            result = acme.run(NOW)
+        except LedgerError as error:
+            said.append(str(error))
+        else:
+            assert result.exit_code == 0
+            break
+    assert said
+    for message in said:
+        assert "ledger.db" in message
+        assert "no room on that disk (" in message
+    filler.unlink(missing_ok=True)
+    assert acme.run(NOW).windows == []
+    assert sorted(watch.names()) == sorted(
+        [ACTIVITY, BROADCAST, "activity_ACME_20261118.csv", "broadcast_ACME_20261118.csv"]
+    )
+    assert acme.files() == sorted(watch.names())
+
+
+def test_other_errors_are_not_of_the_disk() -> None:
+    assert full(PermissionError(errno.EACCES, "Permission denied", "/srv/a"), "/srv") is None
+    quota = full(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "/srv")
+    assert str(quota).startswith("/srv: no room on that disk (Disk quota exceeded). Make room")

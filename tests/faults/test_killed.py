@@ -1,0 +1,139 @@
+"""A run that is killed anywhere, any number of times, and the next one that goes on."""
+
+import os
+import random
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from arena import Arena, arena, kills
+from crash import POINTS
+
+SEED = 20170515
+WHEN = ("before", "after")
+ONCE = {"ledger.open", "ledger.plan", "warehouse.open", "dbt.parse", "sftp.connect", "outbox.tidy"}
+"""Points that a run passes once; ledger.plan is passed again for the brands of `*`."""
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """An arena after an undisturbed run."""
+    with arena(tmp_path_factory.mktemp("reference")) as undisturbed:
+        undisturbed.finish()
+        undisturbed.check(undisturbed)
+        yield undisturbed
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """One of more days: a point that a run passes once a day is passed often enough."""
+    with arena(tmp_path_factory.mktemp("longer"), days=6) as undisturbed:
+        undisturbed.finish()
+        undisturbed.check(undisturbed)
+        yield undisturbed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Say at the end how often runs were killed, and where they were."""
+    yield
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture
+    with capture.global_and_fixture_disabled():
+        print(f"\n{kills.total()} kills")  # noqa: T201 - what `make faults` tells
+        for where, times in sorted(kills.items()):
+            print(f"{times:4}  {where}")  # noqa: T201 - the same
+
+
+def test_killed_at_every_point_one_after_the_other(reference: Arena, tmp_path: Path) -> None:
+    with arena(tmp_path / "arena") as here:
+        for number, point in enumerate(POINTS):
+            here.kill(point, WHEN[number % 2])
+        here.finish()
+        here.check(reference)
+
+
+def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
+    reference: Arena, tmp_path: Path
+) -> None:
+    with arena(tmp_path / "arena", taking=True) as here:
+        for point in ("sftp.rename", "folder.rename", "ledger.renaming", "ledger.arrived"):
+            for when in WHEN:
+                here.kill(point, when)
+        here.finish()
+        here.check(reference)
+
+
+def test_killed_at_random(reference: Arena, tmp_path: Path) -> None:
+    kill_at_random(reference, tmp_path, times=6, taking=False)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("taking", [False, True])
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_one_point_again_and_again(
+    longer: Arena, tmp_path: Path, point: str, *, taking: bool
+) -> None:
+    with arena(tmp_path / "arena", days=6, taking=taking) as here:
+        for number in (1, 2)[: 1 if point in ONCE else 2]:
+            for when in WHEN:
+                here.kill(point, when, number)
+        here.finish()
+        here.check(longer)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("taking", [False, True])
+def test_killed_at_random_many_times(reference: Arena, tmp_path: Path, *, taking: bool) -> None:
+    kill_at_random(reference, tmp_path, times=60, taking=taking)
+
+
+@pytest.mark.parametrize(
+    ("destination", "point"), [("server", "sftp.rename"), ("there", "folder.rename")]
+)
+def test_other_bytes_after_a_kill_leave_no_part_file(
+    tmp_path: Path, destination: str, point: str
+) -> None:
+    with arena(tmp_path / "arena") as here:
+        here.configure(destination=destination)
+        here.kill(point, "before")
+        root = here.roots[destination]
+        mailed = f"broadcast_ACME_{here.days[0]:%Y%m%d}.csv"
+        assert list(root.glob(f".{mailed}.*.part"))
+        for path in (here.folder / "outbox").glob("*.csv"):
+            path.unlink()
+        with duckdb.connect(str(here.place.warehouse)) as connection:
+            connection.execute("update raw.broadcasts set subject = 'Other' where brand = 'ACME'")
+        here.finish()
+        assert not list(root.glob(f".{mailed}.*.part"))
+        assert b"Other" in here.arrived()[destination][mailed]
+        assert here.renames()[destination][mailed] == 1
+        with sqlite3.connect(here.folder / "state/ledger.db") as ledger:
+            revisions = "select max(revision) from windows where export = 'ACME daily'"
+            assert ledger.execute(revisions).fetchall() == [(2,)]
+
+
+def kill_at_random(reference: Arena, folder: Path, *, times: int, taking: bool) -> None:
+    """Kill runs at any moment, in one arena after another, until there were so many kills."""
+    seed = int(os.environ.get("FAULTS_SEED", SEED))
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    left, rounds = times, 0
+    while left:
+        rounds += 1
+        with arena(folder / str(rounds), taking=taking) as here:
+            print(f"round {rounds}, seed {seed}")  # noqa: T201 - shown where the test fails
+            while left:
+                delay = chance.uniform(0, reference.seconds)
+                run = here.start()
+                run.reach("ledger.open before")
+                ended = run.wait(delay)
+                print(f"{delay:.2f} s: {ended.passed}, exit {ended.code}")  # noqa: T201 - the same
+                if not ended.was_killed:
+                    assert ended.code == 0, ended
+                    break
+                left -= 1
+                kills[f"at random, {ended.passed}"] += 1
+            here.finish()
+            here.check(reference)

@@ -1,0 +1,52 @@
+"""Two runs at once: the second leaves, and a killed one is in nobody's way."""
+
+import os
+import signal
+from pathlib import Path
+
+from arena import Arena, Run, arena
+
+
+def paused(here: Arena) -> Run:
+    """Start a run and freeze it while it makes the views."""
+    run = here.start()
+    run.reach("dbt.build before")
+    os.killpg(run.pid, signal.SIGSTOP)
+    return run
+
+
+def test_the_second_run_on_an_outbox_leaves_and_the_first_goes_on(tmp_path: Path) -> None:
+    with arena(tmp_path / "arena", days=1) as here:
+        first = paused(here)
+        second = here.run()
+        assert second.code == 75
+        assert f"another run (process {first.pid} on " in second.errors
+        assert f"is at work in {here.folder / 'outbox'}; try again later" in second.errors
+        os.killpg(first.pid, signal.SIGCONT)
+        assert first.wait().code == 0
+        assert here.run().errors == "nothing is due\n"
+        assert set(here.renames()["there"].values()) == {1}
+
+
+def test_a_killed_run_frees_its_locks_at_once(tmp_path: Path) -> None:
+    with arena(tmp_path / "arena", days=1) as here:
+        first = paused(here)
+        os.killpg(first.pid, signal.SIGKILL)
+        assert first.wait().was_killed
+        assert here.run().code == 0
+
+
+def test_two_outboxes_with_one_ledger_are_kept_apart(tmp_path: Path) -> None:
+    with arena(tmp_path / "arena", days=1) as here:
+        first = paused(here)
+        other = here.folder / "other"
+        other.mkdir()
+        text = (here.folder / "exports.yml").read_text()
+        ledger = here.folder / "state/ledger.db"
+        (other / "exports.yml").write_text(f"{text}state: sqlite:///{ledger}\n")
+        second = here.run(config=other / "exports.yml")
+        assert second.code == 75
+        assert f"another run (process {first.pid} on " in second.errors
+        os.killpg(first.pid, signal.SIGKILL)
+        assert first.wait().was_killed
+        assert here.run(config=other / "exports.yml").code == 0
