@@ -52,10 +52,9 @@ programs:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	elif test -n "$$missing"; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi
 
-docs: .venv/.runtime ## dbt's docs of the demo's warehouse, as one page in target/
+docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the demo's warehouse, in target/docs
 	test -f demo/warehouse.duckdb || $(MAKE) demo
-	DUCKDB_PATH=$(CURDIR)/demo/warehouse.duckdb DBT_PROJECT_DIR=dbt_project DBT_PROFILES_DIR=profiles \
-		$(BIN)/dbt docs generate --static --target-path $(CURDIR)/target
+	DUCKDB_PATH=demo/warehouse.duckdb $(BIN)/orchestrate docs
 
 clean: ## Remove what the other targets made
 	rm -rf .venv demo target build dist .mypy_cache .pytest_cache .ruff_cache

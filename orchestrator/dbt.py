@@ -1,7 +1,9 @@
-"""dbt, in this process: parse once, then build and test the views window by window."""
+"""dbt, in this process: parse once, then freeze and test the rows window by window."""
 
+import copy
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import yaml
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+from dbt_common.events.base_types import EventMsg
 
-from orchestrator.errors import GateError, UsageError, without_addresses
+from orchestrator import disk
+from orchestrator.errors import ExportError, GateError, UsageError, in_own_words
 from orchestrator.fields import ViewColumn
 from orchestrator.project import Project
 from orchestrator.windows import Window
@@ -37,13 +41,15 @@ class Dbt:
         cache: Path,
         *,
         output: Mapping[str, Any],
-        variables: Mapping[str, str],
+        variables: Mapping[str, str | bool],
     ) -> None:
         """Parse the project, with the target `output`.
 
         dbt's own files go below `folder`, and what makes the next parse quick into `cache`.
         Raises UsageError where dbt cannot parse it.
         """
+        self._manifest: Manifest | None = None
+        self._faults: list[str] = []
         self._project = project
         self._folder = folder
         self._cache = cache
@@ -53,8 +59,10 @@ class Dbt:
         (folder / "profiles.yml").write_text(yaml.safe_dump(profile), encoding="utf-8")
         result = self._invoke("parse", {})
         if not result.success or not isinstance(result.result, Manifest):
-            raise UsageError(f"dbt cannot parse {project.folder}: {result.exception}")
-        self._manifest = result.result
+            why = result.exception
+            wrong = UsageError(f"dbt cannot parse {project.folder}: {why}")
+            raise disk.full(why, cache) or wrong from why
+        self._manifest, self._nodes = result.result, copy.deepcopy(result.result.nodes)
 
     def columns(self, model: str) -> list[ViewColumn]:
         """Return the columns that the YAML of a model declares, with their labels."""
@@ -67,36 +75,53 @@ class Dbt:
         return columns
 
     def relation(self, model: str) -> str:
-        """Return the name of a model's view, for SQL."""
+        """Return the name of a model's relation, for SQL."""
         return str(self._node(model).relation_name)
 
-    def build(self, window: Window) -> list[TestWarning]:
-        """Make the views of this window and run the data tests on them.
+    def build(self, window: Window, *, tested: bool = True) -> list[TestWarning]:
+        """Freeze the rows of this window, and run the data tests on them.
 
         Returns what tests of severity warn found. Raises GateError that says which model or test
-        failed, how many rows, and how to see them.
+        failed, how many rows, and how to see them, DiskFullError where there is no room for them.
         """
         bounds = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
         selection = ["--select", *(f"+{model}" for model in _MODELS)]
-        options = [
-            "--exclude-resource-type",
-            "unit_test",
-            "--cache-selected-only",
-            "--no-write-json",
-        ]
-        result = self._invoke("build", bounds, *selection, *options)
+        for kind in ("unit_test", "exposure", *(() if tested else ("test",))):
+            selection += ["--exclude-resource-type", kind]
+        result = self._invoke("build", bounds, *selection, "--cache-selected-only")
         nodes = list(getattr(result.result, "results", None) or [])
         failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
+        for node in failed:
+            if full := disk.full(node.message, self._folder):
+                raise full
         if failed:
-            raise GateError("\n".join(_failure(node, bounds) for node in failed))
+            raise GateError("\n".join(self._failure(node, bounds) for node in failed))
         built = {node.node.name for node in nodes if node.status == "success"}
         if not result.success or not built.issuperset(_MODELS):
             missing = ", ".join(sorted(set(_MODELS) - built))
-            raise GateError(f"dbt did not build {missing or 'everything'}: {result.exception}")
+            why = in_own_words("\n".join(self._faults) or str(result.exception))
+            raise GateError(f"dbt did not build {missing or 'everything'}: {why}")
         return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
 
+    def document(self) -> Path:
+        """Compile every model and write dbt's own pages; return the folder that they are in.
+
+        It holds manifest.json and static_index.html. Raises ExportError where dbt cannot.
+        """
+        result = self._invoke("docs", {}, "generate", "--static")
+        if not result.success:
+            why = in_own_words("\n".join(self._faults) or str(result.exception))
+            raise ExportError(f"dbt cannot document {self._project.folder}: {why}")
+        return self._cache
+
+    def check_raw_tables(self) -> None:
+        """Raise GateError that lists what the raw tables lack of their contract."""
+        result = self._invoke("run-operation", {}, "check_raw_tables")
+        if not result.success:
+            raise GateError("\n".join(self._faults) or str(result.exception))
+
     def _node(self, model: str) -> Any:  # noqa: ANN401 - dbt's own, which differs by release
-        for node in self._manifest.nodes.values():
+        for node in self._nodes.values():
             if node.resource_type.value == "model" and node.name == model:
                 return node
         raise UsageError(f"{self._project.folder}: has no model '{model}'")
@@ -104,20 +129,48 @@ class Dbt:
     def _invoke(self, command: str, variables: Mapping[str, str], *more: str) -> dbtRunnerResult:
         os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
         arguments = [
-            command,
+            *(command, *more),
             *("--project-dir", str(self._project.folder), "--profiles-dir", str(self._folder)),
             *("--target", self._project.target, "--target-path", str(self._cache)),
-            *("--log-path", str(self._folder / "logs"), "--log-level", "none"),
-            *("--vars", json.dumps({**self._variables, **variables}), *more),
+            *("--log-path", str(self._folder / "logs")),
+            *("--log-level", "none", "--log-level-file", "none"),
+            *("--vars", json.dumps({**self._variables, **variables})),
         ]
-        return dbtRunner(manifest=getattr(self, "_manifest", None)).invoke(arguments)
+        arguments += [] if command == "docs" else ["--no-write-json"]
+        if self._manifest:
+            # dbt keeps what it compiles in the nodes, and takes an ephemeral model from there
+            # again: each window needs nodes in which nothing is compiled yet.
+            self._manifest.nodes = copy.deepcopy(self._nodes)
+        self._faults.clear()
+        return dbtRunner(manifest=self._manifest, callbacks=[self._hear]).invoke(arguments)
 
+    def _hear(self, event: EventMsg) -> None:
+        """Keep what went wrong in an ephemeral model or a macro, of which dbt has no result."""
+        if event.info.name == "CatchableExceptionOnRun":
+            self._faults.append(event.data.exc)
+        elif event.info.name == "JinjaLogInfo":
+            self._faults.append(event.data.msg)
 
-def _failure(node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
-    if node.status == "fail":
-        return (
-            f"the data test {node.node.name} found {node.failures} rows; see them with: "
-            f"dbt test --store-failures --select {node.node.name} --vars '{json.dumps(bounds)}'"
-        )
-    message = without_addresses(str(node.message))
-    return f"{node.node.resource_type.value} {node.node.name} failed: {message}"
+    def _failure(self, node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
+        name = node.node.name
+        if node.status != "fail":
+            sql = str(getattr(node.node, "compiled_code", "") or "")
+            message = in_own_words(str(node.message), sql)
+            return f"{node.node.resource_type.value} {name} failed: {message}"
+        where = [
+            *("--project-dir", str(self._project.folder)),
+            *("--profiles-dir", str(self._project.profiles), "--target", self._project.target),
+            *("--vars", json.dumps(bounds)),
+        ]
+        commands = (("run", "--select", f"+{name}"), ("show", "--select", name, "--limit", "100"))
+        see = " && ".join(shlex.join(["dbt", *command, *where]) for command in commands)
+        nulls = self._nulls(node, bounds)
+        return f"the data test {name} found {node.failures} rows{nulls}; see them with: {see}"
+
+    def _nulls(self, node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
+        """Say which columns a test of several found null, which its failure count does not."""
+        if not node.node.test_metadata or node.node.test_metadata.name != "columns_not_null":
+            return ""
+        shown: Any = self._invoke("show", bounds, "--select", node.node.name, "--quiet").result
+        (result,) = shown.results
+        return f" ({', '.join(f'{column}: {rows}' for column, rows in result.agate_table.rows)})"

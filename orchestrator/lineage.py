@@ -90,6 +90,7 @@ def _columns(
     sql: str, schema: dict[str, Any], dialect: str
 ) -> Iterator[tuple[str, set[tuple[exp.Table, str]]]]:
     query = qualify(parse_one(sql, dialect=dialect), schema=schema, dialect=dialect)
+    assert isinstance(query, exp.Query)  # noqa: S101 - a model is one
     scope = build_scope(query)
     for column in query.named_selects:
         node = lineage(column, query, schema=schema, dialect=dialect, scope=scope, copy=False)

@@ -1,15 +1,19 @@
 """The stage: one window's rows of every brand, read from the warehouse once.
 
-Two tables in DuckDB, `stage.activities` and `stage.broadcasts`, copies of the views. Files are
-written from them and from nowhere else.
+Two relations in DuckDB, `stage.activities` and `stage.broadcasts`: the rows that dbt froze, where
+they lie or copied. Files are written from them and from nowhere else.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ExportError, without_addresses
+from orchestrator import disk
+from orchestrator.errors import ExportError, in_own_words
+from orchestrator.sql import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +27,32 @@ _ORDER = {
     "broadcast": "sent_on, broadcast_id",
 }
 _ROWS_PER_BATCH = 50_000
+_MEMORY = "512MB"
+_THREADS = 4  # each wants some 100 MB of it
+
+
+def settings() -> dict[str, str]:
+    """Return the settings of DuckDB in a run: a window of any size within bounded memory.
+
+    What does not fit goes to disk, beside the database file. The limit is $DUCKDB_MEMORY_LIMIT.
+    """
+    return {
+        "TimeZone": "UTC",
+        "memory_limit": os.environ.get("DUCKDB_MEMORY_LIMIT", _MEMORY),
+        "threads": str(min(os.cpu_count() or 1, _THREADS)),
+        # Each sort says its order; keeping that of the tables would keep their rows in memory.
+        "preserve_insertion_order": "false",
+    }
+
+
+def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
+    """Open a database for a stage of its own, in a file in `folder`; its catalog is `stage`."""
+    import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
+    connection = duckdb.connect(folder / "stage.duckdb")
+    for name, value in settings().items():  # as configuration, TimeZone comes before ICU is there
+        connection.execute(f"set {name} = {literal(value)}")
+    return connection
 
 
 @contextmanager
@@ -32,8 +62,16 @@ def explained() -> Iterator[None]:
 
     try:
         yield
+    except duckdb.OutOfMemoryException as error:
+        raise ExportError(
+            "the stage failed: DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than"
+            f" {settings()['memory_limit']}"
+        ) from error
+    except duckdb.OperationalError as error:  # the disk or the memory; no words of a row
+        full = disk.full(error, "the outbox")
+        raise full or ExportError(f"the stage failed: {error}") from error
     except duckdb.Error as error:
-        raise ExportError(f"the stage failed: {without_addresses(str(error))}") from error
+        raise ExportError(f"the stage failed: {in_own_words(str(error))}") from error
 
 
 @dataclass(frozen=True)
@@ -57,6 +95,14 @@ class Stage:
         """Return the value of an SQL expression of texts."""
         rows = self.connection.sql(f"select {expression}").fetchall()
         return str(rows[0][0])
+
+    def counts(self, kind: str, *, condition: str = "true") -> dict[str, int]:
+        """Return how many rows each brand has of those that a condition wants."""
+        with explained():
+            rows = self.connection.sql(
+                f"select brand, count(*) from {TABLES[kind]} where {condition} group by brand"  # noqa: S608 - as in lines()
+            )
+            return dict(rows.fetchall())
 
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"

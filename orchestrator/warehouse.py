@@ -43,7 +43,7 @@ class Warehouse:
                 folder,
                 cache,
                 output=engine.dbt_output,
-                variables=engine.dbt_variables,
+                variables={**engine.dbt_variables, "freeze": True},
             )
         except BaseException:
             engine.close()
@@ -77,11 +77,11 @@ class Warehouse:
         columns = self.dbt.columns(VIEWS[kind])
         return Form(kind, dialect, content, fields.resolve(config, export, kind, columns))
 
-    def stage(self, window: Window) -> tuple[Stage, list["TestWarning"]]:
-        """Build and test the views of a window, then copy their rows.
+    def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
+        """Freeze the rows of a window and, where `tested`, run the data tests on them.
 
-        Raises GateError where dbt or a data test fails.
+        The rows of the window before are gone then. Raises GateError where dbt or a test fails.
         """
-        warnings = self.dbt.build(window)
+        warnings = self.dbt.build(window, tested=tested)
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
         return self.engine.read(relations, self.dbt.relation("int_brands")), warnings

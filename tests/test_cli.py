@@ -81,7 +81,6 @@ def test_a_log_may_be_json(acme: Place) -> None:
         (["daily", "--brand", "ACNE"], "no export of brand 'ACNE'; valid: ACME"),
         (["daily", "--config", "nope.yml"], "nope.yml: no such file; name it with --config"),
         (["daily", "--target", "prod"], "has no target 'prod'; valid: duckdb"),
-        (["daily", "--target", "postgres"], "target 'postgres': not yet"),
         (["load", "nowhere"], "nowhere"),
     ],
 )
@@ -93,6 +92,16 @@ def test_wrong_usage_is_2_and_says_what_to_do(
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
+
+
+def test_a_target_of_another_kind_is_refused(acme: Place) -> None:
+    acme.folder.joinpath("profiles").mkdir()
+    text = "event_based_export: {outputs: {duckdb: {type: snowflake, schema: exports}}}\n"
+    acme.folder.joinpath("profiles", "profiles.yml").write_text(text, encoding="utf-8")
+    ran = orchestrate(acme.folder, "daily")
+    assert ran.returncode == 2
+    assert "target 'duckdb'" in ran.stderr
+    assert "snowflake" in ran.stderr
 
 
 def test_an_error_may_be_json(acme: Place) -> None:

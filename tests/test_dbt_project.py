@@ -163,6 +163,26 @@ def test_broadcasts_are_those_of_a_plain_reading(built: Built, golden_raw: Raw) 
     assert reasons == {(True, True), (True, False), (False, True)}
 
 
+def test_frozen_exports_are_tables_with_the_rows_of_the_views(
+    built: Built, tmp_path: Path, golden_raw: Raw
+) -> None:
+    warehouse = tmp_path / "warehouse.duckdb"
+    _create_raw(warehouse, golden_raw)
+    skip = ("--exclude-resource-type", "unit_test")
+    frozen = _dbt("build", *skip, warehouse=warehouse, variables={**WINDOW, "freeze": True})
+    assert frozen.code == 0, frozen.output
+    tests = {name for name, status in built.statuses().items() if status in {"pass", "warn"}}
+    assert tests
+    assert tests <= set(frozen.statuses())
+    for export in ("activities_daily", "broadcasts_daily"):
+        assert _sorted(frozen.rows(export)) == _sorted(built.rows(export))
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        made = "select table_name, table_type from information_schema.tables"
+        found = connection.execute(f"{made} where table_schema = 'exports' order by all").fetchall()
+    names = ("activities_daily", "broadcasts_daily", "int_brands")
+    assert found == [(name, "BASE TABLE") for name in names]
+
+
 def test_each_activity_of_an_unknown_broadcast_is_warned_about(built: Built) -> None:
     listed = {(row["brand"], row["broadcast_id"]) for row in built.rows("broadcasts_daily")}
     unknown = [
@@ -395,9 +415,7 @@ def test_a_key_that_is_not_unique_stops_the_build(built: Built, tmp_path: Path) 
     assert statuses["broadcasts_daily"] == "skipped"
 
 
-def _dbt(
-    *arguments: str, warehouse: Path, variables: dict[str, str], project: Path = PROJECT
-) -> Built:
+def _dbt(*arguments: str, warehouse: Path, variables: Row, project: Path = PROJECT) -> Built:
     command = [str(Path(sys.executable).parent / "dbt"), *arguments]
     command += _options(project, warehouse.parent, variables)
     command += [] if "--profiles-dir" in arguments else PROFILES
@@ -419,7 +437,7 @@ def _dbt(
     return Built(warehouse, warehouse.parent / "target", done.returncode, done.stdout)
 
 
-def _options(project: Path, folder: Path, variables: dict[str, str]) -> list[str]:
+def _options(project: Path, folder: Path, variables: Row) -> list[str]:
     return [
         "--no-use-colors",
         *("--project-dir", str(project), "--vars", json.dumps(variables)),

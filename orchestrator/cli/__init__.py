@@ -20,6 +20,7 @@ for _command in (
     delivering.resend,
     warehouse.load,
     warehouse.demo,
+    showing.docs,
     showing.schedule,
     keeping.prune,
     keeping.check,

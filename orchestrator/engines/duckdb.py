@@ -1,8 +1,8 @@
 """DuckDB, the embedded engine.
 
-A run makes the views in a small database of its own, with the warehouse attached read-only: it
-shares the warehouse with other readers, and leaves nothing in it. dbt and this module use one
-DuckDB instance, which holds the warehouse from before the tests until the rows are read.
+A run freezes its rows in a database of its own, with the warehouse attached read-only: it shares
+the warehouse with other readers, and leaves nothing in it. dbt and this module use one DuckDB
+instance, so the stage is those very rows, and what limits its memory limits both.
 """
 
 from collections.abc import Mapping
@@ -14,27 +14,27 @@ import duckdb
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import UsageError
 from orchestrator.sql import literal
-from orchestrator.stage import TABLES, VIEWS, Stage, explained
+from orchestrator.stage import TABLES, VIEWS, Stage, explained, settings
 
 _ALIAS = "warehouse"
 
 
 class DuckDB:
-    """One run's databases: the warehouse (read-only), the views and the stage."""
+    """One run's databases: the warehouse (read-only), the frozen rows, and the stage over them."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
         """Take dbt's target and a folder of the run's own."""
         self._output = output
-        self._folder = folder
-        self._views = folder / "views.duckdb"
+        self._frozen = folder / "frozen.duckdb"
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The target that dbt runs with: the same, with the views in the run's own database."""
+        """The target that dbt runs with: the same, with the run's own database to write to."""
         warehouse = {"path": self._output.get("path"), "alias": _ALIAS, "read_only": True}
         attach = [warehouse, *(self._output.get("attach") or [])]
-        return {**self._output, "path": str(self._views), "attach": attach}
+        chosen = {**settings(), **(self._output.get("settings") or {})}
+        return {**self._output, "path": str(self._frozen), "attach": attach, "settings": chosen}
 
     @property
     def dbt_variables(self) -> dict[str, str]:
@@ -48,24 +48,21 @@ class DuckDB:
             raise UsageError(
                 f"no warehouse at {path}; set DUCKDB_PATH, or make it with 'orchestrate load'"
             )
-        self._connection = duckdb.connect(str(self._views))
+        self._connection = duckdb.connect(str(self._frozen))
         try:
             self._connection.execute(f"attach {literal(str(path))} as {_ALIAS} (read_only)")
-            stage = literal(str(self._folder / "stage.duckdb"))
-            self._connection.execute(f"attach {stage} as stage")
+            self._connection.execute("attach ':memory:' as stage")
         except duckdb.Error as error:
             raise unavailable(path, error) from error
 
     def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
-        """Copy the window's rows into the stage, in one snapshot."""
+        """Return the window's rows where they lie."""
         assert self._connection  # noqa: S101 - open() comes first
         with explained():
-            self._connection.execute("begin")
             for kind, table in TABLES.items():
-                view = relations[VIEWS[kind]]  # quoted by dbt
-                copy = f"create or replace table {table} as select * from {view}"  # noqa: S608
-                self._connection.execute(copy)
-            self._connection.execute("commit")
+                frozen = relations[VIEWS[kind]]  # quoted by dbt
+                view = f"create or replace view {table} as select * from {frozen}"  # noqa: S608
+                self._connection.execute(view)
             brands = self._connection.table(brands_relation).order("brand").fetchall()
             return Stage.of(self._connection, [row[0] for row in brands])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from orchestrator import yaml_source
+from orchestrator import disk, yaml_source
 from orchestrator.errors import ExportError, LockedError, UsageError
 
 
@@ -31,4 +31,5 @@ def unavailable(path: Path, error: duckdb.Error) -> ExportError:
     holder = re.search(r"Conflicting lock is held in (.*?\(PID \d+\))", str(error))
     if holder:
         return LockedError(f"{path} is in use by {holder[1]}: wait until it is done and try again")
-    return UsageError(f"{path} cannot be opened as a DuckDB database: {error}")
+    wrong = UsageError(f"{path} cannot be opened as a DuckDB database: {error}")
+    return disk.full(error, path) or wrong

@@ -1,18 +1,18 @@
 """Raw rows into a DuckDB warehouse."""
 
 # ruff: noqa: S608 -- names come from the checked contract, values from the database
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
 from orchestrator.contract import Table
 from orchestrator.engines import Loaded
-from orchestrator.engines.duckdb_file import unavailable
+from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.sql import identifier
 
@@ -26,13 +26,13 @@ class DuckdbLoader:
     Tables get no primary key: DuckDB's indexes cost memory, and the views' tests check keys.
     """
 
-    def __init__(self, path: Path, *, schema: str = "raw") -> None:
-        """Open or create the database at `path`.
+    def __init__(self, output: Mapping[str, Any], *, schema: str = "raw") -> None:
+        """Open or create the database of dbt's target.
 
         Raises LockedError if another process has it open, UsageError if it cannot be opened.
         """
         self._schema = schema
-        self._con = _connect(path)
+        self._con = _connect(path_of(output))
 
     def __enter__(self) -> Self:
         """Return the open loader."""

@@ -12,9 +12,13 @@ activities as (
 
 ),
 
+-- A broadcast that becomes known late is carried out once it is known.
 email_broadcasts as (
 
-    select * from broadcasts
+    select
+        *,
+        greatest(sent_on, received_at) as carried_out_at
+    from broadcasts
     where channel = 'email'
 
 ),
@@ -26,8 +30,8 @@ carried_out as (
         broadcast_id
     from email_broadcasts
     where
-        greatest(sent_on, received_at) >= {{ window_start() }}
-        and greatest(sent_on, received_at) < {{ window_end() }}
+        carried_out_at >= {{ window_start() }}
+        and carried_out_at < {{ window_end() }}
 
 ),
 
@@ -41,37 +45,13 @@ touched as (
 ),
 
 -- A union of the two reasons: the same rule written with `or` is many times slower.
-reasons as (
-
-    select
-        brand,
-        broadcast_id,
-        1 as carried_out,
-        0 as touched
-    from carried_out
-
-    union all
-
-    select
-        brand,
-        broadcast_id,
-        0 as carried_out,
-        1 as touched
-    from touched
-
-),
-
 listed as (
 
-    select
-        brand,
-        broadcast_id,
-        max(carried_out) = 1 as is_carried_out,
-        max(touched) = 1 as is_touched
-    from reasons
-    group by
-        brand,
-        broadcast_id
+    select * from carried_out
+
+    union
+
+    select * from touched
 
 ),
 
@@ -84,13 +64,18 @@ exported as (
         email_broadcasts.description,
         email_broadcasts.subject,
         email_broadcasts.sent_on,
-        listed.is_carried_out,
-        listed.is_touched
+        email_broadcasts.carried_out_at >= {{ window_start() }}
+        and email_broadcasts.carried_out_at < {{ window_end() }} as is_carried_out,
+        touched.broadcast_id is not null as is_touched
     from listed
     inner join email_broadcasts
         on
             listed.brand = email_broadcasts.brand
             and listed.broadcast_id = email_broadcasts.broadcast_id
+    left join touched
+        on
+            listed.brand = touched.brand
+            and listed.broadcast_id = touched.broadcast_id
 
 )
 

@@ -57,8 +57,7 @@ sends as (
         cast(null as boolean) as is_machine
     from email_sends
     where
-        received_at >= {{ dedupe_start() }}
-        and received_at < {{ window_end() }}
+        {{ received_in_reach() }}
         and not coalesce(is_test, false)
 
 ),
@@ -81,8 +80,7 @@ opens as (
         is_machine
     from email_opens
     where
-        received_at >= {{ dedupe_start() }}
-        and received_at < {{ window_end() }}
+        {{ received_in_reach() }}
         and not coalesce(is_test, false)
 
 ),
@@ -105,8 +103,7 @@ clicks as (
         is_machine
     from email_clicks
     where
-        received_at >= {{ dedupe_start() }}
-        and received_at < {{ window_end() }}
+        {{ received_in_reach() }}
         and not coalesce(is_test, false)
 
 ),
@@ -132,8 +129,7 @@ bounces as (
         cast(null as boolean) as is_machine
     from email_bounces
     where
-        received_at >= {{ dedupe_start() }}
-        and received_at < {{ window_end() }}
+        {{ received_in_reach() }}
         and not coalesce(is_test, false)
 
 ),
@@ -156,8 +152,7 @@ complaints as (
         cast(null as boolean) as is_machine
     from email_complaints
     where
-        received_at >= {{ dedupe_start() }}
-        and received_at < {{ window_end() }}
+        {{ received_in_reach() }}
         and not coalesce(is_test, false)
 
 ),
@@ -180,8 +175,7 @@ unsubscribes as (
         cast(null as boolean) as is_machine
     from email_unsubscribes
     where
-        received_at >= {{ dedupe_start() }}
-        and received_at < {{ window_end() }}
+        {{ received_in_reach() }}
         and not coalesce(is_test, false)
         and via_default_campaign
 
@@ -219,7 +213,10 @@ numbered as (
     select
         *,
         row_number() over (
-            partition by brand, event_table, event_id
+            partition by
+                {{ in_byte_order('brand') }},
+                event_table,
+                {{ in_byte_order('event_id') }}
             order by
                 received_at,
                 occurred_at nulls last,

@@ -15,11 +15,11 @@ renamed as (
         {{ as_text('customer_id') }} as customer_id,
         {{ as_text('email_address') }} as email_address,
         {{ as_instant('occurred_at') }} as occurred_at,
-        {{ as_instant('received_at') }} as received_at,
-        cast(is_test as boolean) as is_test,
+        {{ as_instant('received_at') }} as received_at,{{ received_on() }}
+        {{ as_boolean('is_test') }} as is_test,
         {{ as_text('url') }} as url,
         {{ as_text('os') }} as os,
-        cast(is_machine as boolean) as is_machine
+        {{ as_boolean('is_machine') }} as is_machine
     from email_clicks
 
 )

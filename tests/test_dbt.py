@@ -1,0 +1,129 @@
+"""dbt in this process: what it freezes, and what it says when it cannot."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from place import ROOT, Place
+
+from orchestrator import project, stage
+from orchestrator.errors import ExportError, GateError
+from orchestrator.warehouse import Warehouse
+from orchestrator.windows import Window
+
+DAY = datetime(2026, 11, 19, tzinfo=UTC)
+WINDOW = Window(DAY, DAY + timedelta(days=1))
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[Warehouse]:
+    folder, cache = place.folder / "work", place.folder / "cache"
+    for made in (folder, cache):
+        made.mkdir(exist_ok=True)
+    warehouse = Warehouse.open(project.find(place.folder, None), folder, cache)
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def activities(warehouse: Warehouse, window: Window, *, tested: bool = True) -> list[str]:
+    staged, _ = warehouse.stage(window, tested=tested)
+    rows = staged.connection.sql("select event_id from stage.activities order by all").fetchall()
+    return [row[0] for row in rows]
+
+
+def test_each_window_of_one_process_has_its_own_rows(place: Place) -> None:
+    place.mailing("ACME", "2026-11-19")
+    place.mailing("ACME", "2026-11-20", number=2)
+    place.mailing("BETA", "2026-11-20", number=3)
+    after = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
+    with opened(place) as warehouse:
+        assert activities(warehouse, WINDOW) == ["E1"]
+        assert activities(warehouse, after) == ["E2", "E3"]
+        staged, _ = warehouse.stage(WINDOW)
+        assert (staged.brands, staged.counts("activity")) == (["ACME"], {"ACME": 1})
+        assert staged.counts("broadcast") == {"ACME": 1}
+
+
+def test_a_failing_test_says_how_many_rows_which_columns_and_how_to_see_them(place: Place) -> None:
+    place.mailing("ACME", "2026-11-19")
+    place.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E1", occurred_at=None)
+    nameless = {"brand": "ACME", "broadcast_id": "ACME-1", "received_at": "2026-11-19 13:00:00"}
+    place.add("email_sends", {**nameless, "event_id": "S1"}, {**nameless, "event_id": "S2"})
+    place.add("email_clicks", {**nameless, "event_id": "K1", "occurred_at": None})
+    with opened(place) as warehouse:
+        with pytest.raises(GateError) as failed:
+            warehouse.stage(WINDOW)
+        # Rows may be counted all the same.
+        assert activities(warehouse, WINDOW, tested=False) == ["E1", "K1", "S1", "S2"]
+    found = r"the data test activities_daily_not_null found 4 rows \((.*)\); see them with: (.*)"
+    said = re.fullmatch(found, str(failed.value))
+    assert said, str(failed.value)
+    assert said[1] == "customer_id: 3, activity_date: 1"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    see = subprocess.run(
+        ["bash", "-c", said[2]],
+        cwd=place.folder,
+        env={**os.environ, "PATH": path, "DBT_TARGET_PATH": str(place.folder / "target")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"\| customer_id +\| +3 \|\n\| activity_date +\| +1 \|", see.stdout)
+
+
+@pytest.mark.parametrize("model", ["staging/stg_customers", "exports/broadcasts_daily"])
+def test_a_model_that_fails_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    shutil.copytree(ROOT / "dbt_project", place.folder / "broken")
+    path = place.folder / "broken/models" / f"{model}.sql"
+    broken = "{{ exceptions.raise_compiler_error('not today') if execute }}\n"
+    path.write_text(broken + path.read_text())
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(place.folder / "broken"))
+    with opened(place) as warehouse, pytest.raises(GateError) as failed:
+        warehouse.stage(WINDOW)
+    assert f"model {path.stem} " in str(failed.value)
+    assert "not today" in str(failed.value)
+
+
+def test_memory_is_limited_by_the_environment_and_by_the_profile(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit() -> str:
+        with opened(place) as warehouse:
+            staged, _ = warehouse.stage(WINDOW)
+            rows = staged.connection.sql("select current_setting('memory_limit')").fetchall()
+            return str(rows[0][0])
+
+    default = limit()
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "300MiB")
+    assert (default, limit()) == ("488.2 MiB", "300.0 MiB")
+    profile = yaml.safe_load((ROOT / "profiles/profiles.yml").read_text())
+    output = profile["event_based_export"]["outputs"]["duckdb"]
+    output["settings"]["memory_limit"] = "{{ env_var('OF_THIS_HOUSE') }}"
+    (place.folder / "profiles").mkdir()
+    (place.folder / "profiles/profiles.yml").write_text(yaml.safe_dump(profile))
+    monkeypatch.setenv("OF_THIS_HOUSE", "400MiB")
+    assert limit() == "400.0 MiB"
+
+
+def test_too_little_memory_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "20MB")
+    with (
+        stage.connect(tmp_path) as connection,
+        pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 20MB"),
+        stage.explained(),
+    ):
+        connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()
