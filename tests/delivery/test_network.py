@@ -264,6 +264,7 @@ def test_a_local_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
     assert tree(root) == ["in/a.csv"]
 
 
+@pytest.mark.faults
 def test_one_destination_down_among_many(
     place: Place, start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def _plan(sql: str) -> tuple[str, list[str]]:
     return plan.getvalue(), rows.inputFiles()
 
 
+@pytest.mark.faults
 def test_a_worker_is_killed_in_the_middle_of_a_quiet_and_tidy_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_cluster: SparkCluster
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_cluster_that_is_away_is_told_at_once(place: SparkPlace) -> None:
     assert raised.value.exit_code == 1
 
 
+@pytest.mark.faults
 def test_a_cluster_without_workers_is_not_waited_for_without_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
