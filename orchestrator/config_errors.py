@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from orchestrator.destinations import Sftp
-from orchestrator.errors import ConfigError, did_you_mean
+from orchestrator.errors import ConfigError, did_you_mean, on_one_line
 from orchestrator.exports import AdditionalFields, FieldChoice
 from orchestrator.values import Strict
 from orchestrator.yaml_source import Location, Source
@@ -35,8 +35,7 @@ class Problems:
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at)
         where = f"{self.source.path}:{self.source.line(at)}"
         bullet = f"{where}: {key.lstrip('.')}: {message}".replace(": :", ":")
-        # A name in the file may hold what would break or reorder the line.
-        self._bullets["".join(c if c.isprintable() else repr(c)[1:-1] for c in bullet)] = 1
+        self._bullets[on_one_line(bullet)] = 1
 
     def add_all(self, error: ValidationError, at: Location, model: type[Strict]) -> None:
         """Note what pydantic found wrong in the mapping at this place."""

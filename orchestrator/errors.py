@@ -22,6 +22,11 @@ _QUOTED_NAME = re.compile(r"(['\"`])([\w.$]+)\1")
 _LINE_OF_SQL = re.compile(r"\s*LINE \d+: (?:\.\.\.)?(.+?)(?:\.\.\.)?\s*")
 
 
+def on_one_line(text: str) -> str:
+    """Return a text with what would break or reorder a line, such as a name may hold, escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def in_own_words(message: str, sql: str = "") -> str:
     """Return what another program says, up to the first value that it quotes.
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import yaml
 from jinja2 import Environment, TemplateError, nodes
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, on_one_line
 
 Location: TypeAlias = tuple[str | int, ...]
 
@@ -105,7 +105,7 @@ class _Reader:
     numbers: Iterator[int]
 
     def error(self, node: yaml.Node, message: str) -> ConfigError:
-        return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {message}")
+        return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {on_one_line(message)}")
 
 
 def _value(node: yaml.Node, location: Location, reader: _Reader) -> Any:  # noqa: ANN401 - YAML
