@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import stat
 from abc import ABC, abstractmethod
 from collections import deque
@@ -207,8 +208,10 @@ class _Folder(_Place):
     def _clock(self, upload: Upload) -> float:
         with self._opened(upload) as path:
             probe = path.with_name(CLOCK)
-            probe.write_bytes(b"\n")
-            seen = probe.stat()
+            probe.unlink(missing_ok=True)  # of a run that was killed, or a link
+            with probe.open("xb") as file:
+                file.write(b"\n")
+                seen = os.fstat(file.fileno())
             probe.unlink()
             return seen.st_mtime
 
