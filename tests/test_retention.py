@@ -15,6 +15,7 @@ from sshd import Sshd
 from test_cli import orchestrate
 
 from orchestrator import config, retention
+from orchestrator.delivery import removal
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
 from orchestrator.ledger_tables import WINDOWS
 from orchestrator.retention import PruneResult
@@ -135,6 +136,21 @@ def test_what_is_old_goes_once(archive: Archive) -> None:
     assert archive.files() == ["2026/a3.csv", "2026/a4.csv", "2026/theirs.csv"]
     assert archive.files("outbox") == ["2026/a4.csv"]
     assert archive.prune().removals == []
+
+
+def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> None:
+    archive.deliver(62, "a1.csv")
+    archive.deliver(1, "a2.csv")
+    theirs = archive.root / "theirs.csv"
+    theirs.write_text("theirs")
+    link = archive.root / removal.CLOCK
+    link.symlink_to(theirs)
+
+    assert archive.prune().exit_code == 0
+
+    assert archive.files() == ["a2.csv", "theirs.csv"]
+    assert theirs.read_text() == "theirs"
+    assert not link.is_symlink()
 
 
 def test_what_is_delivered_again_goes_again(archive: Archive) -> None:

@@ -156,7 +156,9 @@ class _Server(_Place):
         path = target_path(upload, absolute=True).with_name(CLOCK)
         call, client = self._session.call, self._session.client
         try:
-            file = await call(client.open(str(path), "wb"))
+            with suppress(asyncssh.SFTPNoSuchFile):  # of a run that was killed, or a link
+                await call(client.remove(str(path)))
+            file = await call(client.open(str(path), "xb"))
             try:
                 await call(file.write(b"\n"))
                 seen = await call(file.stat())
