@@ -72,15 +72,22 @@ async def _stored(session: Session, part: PurePosixPath) -> int:
 async def _proven(session: Session, upload: Upload, part: PurePosixPath, stored: int) -> int:
     """Return how many bytes of the part file can be kept: all of them if they are ours, else 0."""
     try:
-        file = await session.call(session.client.open(str(part), "rb"))
+        # In blocks of asyncssh's own, reads that a cut leaves behind would speak up at the end.
+        file = await session.call(session.client.open(str(part), "rb", encoding=None, block_size=0))
     except asyncssh.SFTPError:
         return 0
     length = min(session.block, session.client.limits.max_read_len)
 
     async def read(offset: int) -> bytes:
+        end = min(offset + length, stored)
+        data = bytearray()
         async with session.slots:
-            size = min(length, stored - offset)
-            return await session.call(file.read(size, offset))
+            while (more := end - offset - len(data)) > 0:  # a server may answer with less, or more
+                found: bytes = await session.call(file.read(more, offset + len(data)))
+                if not found:
+                    break
+                data += found
+        return bytes(data)
 
     try:
         same = True
@@ -123,9 +130,9 @@ async def _write(
                 await session.slots.acquire()
                 pending.add(asyncio.create_task(write(data, offset)))
             done = {task for task in pending if task.done()}
-            pending -= done
             for task in done:
                 task.result()
+            pending -= done  # after all went well: what failed beside is looked at below
         await asyncio.gather(*pending)
     finally:
         for task in pending:
