@@ -102,6 +102,25 @@ class Place:
             },
         )
 
+    def opened_by_many(self, brand: str, day: str, rows: int) -> None:
+        """Add so many opens to a day, for a file of some size."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(
+                f"""
+                insert into raw.email_opens by name
+                select
+                    '{brand}' as brand,
+                    'M' || i as event_id,
+                    '{brand}-1' as broadcast_id,
+                    'C' || i as customer_id,
+                    md5(i::varchar) || '@example.com' as email_address,
+                    timestamptz '{day} 12:00:00' as occurred_at,
+                    occurred_at as received_at,
+                from range({rows}) as numbers (i)
+                """
+            )
+
     def configure(self, exports: str, *, defaults: str = "{}", destinations: str = "") -> None:
         """Write exports.yml; without more its destination is the folder `there`."""
         text = f"destinations: {destinations or '{there: {directory: there}}'}\n"

@@ -79,17 +79,20 @@ class Sshd:
         """Make these the lines of known_hosts."""
         self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
-    def destination(self, **changes: Any) -> Sftp:  # noqa: ANN401 - any of its settings
-        """Return the settings that deliver here."""
-        settings: dict[str, Any] = {
+    def line(self, **changes: str) -> dict[str, str | int]:
+        """Return what stands under `sftp` in exports.yml to deliver here."""
+        return {
             "host": self.host,
             "port": self.port,
             "username": self.username,
-            "private_key": self.client_key,
-            "known_hosts": self.known_hosts,
-            "timeout": timedelta(seconds=10),
+            "private_key": str(self.client_key),
+            "known_hosts": str(self.known_hosts),
+            **changes,
         }
-        return Sftp(**(settings | changes))
+
+    def destination(self, **changes: Any) -> Sftp:  # noqa: ANN401 - any of its settings
+        """Return the settings that deliver here."""
+        return Sftp(**(self.line() | {"timeout": timedelta(seconds=10)} | changes))
 
     def freeze(self) -> None:
         """Stop the processes that serve SFTP; the connections in front of them live on."""

@@ -39,20 +39,6 @@ def found(place: Place, subject: str) -> str:
     return "\n".join(finding.text for finding in failing if finding.subject == subject)
 
 
-def sftp(server: Sshd, **changes: str) -> str:
-    """Write a server as a destination of exports.yml."""
-    settings = {
-        "host": server.host,
-        "port": server.port,
-        "username": server.username,
-        "private_key": str(server.client_key),
-        "known_hosts": str(server.known_hosts),
-        "timeout": "5s",
-        **changes,
-    }
-    return json.dumps({"sftp": settings})
-
-
 def tree(root: Path) -> dict[str, tuple[int, int]]:
     """Return everything below a folder, with its size and time."""
     return {
@@ -65,10 +51,11 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
 def test_all_is_well_and_nothing_is_left_behind(acme: Place, sftp_server: Sshd) -> None:
     exports = "  - {brand: ACME, directory: '{brand}/{window_start:%Y}'}\n  - {brand: '*'}\n"
     exports += "  - {brand: BETA, interval: hourly, directory: there/already}"
+    line = sftp_server.line(timeout="5s")
     acme.configure(
         exports,
         defaults="{destination: [server, there]}",
-        destinations=f"{{server: {sftp(sftp_server)}, there: {{directory: there/new}}}}",
+        destinations=f"{{server: {{sftp: {line}}}, there: {{directory: there/new}}}}",
     )
     (sftp_server.root / "there/already").mkdir(parents=True)
     (sftp_server.root / "there/already/theirs.csv").write_text("theirs")
@@ -185,10 +172,11 @@ def test_a_run_at_work_is_no_fault(acme: Place) -> None:
 
 def test_a_destination_that_fails_hides_no_other(acme: Place, sftp_server: Sshd) -> None:
     sftp_server.pin()
+    line = sftp_server.line(timeout="5s")
     acme.configure(
         "  - {brand: ACME}\n  - {brand: '*', directory: 'all/{brand}'}",
         defaults="{destination: [server, there]}",
-        destinations=f"{{server: {sftp(sftp_server)}, there: {{directory: there}}}}",
+        destinations=f"{{server: {{sftp: {line}}}, there: {{directory: there}}}}",
     )
     acme.warehouse.unlink()
     result = checked(acme)

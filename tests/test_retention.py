@@ -95,22 +95,10 @@ def archive(request: pytest.FixtureRequest, place: Place) -> Archive:
         line, root = "{directory: there, retention: 60d}", place.folder / "there"
     else:
         server: Sshd = request.getfixturevalue("sftp_server")
-        line, root = f"{{sftp: {sftp(server)}, retention: 60d}}", server.root
+        settings = server.line(timeout="5s")
+        line, root = f"{{sftp: {settings}, retention: 60d}}", server.root
     place.configure("  - {brand: ACME}", destinations=f"{{there: {line}}}")
     return Archive(place, root)
-
-
-def sftp(server: Sshd) -> str:
-    """Write the settings of a server as they stand in exports.yml."""
-    settings = {
-        "host": server.host,
-        "port": server.port,
-        "username": server.username,
-        "private_key": str(server.client_key),
-        "known_hosts": str(server.known_hosts),
-        "timeout": "5s",
-    }
-    return json.dumps(settings)
 
 
 def outcomes(result: PruneResult) -> dict[str, str]:
@@ -266,7 +254,8 @@ def test_a_dry_run_says_what_would_go(archive: Archive) -> None:
 @pytest.fixture
 def two(sftp_server: Sshd, place: Place) -> Archive:
     """A server with old files, which is down, beside a folder that exports go to."""
-    server = f"server: {{sftp: {sftp(sftp_server)}, retention: 60d}}"
+    line = sftp_server.line(timeout="5s")
+    server = f"server: {{sftp: {line}, retention: 60d}}"
     place.configure(
         "  - {brand: ACME}",
         defaults="{destination: there}",
@@ -328,8 +317,10 @@ def test_a_folder_that_forbids(place: Place) -> None:
 
 def test_a_server_that_forbids(start_sshd: Callable[..., Sshd], place: Place) -> None:
     server = start_sshd(sftp_options="-P remove")
+    line = server.line(timeout="5s")
     place.configure(
-        "  - {brand: ACME}", destinations=f"{{there: {{sftp: {sftp(server)}, retention: 60d}}}}"
+        "  - {brand: ACME}",
+        destinations=f"{{there: {{sftp: {line}, retention: 60d}}}}",
     )
     archive = Archive(place, server.root)
     archive.deliver(61, "a.csv")

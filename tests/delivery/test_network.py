@@ -274,15 +274,7 @@ def test_one_destination_down_among_many(
     other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
     changed.pin(f"[127.0.0.1]:{changed.port} {other}")
     destinations: dict[str, dict[str, Any]] = {
-        name: {
-            "sftp": {
-                "host": server.host,
-                "port": server.port,
-                "username": server.username,
-                "private_key": str(server.client_key),
-                "known_hosts": str(server.known_hosts),
-            }
-        }
+        name: {"sftp": server.line()}
         for name, server in (("up", up), ("changed", changed), ("down", down))
     }
     destinations["archive"] = {"directory": "archive"}

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import duckdb
 import pytest
 from place import Place
 from receiver import Taker, Watch
@@ -62,7 +61,7 @@ class Arena:
         for number, day in enumerate(self.days, start=1):
             for brand in BRANDS:
                 place.mailing(brand, str(day), number=number)
-        self._many(self.days[0], 8000)
+        place.opened_by_many("ACME", str(self.days[0]), 8000)  # takes several requests
         self.configure()
         self._watch = Watch()
         # The folders are there before: a rename in one that is new would not be seen.
@@ -78,13 +77,6 @@ class Arena:
 
     def configure(self, **defaults: Any) -> None:  # noqa: ANN401 - any of an export
         """Write exports.yml; no window comes due while a test runs."""
-        sftp = {
-            "host": self._server.host,
-            "port": self._server.port,
-            "username": self._server.username,
-            "private_key": str(self._server.client_key),
-            "known_hosts": str(self._server.known_hosts),
-        }
         settings = {
             "destination": ["server", "there"],
             "at": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}",
@@ -95,7 +87,9 @@ class Arena:
             "  - {brand: ACME}\n  - {brand: BETA, directory: 'in/{window_start:%d}'}\n"
             "  - {brand: '*', delimiter: ';'}",
             defaults=repr(settings),
-            destinations=repr({"server": {"sftp": sftp}, "there": {"directory": "there"}}),
+            destinations=repr(
+                {"server": {"sftp": self._server.line()}, "there": {"directory": "there"}}
+            ),
         )
 
     def start(self, point: str = "-", when: str = "-", number: int = 1) -> "Run":
@@ -144,25 +138,6 @@ class Arena:
         """Return how often each final name was given, as each destination saw it."""
         served = Counter(_RENAME.findall(self._log.read_text()))
         return {"server": dict(served), "there": dict(Counter(self._watch.names()))}
-
-    def _many(self, day: date, rows: int) -> None:
-        """Add so many opens to a day, for a file that takes several requests."""
-        with duckdb.connect(str(self.place.warehouse)) as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            connection.execute(
-                f"""
-                insert into raw.email_opens by name
-                select
-                    'ACME' as brand,
-                    'M' || i as event_id,
-                    'ACME-1' as broadcast_id,
-                    'C' || i as customer_id,
-                    md5(i::varchar) || '@example.com' as email_address,
-                    timestamptz '{day} 12:00:00' as occurred_at,
-                    occurred_at as received_at,
-                from range({rows}) as numbers (i)
-                """
-            )
 
 
 class Run:

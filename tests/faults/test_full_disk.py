@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import duckdb
 import pytest
 from place import Place
 from receiver import Watch
@@ -49,22 +48,7 @@ def small() -> Iterator[Callable[[Path, str], Resize]]:
 def acme(place: Place) -> Place:
     """One brand with a mailing on 19 November that many opened."""
     place.mailing("ACME", "2026-11-19")
-    with duckdb.connect(str(place.warehouse)) as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute(
-            f"""
-            insert into raw.email_opens by name
-            select
-                'ACME' as brand,
-                'M' || i as event_id,
-                'ACME-1' as broadcast_id,
-                'C' || i as customer_id,
-                md5(i::varchar) || '@example.com' as email_address,
-                timestamptz '2026-11-19 12:00:00' as occurred_at,
-                occurred_at as received_at,
-            from range({ROWS}) as numbers (i)
-            """
-        )
+    place.opened_by_many("ACME", "2026-11-19", ROWS)
     place.configure("  - {brand: ACME}")
     return place
 
@@ -129,14 +113,9 @@ def test_a_server_that_is_full(
     acme: Place, sftp_server: Sshd, small: Callable[[Path, str], Resize]
 ) -> None:
     resize = small(sftp_server.root, "2m")
-    sftp = {
-        "host": sftp_server.host,
-        "port": sftp_server.port,
-        "username": sftp_server.username,
-        "private_key": str(sftp_server.client_key),
-        "known_hosts": str(sftp_server.known_hosts),
-    }
-    acme.configure("  - {brand: ACME}", destinations=repr({"managed": {"sftp": sftp}}))
+    acme.configure(
+        "  - {brand: ACME}", destinations=repr({"managed": {"sftp": sftp_server.line()}})
+    )
     message = failure(acme, code=3)  # one of its two files arrived
     assert "the server says 'Failure'. Often a full disk or a quota: ask the receiver." in message
     assert [path.name for path in sftp_server.root.iterdir()] == [BROADCAST]

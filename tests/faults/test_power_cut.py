@@ -119,14 +119,7 @@ def test_a_server_flushes_each_file_before_it_is_renamed(
     log = tmp_path / "sftp.log"
     root = tmp_path / "sshd0/root"
     server = start_sshd(subsystem=f"{program} -e -l VERBOSE -d {root} 2>> {log}")
-    sftp = {
-        "host": server.host,
-        "port": server.port,
-        "username": server.username,
-        "private_key": str(server.client_key),
-        "known_hosts": str(server.known_hosts),
-    }
-    acme.configure("  - {brand: ACME}", destinations=repr({"managed": {"sftp": sftp}}))
+    acme.configure("  - {brand: ACME}", destinations=repr({"managed": {"sftp": server.line()}}))
     assert acme.run(NOW).exit_code == 0
     lines = [re.sub(r"\.[0-9a-f]{16}\.part", ".part", line) for line in log.read_text().split("\n")]
     steps = [line.split(" flags")[0] for line in lines if re.match("open|fsync|posix-rename", line)]

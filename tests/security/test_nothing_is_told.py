@@ -103,13 +103,9 @@ def test_destinations_that_refuse_and_a_row_without_a_place(
     sftp = {
         name: {
             "sftp": {
-                "host": server.host,
-                "port": server.port,
-                "username": server.username,
-                "private_key": str(key),
+                **server.line(private_key=str(key)),
                 "passphrase": "{{ env_var('KEY_PASSPHRASE') }}",
                 "password": "{{ env_var('SFTP_PASSWORD') }}",
-                "known_hosts": str(server.known_hosts),
             }
         }
         for name, server, key in zip(("readonly", "locked"), servers, (opened, locked), strict=True)
