@@ -5,6 +5,7 @@ added there is loaded, with no Python touched.
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ ColumnType = Literal["text", "timestamp", "boolean"]
 Kind = Literal["event", "entity"]
 
 SOURCES = Path("models/staging/_sources.yml")
+RECEIVED = "received_at"  # when a row came in, in the tables that tell
 
 _SOURCE = "raw"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -41,6 +43,24 @@ class Table:
     kind: Kind
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+
+    @property
+    def is_received(self) -> bool:
+        """Tell whether its rows say when they came in."""
+        return any(column.name == RECEIVED for column in self.columns)
+
+    def lacking(self, existing: Container[str], *, where: str) -> list[Column]:
+        """Return the columns to add to `where`, which has the `existing` ones, in lower case.
+
+        Raises UsageError where one of them may not be null.
+        """
+        lacking = [column for column in self.columns if column.name.lower() not in existing]
+        if needed := [column.name for column in lacking if not column.nullable]:
+            raise UsageError(
+                f"{where} lacks {', '.join(needed)}, which may not be null: add and fill it in the"
+                " warehouse, or mark it nullable in the raw contract.",
+            )
+        return lacking
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,11 @@ class Engine(Protocol):
         """Connect. Raises UsageError or ExportError where the warehouse cannot be read."""
 
     def read(self, relations: Mapping[str, str], brands_relation: str) -> "Stage":
-        """Copy one window's rows of the views into the stage, in one snapshot."""
+        """Show one window's rows to the stage, all as they stood at one moment.
+
+        `relations` are the tables that dbt has made of the views, by kind of file. They are read
+        where they are, or copied where the stage cannot get at them.
+        """
 
     def close(self) -> None:
         """Free the warehouse."""

@@ -2,25 +2,23 @@
 
 # ruff: noqa: S608 -- names come from the checked contract, values from the database
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from orchestrator.contract import Table
+from orchestrator.contract import RECEIVED, Table
 from orchestrator.engines import Loaded
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.sql import identifier
 
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
-_RECEIVED = "received_at"
 
 
-class DuckdbLoader:
+class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
     """A DuckDB file that takes raw rows; it is open, and locked, as long as the `with` lasts.
 
     Tables get no primary key: DuckDB's indexes cost memory, and the views' tests check keys.
@@ -34,16 +32,7 @@ class DuckdbLoader:
         self._schema = schema
         self._con = _connect(path_of(output))
 
-    def __enter__(self) -> Self:
-        """Return the open loader."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the database and give up its lock."""
         self._con.close()
 
@@ -124,7 +113,7 @@ class DuckdbLoader:
     def _insert(self, table: Table, target: str, fresh: int) -> None:
         before = self._count(target)
         # In order of arrival, so that the zone maps of received_at narrow a window's read.
-        order = f"order by {_RECEIVED}" if _is_received(table) else ""
+        order = f"order by {RECEIVED}" if table.is_received else ""
         self._con.execute(f"insert into {target} ({_names(table)}) from fresh {order}")
         if self._count(target) != before + fresh:
             raise ExportError(f"{target}: DuckDB lost rows on the way; none were loaded.")
@@ -142,26 +131,19 @@ class DuckdbLoader:
         )
         description = self._con.execute(f"from {target} limit 0").description
         existing = {str(column[0]).lower() for column in description}
-        lacking = [column for column in table.columns if column.name.lower() not in existing]
-        needed = [column.name for column in lacking if not column.nullable]
-        if needed:
-            raise UsageError(
-                f"{self._schema}.{table.name} lacks {', '.join(needed)}, which may not be null:"
-                " add and fill it in the warehouse, or mark it nullable in the raw contract.",
-            )
-        for column in lacking:
+        for column in table.lacking(existing, where=f"{self._schema}.{table.name}"):
             self._con.execute(f"alter table {target} add column {definitions[column.name]}")
 
     def _range(self, table: Table) -> str:
         """Narrow the rows there are to those that could be alike, by zone map and not by index."""
-        if not _is_received(table) or table.kind != "event":
+        if not table.is_received or table.kind != "event":
             return ""
         lowest, highest = self._con.execute(
-            f"select min({_RECEIVED})::varchar, max({_RECEIVED})::varchar from incoming",
+            f"select min({RECEIVED})::varchar, max({RECEIVED})::varchar from incoming",
         ).fetchall()[0]
         if lowest is None:
             return "where false"
-        return f"where {_RECEIVED} between '{lowest}' and '{highest}'"
+        return f"where {RECEIVED} between '{lowest}' and '{highest}'"
 
     def _count(self, relation: str) -> int:
         return int(self._con.execute(f"select count(*) from {relation}").fetchall()[0][0])
@@ -169,10 +151,6 @@ class DuckdbLoader:
 
 def _names(table: Table) -> str:
     return ", ".join(identifier(column.name) for column in table.columns)
-
-
-def _is_received(table: Table) -> bool:
-    return any(column.name == _RECEIVED for column in table.columns)
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:

@@ -2,25 +2,23 @@
 
 # ruff: noqa: S608 -- names come from the checked contract, types from the database
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
 
 import pyarrow as pa
 from adbc_driver_manager import dbapi as adbc
 
-from orchestrator.contract import Table
+from orchestrator.contract import RECEIVED, Table
 from orchestrator.engines import Loaded
 from orchestrator.engines.postgres_server import connect, credentials, explained
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.sql import identifier, literal
 
 _TYPES = {"text": "text", "timestamp": "timestamp with time zone", "boolean": "boolean"}
-_RECEIVED = "received_at"
 _PATIENCE = "10min"  # how long a load waits for another load, or to add a column
 
 
-class PostgresLoader:
+class PostgresLoader(AbstractContextManager["PostgresLoader"]):
     """A PostgreSQL database that takes raw rows, each table in one transaction.
 
     Loads of one table wait for each other; readers wait for none.
@@ -34,16 +32,7 @@ class PostgresLoader:
         self._schema = schema
         self._connection = connect(credentials(output), autocommit=False)
 
-    def __enter__(self) -> Self:
-        """Return the open loader."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connection."""
         self._connection.close()
 
@@ -89,21 +78,14 @@ class PostgresLoader:
         self._execute(f"create table {target} ({', '.join(_definitions(table).values())})")
         keys = ", ".join(_name(name) for name in table.key)
         self._execute(f"create index on {target} ({keys})")
-        if _is_received(table):
+        if table.is_received:
             # Rows stand in order of arrival: a BRIN of some kilobytes finds a window.
             options = "with (autosummarize = true)"
-            self._execute(f"create index on {target} using brin ({_RECEIVED}) {options}")
+            self._execute(f"create index on {target} using brin ({RECEIVED}) {options}")
 
     def _widen(self, table: Table, existing: Mapping[str, str]) -> None:
         """Add the nullable columns that the table lacks."""
-        lacking = [column for column in table.columns if column.name.lower() not in existing]
-        needed = [column.name for column in lacking if not column.nullable]
-        if needed:
-            raise UsageError(
-                f"{self._schema}.{table.name} lacks {', '.join(needed)}, which may not be null:"
-                " add and fill it in the warehouse, or mark it nullable in the raw contract.",
-            )
-        for column in lacking:
+        for column in table.lacking(existing, where=f"{self._schema}.{table.name}"):
             definition = _definitions(table)[column.name]
             self._execute(f"alter table {self._target(table)} add column {definition}")
 
@@ -124,9 +106,9 @@ class PostgresLoader:
             _same(table),
             *(f"new.{_name(name)} is not distinct from old.{_name(name)}" for name in others),
         ]
-        if table.kind == "event" and _is_received(table):  # for the index
-            bounds = (f"(select {end}({_RECEIVED}) from incoming)" for end in ("min", "max"))
-            alike.append(f"old.{_RECEIVED} between {' and '.join(bounds)}")
+        if table.kind == "event" and table.is_received:  # for the index
+            bounds = (f"(select {end}({RECEIVED}) from incoming)" for end in ("min", "max"))
+            alike.append(f"old.{RECEIVED} between {' and '.join(bounds)}")
         self._execute(
             "create temp table fresh on commit drop as select * from incoming as new"
             f" where not exists (select from {self._target(table)} as old"
@@ -145,7 +127,7 @@ class PostgresLoader:
             )
             self._execute(f"delete from {target} as old using fresh as new where {same}")
         names = ", ".join(_name(column.name) for column in table.columns)
-        order = f"order by {_RECEIVED}" if _is_received(table) else ""
+        order = f"order by {RECEIVED}" if table.is_received else ""
         added = self._execute(f"insert into {target} ({names}) select {names} from fresh {order}")
         if added != fresh:
             raise ExportError(f"{target}: a trigger or rule keeps rows out; none were loaded.")
@@ -212,7 +194,3 @@ def _cast(value: str, kind: str, to: str) -> str:
 
 def _same(table: Table) -> str:
     return " and ".join(f"new.{_name(name)} = old.{_name(name)}" for name in table.key)
-
-
-def _is_received(table: Table) -> bool:
-    return any(column.name == _RECEIVED for column in table.columns)

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestrator import locking
-from orchestrator.contract import Table
+from orchestrator.contract import RECEIVED, Table
 from orchestrator.engines import Loaded, spark_session
 from orchestrator.engines.spark_session import Session, explained
-from orchestrator.engines.spark_tables import DAY, RECEIVED, Folder, columns, name
+from orchestrator.engines.spark_tables import DAY, Folder, columns, name
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SparkLoader:
         folder = Folder(self._folder / table.name)
         shutil.rmtree(folder.path / _ASIDE, ignore_errors=True)
         wanted = pa.schema([(column.name, _TYPES[column.type]) for column in table.columns])
-        if table.kind == "event" and RECEIVED not in wanted.names:
+        if table.kind == "event" and not table.is_received:
             raise UsageError(
                 f"{table.name} has no {RECEIVED}: Spark keeps events by the day of it."
             )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 DAY = "received_on"
-RECEIVED = "received_at"
 _COLUMNS = "_common_metadata"  # Parquet's own name for it
 _TYPES = {pa.string(): "string", pa.bool_(): "boolean", pa.timestamp("us", tz="UTC"): "timestamp"}
 
