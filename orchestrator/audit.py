@@ -124,14 +124,5 @@ def _rows(entry: Entry) -> dict[Kind, int]:
 def _late_rows(
     job: Job, before: Mapping[Kind, int], now: Mapping[Kind, int], *, resent: bool
 ) -> LateRows:
-    return LateRows(
-        export=job.entry.export,
-        brand=job.brand,
-        interval=job.export.interval.value,
-        timezone=job.export.timezone.key,
-        window=job.entry.window,
-        revision=job.entry.revision,
-        delivered=before,
-        now=now,
-        command=None if resent else job.command(),
-    )
+    command = None if resent else job.command()
+    return LateRows(**job.subject, delivered=before, now=now, command=command)

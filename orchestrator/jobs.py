@@ -4,11 +4,13 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from orchestrator.config import Config
 from orchestrator.errors import UsageError
 from orchestrator.exports import EVERY_BRAND, Export
 from orchestrator.ledger import DELIVERED, Entry
+from orchestrator.result import Subject
 from orchestrator.windows import Days, Interval
 
 
@@ -39,6 +41,20 @@ class Job:
     ordinal: int
     entry: Entry
     forced: bool = False
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """What a result says it is about: the attributes of orchestrator.result.Subject."""
+        return vars(
+            Subject(
+                export=self.entry.export,
+                brand=self.brand,
+                interval=self.export.interval.value,
+                timezone=self.export.timezone.key,
+                window=self.entry.window,
+                revision=self.entry.revision,
+            )
+        )
 
     def is_over(self, now: datetime) -> bool:
         """Tell whether the window is over, and has settled."""

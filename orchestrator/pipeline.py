@@ -109,7 +109,6 @@ class _Work:
         self.ledger.plan(job.entry for job in jobs)
         for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
             todo = list(group)
-            self.progress(f"window {window}: making files")
             made: list[Product] = []
             for batch in self._batches(window, todo):
                 if deliver:
@@ -128,6 +127,7 @@ class _Work:
         to_make = [job for job in jobs if not ready[job.entry.export]]
         if not to_make:
             return
+        self.progress(f"window {window}: making files")
         try:
             brands = self.request.brands
             yield self.production.make(window, to_make, brands=brands, taken=set(ready))

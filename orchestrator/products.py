@@ -94,7 +94,7 @@ def foreseen(job: Job) -> WindowResult:
     files = [
         FileResult(kind, job.export.path(kind, brand=job.brand, window=window)) for kind in KINDS
     ]
-    return _window_result(job, Status.DUE, files)
+    return WindowResult(**job.subject, status=Status.DUE, files=files)
 
 
 def result(product: Product, *, deliver: bool) -> WindowResult:
@@ -121,22 +121,8 @@ def result(product: Product, *, deliver: bool) -> WindowResult:
     else:
         status = Status.DELIVERED if deliver else Status.WRITTEN
     error = str(product.error) if product.error else None
-    return _window_result(product.job, status, list(files.values()), error)
-
-
-def _window_result(
-    job: Job, status: Status, files: list[FileResult], error: str | None = None
-) -> WindowResult:
     return WindowResult(
-        export=job.entry.export,
-        brand=job.brand,
-        interval=job.export.interval.value,
-        timezone=job.export.timezone.key,
-        window=job.entry.window,
-        revision=job.entry.revision,
-        status=status,
-        files=files,
-        error=error,
+        **product.job.subject, status=status, files=list(files.values()), error=error
     )
 
 

@@ -32,8 +32,8 @@ class FileResult:
 
 
 @dataclass(frozen=True)
-class WindowResult:
-    """What became of one brand's window."""
+class Subject:
+    """The brand's window that is spoken of; `export` is its name in the ledger."""
 
     export: str
     brand: str
@@ -41,24 +41,24 @@ class WindowResult:
     timezone: str
     window: Window
     revision: int
+
+
+@dataclass(frozen=True)
+class WindowResult(Subject):
+    """What became of one brand's window."""
+
     status: Status
     files: Sequence[FileResult] = ()
     error: str | None = None
 
 
 @dataclass(frozen=True)
-class LateRows:
+class LateRows(Subject):
     """A brand's window with more rows now than were delivered, by kind of file.
 
     `command` sends it again; None where this run does so itself.
     """
 
-    export: str
-    brand: str
-    interval: str
-    timezone: str
-    window: Window
-    revision: int
     delivered: Mapping[Kind, int]
     now: Mapping[Kind, int]
     command: str | None
