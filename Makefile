@@ -48,6 +48,7 @@ programs:
 	test -x /usr/sbin/sshd || missing="$$missing openssh-server openssh-client"; \
 	command -v java >/dev/null || test -n "$$JAVA_HOME" || missing="$$missing openjdk-17-jre-headless"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v chromedriver >/dev/null || missing="$$missing chromium chromium-driver"; \
 	if test -n "$$missing" && test "$$(id -u)" = 0; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	elif test -n "$$missing"; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Browser
+from gpg import Gpg
 from place import Place
 from postgres import Postgres
 from raw_files import PostgresWarehouse, Warehouse
@@ -51,6 +53,22 @@ def spark_cluster() -> Iterator[SparkCluster]:
     cluster.start()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser that opens pages from disk."""
+    started = Browser()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def gpg() -> Iterator[Gpg]:
+    """GnuPG with a keyring of its own."""
+    keyring = Gpg()
+    yield keyring
+    keyring.stop()
 
 
 @pytest.fixture
