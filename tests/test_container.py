@@ -1,0 +1,152 @@
+"""The Dockerfile and compose.yml hold together, and what they start works; no image is built."""
+
+import getpass
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from place import ROOT, Place, is_root
+
+from orchestrator import config, schedule
+from orchestrator.destinations import Sftp
+from orchestrator.schedule import Scheduler
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+SCRIPT = (ROOT / "container/sftp.sh").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yml").read_text(encoding="utf-8"))
+SERVICES = COMPOSE["services"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def mounts(service: str) -> list[list[str]]:
+    return [mount.split(":") for mount in SERVICES[service]["volumes"]]
+
+
+def test_every_image_is_pinned() -> None:
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", DOCKERFILE, re.MULTILINE)
+    own = {name for _, name in stages}
+    bases = [image for image, _ in stages if image not in own]
+    assert bases
+    pulled = [service["image"] for service in SERVICES.values() if "build" not in service]
+    for image in (*bases, *pulled):
+        assert re.search(r":\d+\.\d+", image), image
+
+
+def test_what_is_built_bears_the_version() -> None:
+    built = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert {image.split(":")[1] for image in built} == {version("event-based-export")}
+    assert f"--tag {SERVICES['orchestrate']['image']} ." in DOCKERFILE
+    for service in SERVICES.values():
+        target = service.get("build", {}).get("target")
+        assert target is None or f" AS {target}\n" in DOCKERFILE
+
+
+def test_everything_that_is_copied_is_there_and_not_ignored() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    sources = {source for line in copies for source in line.split()}
+    assert sources == let_in
+    for source in sources:
+        assert (ROOT / source).exists(), source
+
+
+def test_every_mount_has_its_volume_or_file_and_its_place() -> None:
+    made = set(re.findall(r" (/[a-z]+)\b", DOCKERFILE))
+    for name in SERVICES:
+        for source, there, *_ in mounts(name):
+            if source.startswith("."):
+                assert (ROOT / source).is_file(), source
+            else:
+                assert source in COMPOSE["volumes"]
+            assert name == "postgres" or "/" + there.split("/")[1] in made, there
+    used = {source for name in SERVICES for source, *_ in mounts(name)}
+    assert set(COMPOSE["volumes"]) <= used
+
+
+def test_every_variable_is_in_the_readme() -> None:
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", README, re.MULTILINE)
+    told = set(re.findall(r"`([A-Z_]+)`", " ".join(rows)))
+    assert set(SERVICES["orchestrate"]["environment"]) <= told
+
+
+def test_the_example_fits_the_services() -> None:
+    (destination,) = config.load(ROOT / "container/exports.yml").destinations.values()
+    assert isinstance(destination, Sftp)
+    assert destination.host in SERVICES
+    keys = {there for _, there, *_ in mounts("orchestrate")}
+    assert str(Path(str(destination.private_key)).parent) in keys
+    assert ["keys", "/keys"] in mounts("sftp")
+
+
+def test_kubernetes_runs_the_image_as_its_user(place: Place) -> None:
+    place.configure("  - {brand: ACME}")
+    loaded = config.load(place.folder / "exports.yml")
+    program = Path("/opt/orchestrate/bin/orchestrate")
+    text = schedule.render(loaded, Scheduler.KUBERNETES, program=program, target=None)
+    pod = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == SERVICES["orchestrate"]["image"]
+    assert f"docker build --tag {container['image']} .\n" in text
+    user = int(re.findall(r"useradd --uid (\d+)", DOCKERFILE)[0])
+    assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": user, "fsGroup": user}
+
+
+def test_what_pip_installs_there_is_complete(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^RUN pip install (--no-deps .*) \.$", DOCKERFILE, re.MULTILINE)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", *line.split()]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {
+        "orchestrator/project/dbt_project/dbt_project.yml",
+        "orchestrator/project/profiles/profiles.yml",
+        "orchestrator/assets/lineage.html",
+        "orchestrator/assets/schedule/kubernetes",
+    } <= names
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The service `sftp`, with folders and a port of the test's own, as a destination."""
+    for name in ("server", "keys", "files"):
+        (tmp_path / name).mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = re.sub("/(?=(?:server|keys|files)\\b)", f"{tmp_path}/", SCRIPT)
+    script = script.replace("[sftp]:2222", f"[127.0.0.1]:{port}").replace("2222", str(port))
+    script = script.replace("UsePAM=no", "UsePAM=no -o StrictModes=no")  # anyone writes in /tmp
+    if is_root():  # in the container it is not
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with (tmp_path / "sshd.log").open("wb") as log:
+        process = subprocess.Popen(["sh", "-c", script], stderr=log)
+    for _ in range(200):
+        if "listening" in (tmp_path / "sshd.log").read_text():
+            break
+        time.sleep(0.05)
+    example = yaml.safe_load((ROOT / "container/exports.yml").read_text(encoding="utf-8"))
+    line = example["destinations"]["managed"]["sftp"]
+    for key in ("private_key", "known_hosts"):
+        line[key] = f"{tmp_path}{line[key]}"
+    yield line | {"host": "127.0.0.1", "port": port, "username": getpass.getuser()}
+    process.kill()
+    process.wait()
+
+
+def test_the_server_takes_files_by_its_pinned_key(place: Place, server: dict[str, Any]) -> None:
+    place.mailing("ACME", "2026-11-19")
+    place.configure("  - {brand: ACME}", destinations=json.dumps({"managed": {"sftp": server}}))
+    assert place.run("2026-11-20 07:00").exit_code == 0
+    assert place.files("files") == ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
