@@ -1,0 +1,250 @@
+"""The recipes of docs/receiving.md, as they stand there, load real files exactly once."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import psycopg
+import pytest
+from awkward import TEXTS as AWKWARD
+from place import ROOT, Place, days
+from postgres import Postgres
+from psycopg import conninfo
+
+PAGE = (ROOT / "docs/receiving.md").read_text(encoding="utf-8")
+BRAND = "Café_19991231 & Co's"
+ZONE = ZoneInfo("Europe/Amsterdam")
+DAYS = ("20261024", "20261025", "20261026")  # the second has 25 hours
+ACTIVITIES = (
+    "broadcast_id, customer_id, external_customer_number, email_address, activity, activity_date,"
+    " description"
+)
+BROADCASTS = "broadcast_id, broadcast_type, description, subject, sent_on"
+TEXTS = (*AWKWARD, "a line of\n\\.\nits own")  # which psql before 18 takes for the end
+Row = tuple[Any, ...]
+
+
+def recipes() -> dict[str, str]:
+    """Return the blocks of the page by the file name that their first lines hold."""
+    found = {}
+    for block in re.findall(r"^```(?:sql|sh|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
+        name = re.search(r'^(?:--|#|""") ?(\S+\.(?:sql|sh|py))', block, re.MULTILINE)
+        assert name, block
+        found[name[1]] = block
+    return found
+
+
+class Receiver:
+    """Someone who loads what lies in a folder, by a recipe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name, text in recipes().items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    def load(self, incoming: Path) -> int:
+        """Run the recipe; return its exit code."""
+        raise NotImplementedError
+
+    def query(self, text: str) -> list[Row]:
+        """Return the rows of a query."""
+        raise NotImplementedError
+
+    def everything(self) -> list[list[Row]]:
+        """Return all that is in the tables, with the moments of the loads."""
+        tables = ("loaded_windows", "activities", "broadcast_rows")
+        return [sorted(self.query(f"select * from {table}"), key=repr) for table in tables]
+
+
+class PostgresReceiver(Receiver):
+    def __init__(self, folder: Path, server: Postgres) -> None:
+        super().__init__(folder)
+        programs = server.program("psql").parent
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        self.env = {**os.environ, **server.warehouse(), "PATH": path, "PGCLIENTENCODING": "LATIN1"}
+        create = ["psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=tables.sql"]
+        subprocess.run(create, cwd=folder, env=self.env, check=True)
+
+    def load(self, incoming: Path) -> int:
+        command = ["sh", "load.sh", str(incoming)]
+        return subprocess.run(command, cwd=self.folder, env=self.env, check=False).returncode
+
+    def query(self, text: str) -> list[Row]:
+        where = conninfo.make_conninfo(
+            host=self.env["PGHOST"], user=self.env["PGUSER"], dbname=self.env["PGDATABASE"]
+        )
+        with psycopg.connect(where) as connection:
+            return connection.execute(text.encode()).fetchall()
+
+
+class DuckdbReceiver(Receiver):
+    def load(self, incoming: Path) -> int:
+        command = [sys.executable, "load.py", str(incoming), "receiver.duckdb"]
+        return subprocess.run(command, cwd=self.folder, check=False).returncode
+
+    def query(self, text: str) -> list[Row]:
+        with duckdb.connect(str(self.folder / "receiver.duckdb")) as connection:
+            return connection.execute(text).fetchall()
+
+
+@pytest.fixture(params=["postgres", "duckdb"])
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Receiver:
+    """Each database for which the page has a recipe that can run here."""
+    if request.param == "duckdb":
+        return DuckdbReceiver(tmp_path / "receiver")
+    return PostgresReceiver(tmp_path / "receiver", request.getfixturevalue("postgres"))
+
+
+class Sender:
+    """A brand with unkind texts, delivered day by day, and what its files should hold."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.incoming = place.folder / "there"
+        self.activities: dict[str, list[Row]] = {day: [] for day in DAYS}
+        self.broadcasts: dict[str, Row] = {}
+        place.configure(f'  - {{brand: "{BRAND}", timezone: {ZONE}, start: 2026-10-24}}')
+        place.add(
+            "customers", {"brand": BRAND, "customer_id": "C1", "external_customer_number": ""}
+        )
+        for number, text in enumerate(TEXTS):
+            self._broadcast(f"B{number}", text, TEXTS[-number])
+        edges = ("23 22:00:00", "24 21:59:59.999999", "24 22:00:00", "25 22:59:59.999999")
+        moments = [f"2026-10-{edge}" for edge in (*edges, "25 23:00:00", "26 22:59:59.999999")]
+        for number, text in enumerate(TEXTS):
+            self.click(moments[number % len(moments)], number, text)
+        for number in (1000, 1001):  # two events, alike in all that is delivered
+            self.click("2026-10-25 11:00:00", 3, "https://example.com", event=number)
+
+    def _broadcast(self, broadcast: str, description: str | None, subject: str | None) -> None:
+        columns = {"broadcast_id": broadcast, "description": description, "subject": subject}
+        moments = {"sent_on": "2026-10-25 00:30:00", "received_at": "2026-10-25 00:30:00"}
+        self.place.add("broadcasts", {"brand": BRAND, **columns, **moments})
+        sent_on = datetime(2026, 10, 25, 2, 30)  # noqa: DTZ001 - local, as in the file
+        self.broadcasts[broadcast] = (broadcast, "SINGLE", description, subject, sent_on)
+
+    def click(self, moment: str, number: int, url: str | None, *, event: int | None = None) -> None:
+        """Add a click that came in at this moment of UTC."""
+        address = (None, "", "ünï@example.com")[number % 3]
+        name = f"E{number if event is None else event}"
+        self.place.add(
+            "email_clicks",
+            {
+                "brand": BRAND,
+                "event_id": name,
+                "broadcast_id": f"B{number}",
+                "customer_id": f"C{number}",
+                "email_address": address,
+                "received_at": moment,
+                "url": url,
+            },
+        )
+        local = datetime.fromisoformat(f"{moment}+00:00").astimezone(ZONE)
+        number_there = "" if number == 1 else None
+        self.activities[f"{local:%Y%m%d}"].append(
+            (
+                f"B{number}",
+                f"C{number}",
+                number_there,
+                address,
+                "Clicks",
+                local.replace(microsecond=0, tzinfo=None),
+                url,
+            )
+        )
+
+    def deliver(self, now: str = "2026-10-27 07:00", **request: Any) -> None:  # noqa: ANN401 - any
+        """Run what is due."""
+        assert self.place.run(now, **request).exit_code == 0
+
+
+@pytest.fixture
+def sender(place: Place) -> Sender:
+    """Three days of one brand, the middle one of 25 hours long."""
+    return Sender(place)
+
+
+def check(receiver: Receiver, sender: Sender) -> None:
+    """Assert that each row was loaded once, with the very values that went in."""
+    names = [f"{BRAND}_{day}" for day in DAYS]
+    windows = receiver.query("select window_name, brand, period from loaded_windows order by 1")
+    assert windows == [(name, BRAND, day) for name, day in zip(names, DAYS, strict=True)]
+    for day, expected in sender.activities.items():
+        name = f"{BRAND}_{day}".replace("'", "''")
+        loaded = receiver.query(f"select {ACTIVITIES} from activities where window_name = '{name}'")
+        assert Counter(loaded) == Counter(expected)
+    assert len(receiver.query("select * from activities")) == sum(
+        map(len, sender.activities.values())
+    )
+    assert Counter(receiver.query(f"select {BROADCASTS} from broadcasts")) == Counter(
+        sender.broadcasts.values()
+    )
+    assert receiver.query("select distinct brand from broadcasts") == [(BRAND,)]
+
+
+def test_every_row_is_loaded_once(receiver: Receiver, sender: Sender) -> None:
+    sender.deliver()
+    assert len(list(sender.incoming.glob("*.csv"))) == 2 * len(DAYS)
+    assert receiver.load(sender.incoming) == 0
+    check(receiver, sender)
+    before = receiver.everything()
+    assert receiver.load(sender.incoming) == 0
+    assert receiver.everything() == before
+    (activity,) = sender.incoming.glob(f"activity_*_{DAYS[1]}.csv")
+    whole = activity.read_bytes()
+    activity.write_bytes(whole[: whole.rindex(b'"')])  # cut off, as no file here ever stands
+    assert receiver.load(sender.incoming) != 0
+    assert receiver.everything() == before
+    activity.write_bytes(whole)
+    assert receiver.load(sender.incoming) == 0
+    assert receiver.everything() == before
+
+
+def test_a_next_revision_replaces_its_window(receiver: Receiver, sender: Sender) -> None:
+    sender.deliver()
+    assert receiver.load(sender.incoming) == 0
+    before = receiver.everything()
+    sender.place.query("update raw.broadcasts set subject = 'new' where broadcast_id = 'B2'")
+    sender.broadcasts["B2"] = (*sender.broadcasts["B2"][:3], "new", sender.broadcasts["B2"][4])
+    for moment in ("25 12:00:00", "26 12:00:00"):
+        sender.click(f"2026-10-{moment}", 2, 'late, "quoted"\r\nrow', event=int(moment[:2]) + 2000)
+    sender.deliver(force=True, days=days("2026-10-25", "2026-10-26"))
+    assert receiver.load(sender.incoming) == 0
+    check(receiver, sender)
+    untouched, *others = receiver.everything()[0]
+    assert untouched == before[0][0]
+    assert [row[:3] for row in others] == [row[:3] for row in before[0][1:]]
+    assert not {row[3] for row in others} & {row[3] for row in before[0]}
+
+
+def test_completion_files_tell_what_is_whole_and_what_is_missing(place: Place) -> None:
+    place.mailing("ACME", "2026-10-24")
+    place.configure("  - {brand: ACME, timezone: Europe/Amsterdam, completion: both}")
+    for day in (24, 25, 27, 28):
+        place.run("2026-10-29 07:00", days=days(f"2026-10-{day}"))
+    (place.folder / "recipe").mkdir()
+    for name, text in recipes().items():
+        (place.folder / "recipe" / name).write_text(text, encoding="utf-8")
+    there = place.folder / "there"
+    with contextlib.chdir(there):
+        found = duckdb.execute(
+            (place.folder / "recipe/gaps.sql").read_text(encoding="utf-8")
+        ).fetchall()
+    at = [datetime(2026, 10, day, tzinfo=ZONE) for day in (26, 27)]
+    assert found == [("ACME", "daily", *at)]
+    data = sorted(there.glob("*.csv"))
+    assert len(data) == 8
+    command = ["sh", str(place.folder / "recipe/check.sh")]
+    for file in data:
+        assert subprocess.run([*command, file.name], cwd=there, check=False).returncode == 0
+    data[0].write_bytes(data[0].read_bytes()[:-1])
+    assert subprocess.run([*command, data[0].name], cwd=there, check=False).returncode == 1
