@@ -7,11 +7,18 @@ from typing import Any
 import pytest
 from browser import Browser
 from gpg import Gpg
+from parsed import parsed_once
 from place import Place
 from postgres import Postgres
 from raw_files import PostgresWarehouse, Warehouse
 from spark_cluster import SparkCluster
 from sshd import Sshd
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with parsed_once(tmp_path_factory.mktemp("parsed")):
+        yield
 
 
 @pytest.fixture
