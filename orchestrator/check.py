@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import false
@@ -52,6 +53,11 @@ def check(
     findings = [Finding("exports.yml", f"{len(config.exports)} exports ({kinds})")]
     findings.append(_tried("ledger", lambda: _ledger(config)))
     findings.append(_tried("outbox", lambda: _outbox(config.outbox)))
+    findings += [
+        _tried("encrypt_for", partial(_key, config, export))
+        for export in config.exports
+        if export.encrypt_for
+    ]
     progress("making the views of a window")
     findings.append(_tried("warehouse", lambda: _warehouse(config, target, now, brands)))
     progress("trying the destinations")
@@ -71,6 +77,11 @@ def _tried(subject: str, step: Callable[[], str]) -> Finding:
         return Finding(subject, str(error), ok=False)
     except OSError as error:
         return Finding(subject, f"{error.filename}: {error.strerror}", ok=False)
+
+
+def _key(config: Config, export: Export) -> str:
+    config.check_key(export)
+    return f"{export.encrypt_for}: the files of {export.brand} can be encrypted"
 
 
 def _ledger(config: Config) -> str:
@@ -140,8 +151,10 @@ def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Itera
     for export in config.exports:
         for name in export.destination:
             folders[name] |= set(_folders(config, export, brands, now))
+    removing = {*config.retention}  # and where completion files give way to a next revision's
+    removing |= {n for e in config.exports if e.completion != "none" for n in e.destination}
     trials = {
-        name: Trial(destination, folders[name] or {""}, removes=name in config.retention)
+        name: Trial(destination, folders[name] or {""}, removes=name in removing)
         for name, destination in config.destinations.items()
     }
     for name, verdict in probe_all(trials).items():

@@ -5,28 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from orchestrator import patterns, yaml_source
+from orchestrator import openpgp, patterns, yaml_source
 from orchestrator.config_errors import Problems
 from orchestrator.destinations import Destination, DestinationLine
-from orchestrator.errors import ConfigError, UsageError
+from orchestrator.errors import ConfigError, UsageError, did_you_mean
 from orchestrator.exports import Export
 from orchestrator.ledger_database import DRIVERS
 from orchestrator.notify import NotifyUrl
-from orchestrator.values import Duration, FilePath, Strict
+from orchestrator.values import Duration, FilePath, Shown, Strict
 from orchestrator.yaml_source import Source
-
-# Keys of the design that nothing carries out so far, and the values that ask for nothing.
-_NOT_YET: dict[str, tuple[Any, ...]] = {
-    "compression": (None, "none"),
-    "encrypt_for": (None,),
-    "completion": (None, "none"),
-}
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,14 @@ class Config:
         """The folder that relative paths start from."""
         return self.source.path.parent
 
+    def check_key(self, export: Export) -> None:
+        """Raise ConfigError where an export's files cannot be encrypted for its key now."""
+        if export.encrypt_for:
+            try:
+                openpgp.recipient(export.encrypt_for)
+            except ValueError as error:
+                raise self.error(export, "encrypt_for", str(error)) from error
+
     def error(self, export: Export, key: str, message: str) -> ConfigError:
         """Return an error at a key of this export, or of the defaults that it comes from."""
         problems = Problems(self.source)
@@ -54,19 +55,26 @@ class Config:
         return problems.error()
 
 
-class _Top(Strict):
-    """The keys beside `destinations`, `defaults` and `exports`."""
+class Top(Strict):
+    """What is exported, when, in which form, to where."""
 
-    destinations: dict[str, Any]
-    exports: list[dict[str, Any]]
-    defaults: dict[str, Any] = Field(default_factory=dict)
+    destinations: Annotated[dict[str, Any], Shown(dict[str, DestinationLine])]
+    """By name: where files go."""
+    exports: Annotated[list[dict[str, Any]], Shown(list[Export])]
+    """Whose rows are exported; each line may say everything that `defaults` may."""
+    defaults: dict[str, Any] = Field({})
+    """What an export does not say itself."""
     state: str = "sqlite:///state/ledger.db"
+    """The ledger: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE for several hosts."""
     outbox: FilePath = Path("outbox")
+    """Where files are made and wait."""
     keep_local: Duration = timedelta(days=14)
-    notify: list[NotifyUrl] = Field(default_factory=list)
+    """How long delivered files stay in the outbox; the newest window of each export stays."""
+    notify: list[NotifyUrl] = Field([])
+    """Apprise URLs, told of failures and late rows, one message a run."""
 
     @model_validator(mode="after")
-    def _not_empty(self) -> "_Top":
+    def _not_empty(self) -> "Top":
         if not self.exports:
             raise ValueError("'exports' names no brand; expected a list such as [{brand: ACME}]")
         return self
@@ -97,13 +105,13 @@ def load(path: Path | None) -> Config:
     """Read and check exports.yml. Raises ConfigError that lists everything wrong in it."""
     source = yaml_source.read(find(path))
     problems = Problems(source)
-    values = {key: value for key, value in source.values.items() if value is not None}
-    values = _without_not_yet(values, (), problems)
+    keys = source.values.items()
+    values = {key: value for key, value in keys if value is not None or key not in Top.model_fields}
     context = {"folder": source.path.parent}
     try:
-        top = _Top.model_validate(values, context=context)
+        top = Top.model_validate(values, context=context)
     except ValidationError as error:
-        problems.add_all(error, (), _Top)
+        problems.add_all(error, (), Top)
         raise problems.error() from error
     lines = dict(_destinations(top, problems))
     exports = tuple(_exports(top, problems))
@@ -125,7 +133,7 @@ def load(path: Path | None) -> Config:
     )
 
 
-def _destinations(top: _Top, problems: Problems) -> Iterator[tuple[str, DestinationLine]]:
+def _destinations(top: Top, problems: Problems) -> Iterator[tuple[str, DestinationLine]]:
     context = {"folder": problems.source.path.parent}
     for name, value in top.destinations.items():
         try:
@@ -134,44 +142,36 @@ def _destinations(top: _Top, problems: Problems) -> Iterator[tuple[str, Destinat
             problems.add_all(error, ("destinations", name), DestinationLine)
 
 
-def _exports(top: _Top, problems: Problems) -> Iterator[Export]:
-    defaults = _without_not_yet(top.defaults, ("defaults",), problems)
-    if "brand" in defaults:
+def _exports(top: Top, problems: Problems) -> Iterator[Export]:
+    context = {"folder": problems.source.path.parent}
+    if "brand" in top.defaults:
         problems.add(("defaults", "brand"), "stands under 'exports', not under 'defaults'")
     for index, given in enumerate(top.exports):
         at = ("exports", index)
-        own = _without_not_yet(given, at, problems)
-        values = {"destination": _only(top.destinations), **defaults, **own}
+        values = {"destination": _only(top.destinations), **top.defaults, **given}
         try:
-            export = Export.model_validate(values)
+            export = Export.model_validate(values, context=context)
         except ValidationError as error:
             problems.add_all(error, at, Export)
             continue
         for name in export.destination:
             if name not in top.destinations:
-                problems.add((*at, "destination"), f"no destination '{name}'", top.destinations)
+                hint = did_you_mean(name, top.destinations)
+                problems.add(
+                    (*at, "destination"), f"no destination '{name}'{hint}", top.destinations
+                )
             elif export.directory.startswith("/") and "directory" in top.destinations[name]:
                 problems.add(
                     (*at, "directory"),
                     f"leaves the folder of destination '{name}': begin it with no slash",
                 )
-        if "at" in own and export.interval.minutes:
+        if "at" in given and export.interval.minutes:
             problems.add((*at, "at"), f"has no meaning for the interval {export.interval}")
         yield export
 
 
 def _only(destinations: dict[str, Any]) -> str:
     return next(iter(destinations)) if len(destinations) == 1 else "managed"
-
-
-def _without_not_yet(values: Any, at: yaml_source.Location, problems: Problems) -> Any:  # noqa: ANN401 - unchecked
-    """Refuse what the design promises and nothing carries out yet: never ignore it."""
-    if not isinstance(values, dict):
-        return values
-    for key in values.keys() & _NOT_YET.keys():
-        if values[key] not in _NOT_YET[key]:
-            problems.add((*at, key), "not yet: this version cannot do it; leave the key out")
-    return {key: value for key, value in values.items() if key not in _NOT_YET}
 
 
 def _state(value: str, folder: Path, problems: Problems) -> URL | None:
@@ -204,15 +204,18 @@ def _refuse_shared_paths(exports: tuple[Export, ...], problems: Problems) -> Non
     for index, export in enumerate(exports):
         at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
         window = export.calendar.containing(at)
-        for kind in ("activity", "broadcast"):
-            path = export.path(kind, brand=export.brand, window=window)
+        own: set[str] = set()
+        for _, path in export.files(brand=export.brand, window=window):
             try:
                 patterns.check_path(path)
             except ValueError as error:
                 problems.add(("exports", index), str(error))
-            if (owner := owners.setdefault(path.lstrip("/"), index)) != index:
+            owner = owners.setdefault(path.lstrip("/"), index)
+            if owner != index or path in own:
+                other = f"exports[{owner}]" if owner != index else "another of its files"
                 problems.add(
                     ("exports", index),
-                    f"would write the same path as exports[{owner}] ('{path}'); "
+                    f"would write the same path as {other} ('{path}'); "
                     "give one of them its own directory or file names",
                 )
+            own.add(path)

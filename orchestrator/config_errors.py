@@ -1,16 +1,17 @@
 """What is wrong in a YAML file, one line each, for the person who edits it."""
 
+import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+from orchestrator.content import AdditionalFields, FieldChoice
 from orchestrator.destinations import Sftp
 from orchestrator.errors import ConfigError, did_you_mean, on_one_line
-from orchestrator.exports import AdditionalFields, FieldChoice
 from orchestrator.values import Strict
 from orchestrator.yaml_source import Location, Source
 
-_SECRETS = ("notify", "salt", "state")
+_SECRETS = ("encrypt_for", "notify", "salt", "state")
 """The keys outside of `destinations` that hold secrets."""
 
 
@@ -58,7 +59,10 @@ class Problems:
                 shown = isinstance(item["input"], str) and (
                     not secret or key in ("port", "timeout")
                 )
-                self.add(place, f"{item['input']!r}: {message}" if shown else message)
+                if shown:  # of an enumeration, the nearest value
+                    valid = re.findall("'([^']+)'", item.get("ctx", {}).get("expected", ""))
+                    message = f"{item['input']!r}: {message}{did_you_mean(item['input'], valid)}"
+                self.add(place, message)
 
     def error(self) -> ConfigError:
         """Return the error that names everything noted, in the file's order."""

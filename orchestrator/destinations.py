@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from orchestrator.values import FilePath, SomeTime, Strict
 
@@ -11,14 +11,22 @@ from orchestrator.values import FilePath, SomeTime, Strict
 class Sftp(Strict):
     """An SFTP server whose host key is pinned in an OpenSSH known_hosts file."""
 
-    host: str = Field(min_length=1)
+    host: str = Field(min_length=1, examples=["sftp.example.org"])
+    """A name or an address."""
     port: int = Field(22, ge=1, le=65535)
-    username: str = Field(min_length=1)
-    private_key: FilePath | None = None
-    passphrase: SecretStr | None = None
+    """Its port."""
+    username: str = Field(min_length=1, examples=["brandnaam"])
+    """Who logs in."""
+    private_key: FilePath | None = Field(None, examples=["~/.ssh/id_ed25519"])
+    """The path of an OpenSSH key; without it and without a password the agent is asked."""
+    passphrase: SecretStr | None = Field(None, examples=["{{ env_var('KEY_PASSPHRASE') }}"])
+    """What opens the private key; a secret comes from the environment."""
     password: SecretStr | None = None
+    """In place of a key, such as "{{ env_var('SFTP_PASSWORD') }}"."""
     known_hosts: FilePath = Field(Path("~/.ssh/known_hosts"), validate_default=True)
+    """Pinned host keys: plain, hashed, `[host]:port`, `@cert-authority`."""
     timeout: SomeTime = timedelta(seconds=60)
+    """A server that is silent for so long is given up."""
 
 
 class Directory(Strict):
@@ -33,9 +41,20 @@ Destination = Sftp | Directory
 class DestinationLine(Strict):
     """One line under `destinations`: which kind it is, and how long files stay there."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["sftp"], "properties": {"sftp": {"type": "object"}}},
+                {"required": ["directory"], "properties": {"directory": {"type": "string"}}},
+            ]
+        }
+    )
     sftp: Sftp | None = None
+    """An SFTP server."""
     directory: FilePath | None = None
-    retention: SomeTime | None = None  # None: never delete
+    """A local or mounted folder."""
+    retention: SomeTime | None = None
+    """How long after its delivery a file is removed there, such as 60d; null: never."""
 
     @property
     def destination(self) -> Destination:

@@ -58,8 +58,9 @@ def in_own_words(message: str, sql: str = "") -> str:
 
 def did_you_mean(name: str, valid: Collection[str]) -> str:
     """Return the end of a message that offers the nearest valid name, empty where none is near."""
-    near = difflib.get_close_matches(name, valid, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    by_name = {each.casefold(): each for each in valid}
+    near = difflib.get_close_matches(name.casefold(), by_name, n=1)
+    return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 
 def fault(error: BaseException) -> "ExportError":

@@ -3,140 +3,95 @@
 from datetime import time, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     BeforeValidator,
     Field,
-    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from orchestrator import patterns
+from orchestrator.content import Content
+from orchestrator.dialect import Dialect
 from orchestrator.values import (
     Brand,
     Day,
-    Delimiter,
     Duration,
-    Encoding,
     Extension,
-    Null,
     Pattern,
-    Strict,
     TimeOfDay,
-    TimestampFormat,
-    TimeZone,
 )
 from orchestrator.windows import Calendar, Interval, Window
 
 EVERY_BRAND = "*"
 
 Kind = Literal["broadcast", "activity"]
-"""The two files of an export."""
+"""The two data files of an export."""
 KINDS: tuple[Kind, ...] = ("broadcast", "activity")
 """In the order of delivery: who sees the activity file can trust that the other is there."""
-
-
-class FieldChoice(Strict):
-    """One column of a file: which, under which header, and whether hashed, with which salt."""
-
-    column: str = Field(min_length=1)
-    heading: str | None = Field(None, alias="as", min_length=1)
-    hash: Literal["sha256"] | None = None
-    salt: SecretStr | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _salt_is_for_a_hash(self) -> "FieldChoice":
-        if self.salt and not self.hash:
-            raise ValueError("salt has no meaning without hash: sha256")
-        return self
-
-
-def _field(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-    return {"column": value} if isinstance(value, str) else value
+FileKind = Literal["broadcast", "activity", "ready", "manifest"]
+"""Every file of a window: the data files, and those that say that these are complete."""
+COMPLETION: tuple[FileKind, ...] = ("ready", "manifest")
+Completion = Literal["none", "ready", "manifest", "both"]
 
 
 def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
     return [value] if isinstance(value, str) else value
 
 
-_Field = Annotated[FieldChoice, BeforeValidator(_field)]
-_Fields = Literal["default"] | Annotated[list[_Field], Field(min_length=1)]
+_Names = Annotated[list[str], Field(min_length=1)]
 
 
-class AdditionalFields(Strict):
-    """Columns that stand after the chosen ones."""
-
-    activities: list[_Field] = Field(default_factory=list)
-    broadcasts: list[_Field] = Field(default_factory=list)
+def _file(kind: Kind) -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    shown = _pattern(kind, Interval.DAILY)
+    return Field("", validate_default=True, json_schema_extra={"default": shown})
 
 
-class Dialect(Strict):
-    """The form of a file: everything that decides how a row becomes bytes."""
-
-    timezone: TimeZone = ZoneInfo("UTC")
-    delimiter: Delimiter = ","
-    header: bool = True
-    labels: Literal["en", "nl", "names"] = "en"
-    quoting: Literal["minimal", "all"] = "minimal"
-    null: Null = ""
-    newlines: Literal["keep", "space"] = "keep"
-    line_ending: Literal["lf", "crlf"] = "lf"
-    encoding: Encoding = "utf-8"
-    timestamp_format: TimestampFormat = "%Y-%m-%d %H:%M:%S"
-
-    @model_validator(mode="after")
-    def _null_stands_apart(self) -> "Dialect":
-        if (self.null + self.delimiter).index(self.delimiter) < len(self.null):
-            raise ValueError("null must not hold the delimiter, nor end in a part of it")
-        try:
-            f"{self.delimiter}{self.null}".encode(self.encoding)
-        except UnicodeEncodeError as error:
-            raise ValueError(f"delimiter or null has no place in {self.encoding}") from error
-        return self
-
-
-class Content(Strict):
-    """Which columns and rows of the views a file holds."""
-
-    activity_fields: _Fields = "default"
-    broadcast_fields: _Fields = "default"
-    additional_fields: AdditionalFields = AdditionalFields()
-    activity_types: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
-    machine_activity: Literal["include", "exclude"] = "include"
-
-    @property
-    def choice(self) -> str:
-        """Which activities a file holds, as a text that is alike where they are."""
-        types = ["all"] if self.activity_types == "all" else sorted({*self.activity_types})
-        return f"{','.join(types)} {self.machine_activity}"
+def _pattern(kind: str, interval: Interval) -> str:
+    return f"{kind}_{{brand}}_{{window_start:%Y%m%d{'_%H%M' if interval.minutes else ''}}}"
 
 
 class Export(Dialect, Content):
     """One line under `exports`, with `defaults` filled in."""
 
     brand: Brand
-    destination: Annotated[list[str], Field(min_length=1), BeforeValidator(_one_or_more)]
+    """As in the raw tables; or "*": every brand of the warehouse that has no line of its own."""
+    destination: Annotated[
+        _Names, BeforeValidator(_one_or_more, json_schema_input_type=str | _Names)
+    ] = Field(examples=["archive"])
+    """A name or a list; each gets the files. Without it: the only destination, or `managed`."""
     interval: Interval = Interval.DAILY
+    """How much time a pair of files covers, by the calendar; weeks begin on Monday."""
     at: TimeOfDay = time(6)
+    """From when on a finished daily, weekly or monthly window is due, local time."""
     settle: Duration = timedelta(minutes=15)
+    """How long after its end a window is held back, for rows in flight."""
     start: Day | None = None
+    """The day to begin with, such as 2026-11-01; null: the last finished window."""
     directory: Pattern = ""
-    activity_file: Pattern = Field("", min_length=1, validate_default=True)
-    broadcast_file: Pattern = Field("", min_length=1, validate_default=True)
+    """Folders below the destination's own, such as "{brand}/{window_start:%Y}"."""
+    activity_file: Pattern = _file("activity")
+    """The name of the activity file, without extension; intervals below a day add _%H%M."""
+    broadcast_file: Pattern = _file("broadcast")
+    """The name of the broadcast file, likewise."""
     extension: Extension = "csv"
+    """What follows the name of a file and a dot."""
+    completion: Completion = "none"
+    """What follows the files: X`.ready` beside each file X, a `manifest` of both, or `both`."""
     empty: Literal["header", "skip"] = "header"
+    """What a window without rows delivers: files with a `header` alone, or none (`skip`)."""
     audit_windows: Annotated[int, Field(ge=0, le=1000)] = 3
+    """So many delivered windows are counted again at the end of a run; 0: none."""
     late_rows: Literal["warn", "resend"] = "warn"
+    """A window with more rows than were delivered: `warn`, or make and `resend` it."""
 
     @field_validator("activity_file", "broadcast_file", mode="before")
     @classmethod
     def _default_pattern(cls, value: str, info: ValidationInfo) -> str:
-        short = (info.data.get("interval") or Interval.DAILY).minutes
         kind = str(info.field_name).removesuffix("_file")
-        return value or f"{kind}_{{brand}}_{{window_start:%Y%m%d{'_%H%M' if short else ''}}}"
+        return value or _pattern(kind, info.data.get("interval") or Interval.DAILY)
 
     @field_validator("directory")
     @classmethod
@@ -181,7 +136,7 @@ class Export(Dialect, Content):
         return Calendar(self.interval, self.timezone, self.at, self.settle)
 
     def path(self, kind: Kind, *, brand: str, window: Window) -> str:
-        """Return the path of a file below the destination's root.
+        """Return the path of a data file below the destination's root.
 
         Where the time zone was changed, the rest of a window carries its local time too.
         """
@@ -190,4 +145,14 @@ class Export(Dialect, Content):
             name += "_{window_start:%H%M}"
         path = f"{self.directory}/{name}" if self.directory else name
         rendered = patterns.render(path, brand=brand, window=window, timezone=self.timezone)
-        return f"{rendered}.{self.extension}"
+        return f"{rendered}.{self.extension}{self.packed_suffix}"
+
+    def files(self, *, brand: str, window: Window) -> list[tuple[FileKind, str]]:
+        """Return the kind and path of every file of a window, in the order of delivery."""
+        data = {kind: self.path(kind, brand=brand, window=window) for kind in KINDS}
+        found: list[tuple[FileKind, str]] = [*data.items()]
+        if self.completion in ("ready", "both"):
+            found += [("ready", f"{path}.ready") for path in data.values()]
+        if self.completion in ("manifest", "both"):
+            found.append(("manifest", f"{data['activity']}.manifest.json"))
+        return found

@@ -1,18 +1,18 @@
 """Files: the stage's rows as bytes, whole or not at all."""
 
 import codecs
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import rows
+from orchestrator.content import Content
+from orchestrator.dialect import Dialect
 from orchestrator.errors import ExportError
-from orchestrator.exports import Content, Dialect, Kind
+from orchestrator.exports import Kind
 from orchestrator.fields import FileField
+from orchestrator.packing import PackedFile
 from orchestrator.sql import literal
 from orchestrator.stage import Stage
 
@@ -61,7 +61,8 @@ class WrittenFile:
 def write(stage: Stage, form: Form, paths: dict[str, Path]) -> dict[str, WrittenFile | ExportError]:
     """Write the file of each brand, `paths` by brand, and flush it; return them by brand.
 
-    A brand whose text has no place in the encoding gets an ExportError, and leaves no file.
+    The paths end in the names of the files before they are packed. A brand whose text has no place
+    in the encoding gets an ExportError, and leaves no file.
     """
     header = ""
     if form.dialect.header:
@@ -96,20 +97,18 @@ def write(stage: Stage, form: Form, paths: dict[str, Path]) -> dict[str, Written
 
 
 class _File:
-    """A file on its way: hashed, counted and encoded as it is written."""
+    """A file on its way: counted, encoded and packed as it is written."""
 
     def __init__(self, brand: str, path: Path, form: Form, header: str) -> None:
         self.brand = brand
         self._kind = form.kind
         self._encoding = form.dialect.encoding
-        self._path = path
-        self._rows = self._size = 0
-        self._sha256 = hashlib.sha256()
+        self._rows = 0
         self._encoder = codecs.getincrementalencoder(self._encoding)()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
+        self._file = PackedFile(path, form.dialect.compression, form.dialect.encrypt_for)
         try:
-            self._put(self._encoder.encode(header))
+            self._file.write(self._encoder.encode(header))
         except UnicodeEncodeError as error:
             self.abandon()
             raise self._unencodable(error, "the header") from error
@@ -117,35 +116,22 @@ class _File:
     def write(self, lines: "pa.StringArray") -> None:
         text = _bytes(lines)
         if self._encoding == "utf-8":
-            self._put(text)
+            self._file.write(text)
         else:
             try:
-                self._put(self._encoder.encode(str(text, "utf-8")))
+                self._file.write(self._encoder.encode(str(text, "utf-8")))
             except UnicodeEncodeError as error:
                 row = self._rows + _row_of(error, lines)
                 raise self._unencodable(error, f"row {row}") from error
         self._rows += len(lines)
 
     def finish(self) -> WrittenFile:
-        self._put(self._encoder.encode("", final=True))
-        os.fsync(self._file)
-        self._file.close()
-        return WrittenFile(self._path, self._rows, self._size, self._sha256.hexdigest())
+        self._file.write(self._encoder.encode("", final=True))
+        size, sha256 = self._file.finish()
+        return WrittenFile(self._file.path, self._rows, size, sha256)
 
     def abandon(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def _put(self, data: bytes | memoryview) -> None:
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            error.filename = str(self._path)  # a write does not say where
-            raise
-        self._sha256.update(data)
-        self._size += len(data)
+        self._file.abandon()
 
     def _unencodable(self, error: UnicodeEncodeError, where: str) -> ExportError:
         character = ord(error.object[error.start])

@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.config import Config
-from orchestrator.errors import UsageError
-from orchestrator.exports import EVERY_BRAND, Export
+from orchestrator.errors import UsageError, did_you_mean
+from orchestrator.exports import EVERY_BRAND, Export, Kind
 from orchestrator.ledger import DELIVERED, Entry
 from orchestrator.result import Subject
 from orchestrator.windows import Days, Interval
@@ -55,6 +56,11 @@ class Job:
                 revision=self.entry.revision,
             )
         )
+
+    def plain_name(self, kind: Kind) -> str:
+        """Return the name of a data file before it is compressed and encrypted."""
+        path = self.export.path(kind, brand=self.brand, window=self.entry.window)
+        return PurePosixPath(path).name.removesuffix(self.export.packed_suffix)
 
     def is_over(self, now: datetime) -> bool:
         """Tell whether the window is over, and has settled."""
@@ -115,7 +121,8 @@ class Lines:
             if brand not in self.own and EVERY_BRAND not in self.own:
                 valid = ", ".join(sorted(self.own))
                 raise UsageError(
-                    f"{config.source.path}: no export of brand '{brand}'; valid: {valid}"
+                    f"{config.source.path}: no export of brand '{brand}'"
+                    f"{did_you_mean(brand, self.own)}; valid: {valid}"
                 )
         self._lines: dict[str, Line] = {}
         counts: dict[tuple[str, Interval], int] = {}

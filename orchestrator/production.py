@@ -1,11 +1,13 @@
 """Production: a window's rows become whole files in the outbox, noted in the ledger."""
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator import files, patterns, products
 from orchestrator.config import Config
-from orchestrator.errors import ExportError
+from orchestrator.errors import ConfigError, ExportError
 from orchestrator.exports import EVERY_BRAND, KINDS
 from orchestrator.files import Form, WrittenFile
 from orchestrator.jobs import Job, key
@@ -81,7 +83,7 @@ class Production:
     ) -> Iterator[Job | Product]:
         """Replace the job of every brand by one job a brand that has no line of its own."""
         own = {export.brand for export in self._config.exports}
-        yield from (_checked(job) for job in jobs if job.brand != EVERY_BRAND)
+        yield from (self._checked(job) for job in jobs if job.brand != EVERY_BRAND)
         known = self._ledger.entries(window=window)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
             for brand in stage.brands:
@@ -89,7 +91,7 @@ class Production:
                 if brand in own or job.entry.export in taken or (wanted and brand not in wanted):
                     continue
                 if revised := job.revised(known.get((job.entry.export, window))):
-                    yield self.finished(revised) or _checked(revised)
+                    yield self.finished(revised) or self._checked(revised)
 
     def _write(self, stage: Stage, jobs: Sequence[Job]) -> Iterator[Product]:
         """Write the files of all jobs, those that share a form in one go."""
@@ -100,12 +102,20 @@ class Production:
                 name = form.identity + key("", job.export, job.ordinal)
                 groups.setdefault(name, (form, {}))[1][job.brand] = job
         made: dict[tuple[str, str], WrittenFile | ExportError] = {}
+        counted = functools.cache(stage.activities)  # exports mostly want the same rows
+        activities: dict[str, Mapping[str, int]] = {}
         for number, (form, by_brand) in enumerate(groups.values()):
             folder = self._outbox.work / "files" / str(number)
-            paths = {brand: folder / str(index) for index, brand in enumerate(by_brand)}
+            paths = {
+                brand: folder / str(index) / job.plain_name(form.kind)
+                for index, (brand, job) in enumerate(by_brand.items())
+            }
             written = files.write(stage, form, paths)
             for brand, file in written.items():
                 made[by_brand[brand].entry.export, form.kind] = file
+            if form.kind == "activity":
+                rows = counted(form.condition())
+                activities |= {j.entry.export: rows.get(brand, {}) for brand, j in by_brand.items()}
         for job in jobs:
             files_of_job = {kind: made[job.entry.export, kind] for kind in KINDS}
             errors = [file for file in files_of_job.values() if isinstance(file, ExportError)]
@@ -113,19 +123,24 @@ class Production:
             if errors:
                 yield Product(job, error=errors[0])
             else:
-                yield products.publish(job, whole, outbox=self._outbox, ledger=self._ledger)
+                entry = replace(job.entry, activities=activities[job.entry.export])
+                whole_job = replace(job, entry=entry)
+                yield products.publish(whole_job, whole, outbox=self._outbox, ledger=self._ledger)
 
     def _forms(self, job: Job) -> list[Form]:
         assert self.warehouse  # noqa: S101 - make() opened it
         return [self.warehouse.form(self._config, job.export, kind) for kind in KINDS]
 
-
-def _checked(job: Job) -> Job | Product:
-    """Refuse a brand of the warehouse that could not stand in a file name."""
-    try:
-        patterns.check_brand(job.brand)
-        for kind in KINDS:
-            patterns.check_path(job.export.path(kind, brand=job.brand, window=job.entry.window))
-    except ValueError as error:
-        return Product(job, error=ExportError(f"{job.brand[:80]!r}: {error}"))
-    return job
+    def _checked(self, job: Job) -> Job | Product:
+        """Refuse a brand that could not stand in a file name, and a key that is of no use."""
+        try:
+            patterns.check_brand(job.brand)
+            for _, path in job.export.files(brand=job.brand, window=job.entry.window):
+                patterns.check_path(path)
+        except ValueError as error:
+            return Product(job, error=ExportError(f"{job.brand[:80]!r}: {error}"))
+        try:
+            self._config.check_key(job.export)
+        except ConfigError as error:
+            return Product(job, error=error)
+        return job

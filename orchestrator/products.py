@@ -1,13 +1,16 @@
 """Products: the files of one brand's window that lie in the outbox, and where each is to go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator import completion, openpgp
+from orchestrator.completion import WindowFile
 from orchestrator.errors import ExportError, GateError
-from orchestrator.exports import KINDS, Kind
+from orchestrator.exports import COMPLETION, KINDS, Kind
 from orchestrator.files import WrittenFile
 from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, Ledger
+from orchestrator.ledger_history import Failure
 from orchestrator.outbox import Outbox
 from orchestrator.result import FileResult, Status, WindowResult
 
@@ -24,23 +27,24 @@ class Product:
 def finished(job: Job, *, outbox: Outbox, ledger: Ledger) -> Product | None:
     """Return the files that an earlier run made and did not deliver everywhere.
 
-    They go to the destinations that the export has now. None where there are none, or the outbox
-    does not hold those very bytes any more.
+    They go to the destinations that the export has now. None where there are none, the outbox does
+    not hold those very bytes any more, or they are to be encrypted by now.
     """
     if job.forced or job.entry.state != WRITTEN:
         return None
     known = ledger.deliveries(job.entry)
     wanted = job.export.destination
     deliveries = [item for item in known if item.delivered_at or item.destination in wanted]
-    files = {item.kind: item for item in known}
+    files = {item.path: item for item in known}
     for name in wanted:
         if all(item.destination != name for item in known):
             deliveries += [
-                replace(files[kind], destination=name, delivered_at=None, rename_sent=False)
-                for kind in KINDS
-                if kind in files
+                replace(item, destination=name, delivered_at=None, rename_sent=False)
+                for item in files.values()
             ]
     waiting = [item for item in deliveries if item.delivered_at is None]
+    if job.export.encrypt_for and any(_is_plain(item) for item in waiting):
+        return None
     if not all(outbox.holds(item.path, item.size, item.sha256) for item in waiting):
         return None
     if deliveries != known:
@@ -66,15 +70,9 @@ def publish(
     )
     if job.export.empty == "skip" and not any(rows.values()):
         return Product(replace(job, entry=entry))
-    paths = {kind: job.export.path(kind, brand=job.brand, window=entry.window) for kind in KINDS}
-    outbox.publish([(made[kind].path, paths[kind]) for kind in KINDS])
-    fresh = [
-        Delivery(kind, name, paths[kind], made[kind].size, made[kind].sha256)
-        for name in job.export.destination
-        for kind in KINDS
-    ]
     earlier = {_identity(item): item for item in ledger.deliveries(entry)}
-    kept = {_identity(item) for item in fresh}
+    files = completion.files(job, made, revision=entry.revision)
+    kept = {_identity(item) for item in _deliveries(job, files)}
     other = [
         item
         for identity, item in earlier.items()
@@ -82,18 +80,19 @@ def publish(
     ]
     if other:
         entry = replace(entry, revision=entry.revision + 1)
-    if any(item.delivered_at or item.rename_sent for item in other):
-        return Product(replace(job, entry=entry), fresh)
-    deliveries = [earlier.get(_identity(item), item) for item in fresh]
+        files = completion.files(job, made, revision=entry.revision)
+    outbox.publish([(file.local, file.path) for file in files])
+    deliveries = _deliveries(job, files)
+    if not any(item.delivered_at or item.rename_sent for item in other):
+        outbox.tidy({item.path for item in other} - {file.path for file in files})
+        deliveries = [earlier.get(_identity(item), item) for item in deliveries]
     return Product(replace(job, entry=entry), deliveries)
 
 
 def foreseen(job: Job) -> WindowResult:
     """Return what would become of a job."""
     window = job.entry.window
-    files = [
-        FileResult(kind, job.export.path(kind, brand=job.brand, window=window)) for kind in KINDS
-    ]
+    files = [FileResult(*file) for file in job.export.files(brand=job.brand, window=window)]
     return WindowResult(**job.subject, status=Status.DUE, files=files)
 
 
@@ -107,7 +106,7 @@ def result(product: Product, *, deliver: bool) -> WindowResult:
         files[item.path] = FileResult(
             item.kind,
             item.path,
-            rows[item.kind],
+            rows.get(item.kind),
             item.size,
             item.sha256,
             [*there, item.destination] if item.delivered_at else there,
@@ -126,5 +125,24 @@ def result(product: Product, *, deliver: bool) -> WindowResult:
     )
 
 
+def failures(results: Iterable[WindowResult]) -> Iterator[Failure]:
+    """Yield what the ledger keeps of those that failed or were stopped."""
+    for found in results:
+        if found.error:
+            yield Failure(found.export, found.window, found.revision, found.status, found.error)
+
+
 def _identity(item: Delivery) -> tuple[str, str, str]:
     return item.destination, item.path, item.sha256
+
+
+def _deliveries(job: Job, files: Sequence[WindowFile]) -> list[Delivery]:
+    return [
+        Delivery(file.kind, name, file.path, file.size, file.sha256)
+        for name in job.export.destination
+        for file in files
+    ]
+
+
+def _is_plain(item: Delivery) -> bool:
+    return item.kind not in COMPLETION and not item.path.endswith(openpgp.SUFFIX)

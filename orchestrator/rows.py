@@ -8,19 +8,24 @@ or, under minimal quoting, where it is an empty text or reads like null.
 import re
 from collections.abc import Mapping, Sequence
 
-from orchestrator.exports import Dialect
+from orchestrator.dialect import Dialect
 from orchestrator.fields import FileField
 from orchestrator.sql import identifier, literal
 
 
 def line(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> str:
     """Return the expression of a row's line, its line ending included."""
-    return _join([_text(field, types[field.column], dialect) for field in fields], dialect)
+    return _join(texts(fields, types, dialect), dialect)
 
 
 def header(fields: Sequence[FileField], dialect: Dialect) -> str:
     """Return the expression of the header line."""
     return _join([literal(field.heading) for field in fields], dialect)
+
+
+def texts(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> list[str]:
+    """Return the expressions of a row's fields, as they are before any of them is quoted."""
+    return [_text(field, types[field.column], dialect) for field in fields]
 
 
 def _join(texts: Sequence[str], dialect: Dialect) -> str:

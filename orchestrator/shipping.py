@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.errors import DeliveryError
-from orchestrator.ledger import Arrival, Entry, Ledger
+from orchestrator.exports import COMPLETION
+from orchestrator.ledger import Arrival, Delivery, Entry, Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.products import Product
 
@@ -42,11 +43,12 @@ class Shipping:
         members: dict[str, list[int]] = {}
         for number, product in enumerate(products):
             waiting = [item for item in product.deliveries if item.delivered_at is None]
-            abandoned = self._abandoned(product.job.entry)
+            earlier = self._earlier(product.job.entry)
             for name in dict.fromkeys(item.destination for item in waiting):
                 if name in self._down:
                     errors.setdefault(number, []).append(self._down[name])
                     continue
+                here = [item for item in waiting if item.destination == name]
                 uploads = [
                     Upload(
                         self._outbox.path(item.path),
@@ -54,11 +56,14 @@ class Shipping:
                         item.sha256,
                         item.size,
                         rename_sent=item.rename_sent,
-                        abandoned=abandoned.get((name, item.kind), ()),
                     )
-                    for item in waiting
-                    if item.destination == name
+                    for item in here
                 ]
+                uploads[0] = replace(
+                    uploads[0],
+                    abandoned=_abandoned(here, earlier),
+                    retracted=_retracted(here, earlier),
+                )
                 owners |= {(name, upload.remote): number for upload in uploads}
                 batches.setdefault(name, []).append(uploads)
                 members.setdefault(name, []).append(number)
@@ -116,13 +121,33 @@ class Shipping:
             if arrivals:
                 self._ledger.arrived(arrivals)
 
-    def _abandoned(self, entry: Entry) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
-        """Return path and hash of what earlier revisions left, by destination and kind."""
-        found: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
-        for item in self._ledger.abandoned(entry) if entry.revision > 1 else ():
-            key = item.destination, item.kind
-            found[key] = (*found.get(key, ()), (item.path, item.sha256))
-        return found
+    def _earlier(self, entry: Entry) -> list[Delivery]:
+        return self._ledger.earlier(entry) if entry.revision > 1 else []
+
+
+def _abandoned(
+    waiting: Sequence[Delivery], earlier: Sequence[Delivery]
+) -> tuple[tuple[str, str], ...]:
+    """Return path and hash of what earlier revisions never brought there: parts may lie there."""
+    wanted = {(item.path, item.sha256) for item in waiting}
+    never = [item for item in earlier if item.delivered_at is None]
+    return tuple(
+        (item.path, item.sha256)
+        for item in never
+        if item.destination == waiting[0].destination and (item.path, item.sha256) not in wanted
+    )
+
+
+def _retracted(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[str, ...]:
+    """Return the completion files that must go before the first data file gets its name.
+
+    Those of an earlier delivery would say of the new files what is true of the old ones.
+    """
+    if waiting[0].kind in COMPLETION:
+        return ()
+    here = [item for item in earlier if item.destination == waiting[0].destination]
+    told = [item.path for item in (*waiting, *here) if item.kind in COMPLETION]
+    return tuple(dict.fromkeys(told))
 
 
 def _joined(errors: Sequence[DeliveryError]) -> DeliveryError | None:

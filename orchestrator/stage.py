@@ -76,11 +76,15 @@ def explained() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A filled stage, its columns' types, and the brands of the warehouse."""
+    """A filled stage, its columns' types, and the brands of the warehouse.
+
+    With `most`, no more rows are read at once: the first of one brand, for those who only look.
+    """
 
     connection: "duckdb.DuckDBPyConnection"
     types: Mapping[str, Mapping[str, str]]
     brands: Sequence[str]
+    most: int | None = None
 
     @classmethod
     def of(cls, connection: "duckdb.DuckDBPyConnection", brands: Sequence[str]) -> "Stage":
@@ -104,6 +108,22 @@ class Stage:
             )
             return dict(rows.fetchall())
 
+    def activities(self, condition: str) -> dict[str, dict[str, int]]:
+        """Return how many rows each brand has of each activity, of those a condition wants."""
+        found: dict[str, dict[str, int]] = {}
+        with explained():
+            rows = self.connection.sql(
+                f"""
+                select brand, activity, count(*)
+                from {TABLES["activity"]}
+                where {condition}
+                group by brand, activity
+                """  # noqa: S608 - as in lines()
+            )
+            for brand, activity, number in rows.fetchall():
+                found.setdefault(brand, {})[activity] = number
+        return found
+
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
     ) -> Iterator[tuple[str, "pa.StringArray"]]:
@@ -114,15 +134,7 @@ class Stage:
         import pyarrow.compute as pc  # noqa: PLC0415 - a run with nothing due does not need it
 
         with explained():
-            rows = self.connection.sql(
-                f"""
-                select brand, {line} as line
-                from {TABLES[kind]}
-                where brand in (select unnest($brands)) and {condition}
-                order by brand, {_ORDER[kind]}
-                """,  # noqa: S608 - names and texts are quoted where the expressions are made
-                params={"brands": list(brands)},
-            )
+            rows = self._select(kind, f"{line} as line", brands=brands, condition=condition)
             for batch in rows.to_arrow_reader(_ROWS_PER_BATCH):
                 runs = pc.call_function("run_end_encode", [batch.column("brand")])
                 lines, start = batch.column("line"), 0
@@ -131,3 +143,27 @@ class Stage:
                 ):
                     yield brand, lines.slice(start, end - start)
                     start = end
+
+    def texts(
+        self, kind: str, texts: Sequence[str], *, brand: str, condition: str = "true"
+    ) -> list[Sequence[str | None]]:
+        """Return the texts of each row of a brand, in the order of lines()."""
+        with explained():
+            rows = self._select(kind, ", ".join(texts), brands=[brand], condition=condition)
+            return [row[1:] for row in rows.fetchall()]
+
+    def _select(
+        self, kind: str, what: str, *, brands: Sequence[str], condition: str
+    ) -> "duckdb.DuckDBPyRelation":
+        # A key that is alike in every row would only cost: a third of the time of a sort.
+        order = _ORDER[kind] if len(brands) == 1 else f"brand, {_ORDER[kind]}"
+        return self.connection.sql(
+            f"""
+            select brand, {what}
+            from {TABLES[kind]}
+            where brand in (select unnest($brands)) and {condition}
+            order by {order}
+            {"" if self.most is None else f"limit {self.most:d}"}
+            """,  # noqa: S608 - names and texts are quoted where the expressions are made
+            params={"brands": list(brands)},
+        )

@@ -6,6 +6,7 @@ A validator raises ValueError that says what was expected; config.py adds file, 
 import codecs
 import functools
 import re
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,19 +18,27 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    GetJsonSchemaHandler,
+    TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from orchestrator import patterns
 from orchestrator.errors import did_you_mean
 
 
 class Strict(BaseModel):
-    """A mapping whose unknown keys are refused."""
+    """A mapping whose unknown keys are refused; the docstring of a key is what editors show."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -72,6 +81,12 @@ def _time_of_day(value: Any) -> time:  # noqa: ANN401 - whatever the file holds
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(value)):
         raise ValueError("expected a time of day from 00:00 to 23:59, such as 06:00")
     return time.fromisoformat(str(value))
+
+
+def _day(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise ValueError("expected a valid date, such as 2026-11-21")  # no count of seconds
+    return value
 
 
 def _delimiter(value: str) -> str:
@@ -129,25 +144,67 @@ def _extension(value: str) -> str:
     return value
 
 
-# What editors know of a value that is written as text: a JSON Schema of the text.
+@dataclass(frozen=True)
+class Shown:
+    """Shows editors another type than the one that a value is first read as."""
+
+    type: Any
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the JSON Schema of that type."""
+        del core_schema
+        return handler(TypeAdapter(self.type).core_schema)
+
+
+class _Timezones:
+    """Shows editors the names, which are looked up when somebody asks for them."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the JSON Schema of a name."""
+        del core_schema, handler
+        return {"type": "string", "enum": sorted(_timezones())}
+
+
+def _text(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
+    """Return what editors know of a value: the pattern (ECMA 262) of its text."""
+    kind = ["string", "number"] if or_number else "string"
+    return WithJsonSchema({"type": kind, "pattern": pattern})
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,6}[smhd]$", "examples": ["15m", "14d"]}),
+    _text("^[0-9]{1,6}[smhd]$"),
 ]
-SomeTime = Annotated[Duration, AfterValidator(_some_time)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone)]
-TimeOfDay = Annotated[
-    time,
-    BeforeValidator(_time_of_day),
-    WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
+SomeTime = Annotated[
+    Duration,
+    AfterValidator(_some_time),
+    _text("^(?!0+[smhd]$)[0-9]{1,6}[smhd]$"),
 ]
-Delimiter = Annotated[str, AfterValidator(_delimiter)]
-Null = Annotated[str, AfterValidator(_null)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone), _Timezones()]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), _text("^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Delimiter = Annotated[
+    str, AfterValidator(_delimiter), _text(r'^(?!\\t$)[^"\r\n]+$', or_number=True)
+]
+Null = Annotated[str, AfterValidator(_null), _text(r'^[^"\r\n]*$', or_number=True)]
 Encoding = Annotated[str, AfterValidator(_encoding)]
-TimestampFormat = Annotated[str, AfterValidator(_timestamp_format)]
-Extension = Annotated[str, AfterValidator(_extension)]
-Day = Annotated[date, Ge(date(1970, 1, 1)), Le(date(2999, 12, 31))]
+TimestampFormat = Annotated[
+    str, AfterValidator(_timestamp_format), _text(r'^[^"\r\n]+$', or_number=True)
+]
+Extension = Annotated[
+    str, AfterValidator(_extension), _text("^[A-Za-z0-9][A-Za-z0-9._-]*$", or_number=True)
+]
+Day = Annotated[
+    date,
+    BeforeValidator(_day),
+    Ge(date(1970, 1, 1)),
+    Le(date(2999, 12, 31)),
+    _text("^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"),
+]
 Pattern = Annotated[str, AfterValidator(patterns.check)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Brand = Annotated[str, AfterValidator(patterns.check_brand)]

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator import engines, fields
 from orchestrator.config import Config
+from orchestrator.content import Content
+from orchestrator.dialect import Dialect
 from orchestrator.engines import Engine
 from orchestrator.errors import ConfigError
-from orchestrator.exports import KINDS, Content, Dialect, Export, Kind
+from orchestrator.exports import KINDS, Export, Kind
 from orchestrator.files import Form
 from orchestrator.project import Project
 from orchestrator.stage import VIEWS, Stage

@@ -53,6 +53,9 @@ def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
         "line_ending": "lf",
         "encoding": "utf-8",
         "timestamp_format": "%Y-%m-%d %H:%M:%S",
+        "compression": "none",
+        "encrypt_for": None,
+        "completion": "none",
         "empty": "header",
         "audit_windows": 3,
         "late_rows": "warn",
@@ -171,9 +174,20 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         ("start: 0001-01-01", "start: '0001-01-01': expected greater than"),
         ("settle: 999999d", "settle: .*no more than a hundred years"),
         ("start: yesterday", "start: 'yesterday': expected a valid date"),
-        ("compression: gzip", "compression: not yet"),
-        ("encrypt_for: key.asc", "encrypt_for: not yet"),
-        ("completion: ready", "completion: not yet"),
+        ("compression: gz", "compression: 'gz': expected 'none', 'gzip', 'zstd' or 'zip'"),
+        ("encrypt_for: key.asc", r"encrypt_for: /.*/key.asc: cannot be read \(No such file"),
+        ("encrypt_for: ''", "encrypt_for: expected the path of a file"),
+        ("completion: done", "completion: 'done': expected 'none', 'ready', 'manifest' or 'both'"),
+        (
+            "completion: ready, extension: ready, "  # noqa: ISC004 - one line of YAML
+            "activity_file: 'a{window_start:%Y%m%d}', "
+            "broadcast_file: 'a{window_start:%Y%m%d}.ready'",
+            r"would write the same path as another of its files \('a20270201.ready.ready'\)",
+        ),
+        (
+            "completion: manifest, activity_file: '" + "a" * 180 + "{window_start:%Y%m%d}'",
+            "is longer than 200 bytes",
+        ),
         ("late_rows: send", "late_rows: .*'warn' or 'resend'"),
         ("audit_windows: -1", "audit_windows: .*greater than or equal to 0"),
     ],
@@ -274,6 +288,28 @@ def test_values_that_ask_for_nothing_are_fine(tmp_path: Path) -> None:
     text = with_line("compression: none, completion: none, encrypt_for: null, audit_windows: 0")
     text = text.replace("directory: files", "directory: files, retention: null")
     assert load(tmp_path, text + "notify: []\n").exports[0].brand == "ACME"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "path"),
+    [
+        ("compression: gzip", "extension: csv.gz", "broadcast_ACME_20270201.csv.gz"),
+        ("completion: ready", "extension: csv.ready", "broadcast_ACME_20270201.csv.ready"),
+        (
+            "completion: both, compression: zip",
+            "extension: csv.zip.manifest.json",
+            "activity_ACME_20270201.csv.zip.manifest.json",
+        ),
+    ],
+)
+def test_names_that_are_derived_may_not_meet_either(
+    tmp_path: Path, first: str, second: str, path: str
+) -> None:
+    lines = f"{{brand: ACME, {first}}}", f"{{brand: ACME, {second}}}"
+    for text in (lines, lines[::-1]):
+        exports = MINIMAL.replace("{brand: ACME}", "\n  - ".join(text))
+        with pytest.raises(ConfigError, match=f"the same path as .*'{path}'"):
+            load(tmp_path, exports)
 
 
 def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

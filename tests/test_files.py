@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from postgres import Postgres
 
 from orchestrator import files
+from orchestrator.content import Content
+from orchestrator.dialect import Dialect
 from orchestrator.errors import ExportError
-from orchestrator.exports import Content, Dialect
 from orchestrator.fields import FileField
 from orchestrator.files import Form, WrittenFile
 from orchestrator.stage import Stage

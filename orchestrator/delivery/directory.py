@@ -31,6 +31,9 @@ async def publish(
         await asyncio.to_thread(_flush, path)
         return
     await asyncio.to_thread(_fill, part, upload, top, keep=track.rename_sent)
+    for outdated in upload.outdated():
+        with suppress(FileNotFoundError):
+            await remove(_below(top, target_path(outdated, absolute=False)))
     track.rename_sent = True
     on_renaming(upload)
     try:

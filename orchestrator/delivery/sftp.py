@@ -51,6 +51,8 @@ async def publish(
             with suppress(asyncssh.SFTPError):
                 await session.call(session.client.remove(str(part)))
         raise
+    for outdated in upload.outdated():
+        await _retract(session, target_path(outdated, absolute=True))
     track.rename_sent = True
     on_renaming(upload)
     try:
@@ -87,6 +89,19 @@ async def remove(session: Session, path: PurePosixPath) -> None:
         raise FileNotFoundError from error
     except asyncssh.SFTPError as error:
         raise refused(session, "removing", path, error) from error
+
+
+async def _retract(session: Session, path: PurePosixPath) -> None:
+    """Remove a file if it is there; a server that forbids removing may say so of any name."""
+    try:
+        await remove(session, path)
+    except FileNotFoundError:
+        pass
+    except LostError:
+        raise
+    except DeliveryError:
+        if await size_of(session, path) is not None:
+            raise
 
 
 async def is_directory(session: Session, path: PurePosixPath) -> bool:

@@ -27,7 +27,8 @@ class Upload:
     `size` is in bytes. `rename_sent` says that an earlier run was killed while it renamed this
     file: a part file that is gone then means that the file was published. `abandoned` are the
     remote paths and hashes of what was to go here earlier, and never arrived: of those no part
-    file may stay.
+    file may stay. `retracted` are the remote paths of what says that the file before is complete:
+    they go before this one gets its name.
     """
 
     local: Path
@@ -36,12 +37,18 @@ class Upload:
     size: int
     rename_sent: bool = False
     abandoned: tuple[tuple[str, str], ...] = ()
+    retracted: tuple[str, ...] = ()
 
     def earlier(self) -> Iterator["Upload"]:
         """Yield the uploads that this one replaces."""
         for remote, sha256 in self.abandoned:
             if (remote, sha256) != (self.remote, self.sha256):
                 yield Upload(self.local, remote, sha256, 0)
+
+    def outdated(self) -> Iterator["Upload"]:
+        """Yield the uploads that must go before this one gets its name."""
+        for remote in self.retracted:
+            yield Upload(self.local, remote, "", 0)
 
 
 @dataclass(frozen=True)

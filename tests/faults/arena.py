@@ -17,6 +17,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from opened import Opener
 from place import Place
 from receiver import Taker, Watch
 from sshd import Sshd
@@ -26,6 +27,9 @@ SFTP_SERVERS = "/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh:/usr/libexec"
 _RENAME = re.compile(r'posix-rename old "(?:.*?)" new "(.*?)"')
 _STRANGERS = (".something.part", ".activity_ACME_2020.csv.0123456789abcdef.part", "notes.txt")
 BRANDS = ("ACME", "BETA", "GAMMA")
+_NOW = datetime.now(UTC)
+_LAST = (_NOW - timedelta(hours=12)).date() - timedelta(days=1)
+"""The last day that is due: the next one comes due twelve hours after the tests began."""
 _numbers = itertools.count(1)
 kills: Counter[str] = Counter()
 """By the last point of crash.py that a killed run had passed."""
@@ -48,16 +52,18 @@ class Ended:
 class Arena:
     """Runs the real command line in process groups of its own, and looks at what arrived."""
 
-    def __init__(self, place: Place, server: Sshd, log: Path, *, days: int) -> None:
+    def __init__(
+        self, place: Place, server: Sshd, log: Path, *, days: int, opener: Opener | None = None
+    ) -> None:
         self.place = place
+        self.opener = opener
         self.folder = place.folder
         self.temporary = self.folder / "tmp"
         self.temporary.mkdir()
         self._server = server
         self._log = log
         self.roots = {"server": server.root, "there": self.folder / "there"}
-        today = datetime.now(UTC).date()
-        self.days = [today - timedelta(days=number) for number in range(days + 1, 1, -1)]
+        self.days = [_LAST - timedelta(days=number) for number in reversed(range(days))]
         for number, day in enumerate(self.days, start=1):
             for brand in BRANDS:
                 place.mailing(brand, str(day), number=number)
@@ -77,10 +83,15 @@ class Arena:
 
     def configure(self, **defaults: Any) -> None:  # noqa: ANN401 - any of an export
         """Write exports.yml; no window comes due while a test runs."""
+        packing = {}
+        if self.opener:
+            packing = self.opener.defaults
+            (self.folder / "key.asc").write_bytes(self.opener.key)
         settings = {
             "destination": ["server", "there"],
-            "at": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}",
+            "at": f"{_NOW + timedelta(hours=12):%H:%M}",
             "start": str(self.days[0]),
+            **packing,
             **defaults,
         }
         self.place.configure(
@@ -107,6 +118,8 @@ class Arena:
         ended = self.run(point, when, number)
         assert (ended.was_killed, ended.passed) == (True, f"{point} {when}"), ended
         kills[f"at {point}"] += 1
+        if self.opener:
+            self.opener.look([*self.roots.values(), self.folder / "outbox"])
 
     def finish(self) -> None:
         """Run `daily` undisturbed, and again, when nothing may be due."""
@@ -128,11 +141,20 @@ class Arena:
         if self.taker:
             assert got == {"server": {}, "there": {}}
             got = self.taker.stop()
-        assert got == reference.arrived()
-        assert _files(self.folder / "outbox") == _files(reference.folder / "outbox")
+        outbox = {"outbox": _files(self.folder / "outbox")}
+        wanted = reference.arrived() | {"outbox": _files(reference.folder / "outbox")}
+        assert self._opened(got | outbox) == self._opened(wanted)
+        if self.opener:  # its bytes are others each time: what arrived is what lies here
+            self.opener.in_order(_RENAME.findall(self._log.read_text()))
+            self.opener.look([*self.roots.values(), self.folder / "outbox"])
+            assert got == dict.fromkeys(got, outbox["outbox"])
         assert list(self.temporary.iterdir()) == []
         once = {name: dict.fromkeys(files, 1) for name, files in got.items()}
         assert self.renames() == once
+
+    def _opened(self, roots: dict[str, dict[str, bytes]]) -> dict[str, dict[str, Any]]:
+        opener = self.opener
+        return {name: opener.opened(root) if opener else root for name, root in roots.items()}
 
     def renames(self) -> dict[str, dict[str, int]]:
         """Return how often each final name was given, as each destination saw it."""
@@ -190,8 +212,13 @@ class Run:
 
 
 @contextmanager
-def arena(folder: Path, *, days: int = 3, taking: bool = False) -> Iterator[Arena]:
-    """Yield an arena with a server of its own; with `taking` the receiver takes each file away."""
+def arena(
+    folder: Path, *, days: int = 3, taking: bool = False, opener: Opener | None = None
+) -> Iterator[Arena]:
+    """Yield an arena with a server of its own; with `taking` the receiver takes each file away.
+
+    With an `opener` files are compressed and encrypted, and completion files follow them.
+    """
     folder.mkdir(exist_ok=True)
     log = folder / "sftp.log"
     log.touch()
@@ -204,7 +231,7 @@ def arena(folder: Path, *, days: int = 3, taking: bool = False) -> Iterator[Aren
     with pytest.MonkeyPatch.context() as monkeypatch:
         home = folder / "home"
         home.mkdir()
-        made = Arena(Place(home, monkeypatch), server, log, days=days)
+        made = Arena(Place(home, monkeypatch), server, log, days=days, opener=opener)
         if taking:
             made.taker = Taker(made.roots, folder / "taken", spare=_STRANGERS)
         try:

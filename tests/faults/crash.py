@@ -1,9 +1,9 @@
 """The real command line, killed at a named point: `python crash.py POINT WHEN N ARGUMENT...`.
 
 The N-th call of the function that POINT names kills the whole process group with SIGKILL, `before`
-it begins or `after` it has returned. The product has no hook for it: the function is wrapped from
+it begins or `after` it has ended. The product has no hook for it: the function is wrapped from
 outside. `-` as POINT kills nothing; then, as always, each point that is reached is a line in the
-file that $TRACE names. A new crash point is one line in POINTS.
+file that $TRACE names. A new crash point is one line in POINTS, or in PACKED.
 """
 
 import functools
@@ -24,6 +24,7 @@ POINTS = {
     "dbt.build": "orchestrator.dbt:Dbt.build",
     "stage.read": "orchestrator.engines.duckdb:DuckDB.read",
     "files.write": "orchestrator.files:write",
+    "completion.files": "orchestrator.completion:files",
     "outbox.publish": "orchestrator.outbox:Outbox.publish",
     "fsync": "os:fsync",
     "replace": "os:replace",
@@ -42,13 +43,19 @@ POINTS = {
     "ledger.finish": "orchestrator.ledger:Ledger.finish",
     "outbox.tidy": "orchestrator.outbox:Outbox.tidy",
 }
+PACKED = {
+    "openpgp.encrypt": "orchestrator.openpgp:encrypt",
+    "sftp.remove": "asyncssh:SFTPClient.remove",
+    "folder.remove": "orchestrator.delivery.directory:remove",
+}
+"""Those that a run passes where files are encrypted, and completion files follow them."""
 
 
 def main() -> None:
     """Wrap the points, and run the command line in the group of this process."""
     point, when, number, *arguments = sys.argv[1:]
     trace = os.open(os.environ["TRACE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for name in POINTS:
+    for name in POINTS | PACKED:
         wrap(name, trace, when if name == point else "", int(number))
     sys.argv = ["orchestrate", *arguments]
     importlib.import_module("orchestrator.cli").main()
@@ -56,7 +63,7 @@ def main() -> None:
 
 def wrap(name: str, trace: int, when: str, number: int) -> None:
     """Replace a point's function by one that notes its calls, and kills at the N-th."""
-    module, _, path = POINTS[name].partition(":")
+    module, _, path = (POINTS | PACKED)[name].partition(":")
     *outer, attribute = path.split(".")
     owner = functools.reduce(getattr, outer, importlib.import_module(module))
     original = inspect.getattr_static(owner, attribute)
@@ -73,17 +80,19 @@ def wrap(name: str, trace: int, when: str, number: int) -> None:
     def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
         call = next(calls)
         note("before", call)
-        result = function(*args, **kwargs)
-        note("after", call)
-        return result
+        try:
+            return function(*args, **kwargs)
+        finally:
+            note("after", call)
 
     @functools.wraps(function)
     async def awaited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the same
         call = next(calls)
         note("before", call)
-        result = await function(*args, **kwargs)
-        note("after", call)
-        return result
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            note("after", call)
 
     wrapped: Any = awaited if inspect.iscoroutinefunction(function) else called
     setattr(owner, attribute, classmethod(wrapped) if is_class_method else wrapped)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gpg import Gpg
 from place import Place
 from receiver import Watch
 from sshd import Sshd
 
-from orchestrator.disk import full
+from orchestrator.disk import DiskFullError, full
 from orchestrator.errors import ExportError, LedgerError
+from orchestrator.packing import PackedFile
 from orchestrator.result import Status
 
 NOW = "2026-11-20 07:00"
@@ -92,6 +94,20 @@ def test_a_disk_that_fills_anywhere_in_the_outbox(
     acme.run(NOW)
     assert acme.text(ACTIVITY).count("\n") == ROWS + 2
     assert acme.run(NOW).windows == []
+
+
+def test_a_disk_that_fills_while_a_file_is_encrypted(
+    small: Callable[[Path, str], Resize], tmp_path: Path, gpg: Gpg
+) -> None:
+    small(tmp_path / "small", "1m")
+    key = tmp_path / "key.asc"
+    key.write_bytes(gpg.export(gpg.make("Receiver of much", subkey="never")))
+    file = PackedFile(tmp_path / "small/rows.csv", encrypt_for=key)
+    file.write(b"row\n" * 180_000)
+    with pytest.raises(DiskFullError, match=r"small/rows.csv.pgp: no room on that disk \(No space"):
+        file.finish()
+    file.abandon()
+    assert list((tmp_path / "small").iterdir()) == []
 
 
 def test_a_destination_that_is_full(acme: Place, small: Callable[[Path, str], Resize]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from arena import Arena, arena, kills
-from crash import POINTS
+from crash import PACKED, POINTS
+from gpg import Gpg
+from opened import Opener
 
 SEED = 20170515
 WHEN = ("before", "after")
@@ -30,6 +32,21 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """One of more days: a point that a run passes once a day is passed often enough."""
     with arena(tmp_path_factory.mktemp("longer"), days=6) as undisturbed:
+        undisturbed.finish()
+        undisturbed.check(undisturbed)
+        yield undisturbed
+
+
+@pytest.fixture(scope="module")
+def opener(gpg: Gpg) -> Opener:
+    """The receiver of files that are compressed, encrypted and announced."""
+    return Opener(gpg)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, opener: Opener) -> Iterator[Arena]:
+    """An arena of such files after an undisturbed run."""
+    with arena(tmp_path_factory.mktemp("packed"), opener=opener) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
         yield undisturbed
@@ -66,8 +83,44 @@ def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
         here.check(reference)
 
 
+@pytest.mark.parametrize("taking", [False, True])
+def test_killed_while_files_are_encrypted_and_announced(
+    packed: Arena, tmp_path: Path, *, taking: bool
+) -> None:
+    points = {**dict.fromkeys(PACKED, 1), "completion.files": 2, "outbox.publish": 1}
+    if taking:  # between the files of a window, and right before and after the manifest
+        points = {"sftp.rename": 2, "folder.rename": 5, "ledger.renaming": 4, "ledger.arrived": 1}
+    with arena(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
+        for number, (point, call) in enumerate(points.items()):
+            here.kill(point, WHEN[number % 2], call)
+        here.finish()
+        here.check(packed)
+
+
 def test_killed_at_random(reference: Arena, tmp_path: Path) -> None:
     kill_at_random(reference, tmp_path, times=6, taking=False)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("taking", [False, True])
+@pytest.mark.parametrize("point", POINTS | PACKED)
+def test_killed_at_one_point_while_files_are_encrypted_and_announced(
+    packed: Arena, tmp_path: Path, point: str, *, taking: bool
+) -> None:
+    with arena(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
+        for number in (1, 2)[: 1 if point in ONCE else 2]:
+            for when in WHEN:
+                here.kill(point, when, number)
+        here.finish()
+        here.check(packed)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("taking", [False, True])
+def test_killed_at_random_while_files_are_encrypted_and_announced(
+    packed: Arena, tmp_path: Path, *, taking: bool
+) -> None:
+    kill_at_random(packed, tmp_path, times=40, taking=taking)
 
 
 @pytest.mark.faults
@@ -122,7 +175,7 @@ def kill_at_random(reference: Arena, folder: Path, *, times: int, taking: bool) 
     left, rounds = times, 0
     while left:
         rounds += 1
-        with arena(folder / str(rounds), taking=taking) as here:
+        with arena(folder / str(rounds), taking=taking, opener=reference.opener) as here:
             print(f"round {rounds}, seed {seed}")  # noqa: T201 - shown where the test fails
             while left:
                 delay = chance.uniform(0, reference.seconds)

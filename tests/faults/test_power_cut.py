@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from arena import SFTP_SERVERS
+from gpg import Gpg
+from opened import Opener
 from place import Place
 from sshd import Sshd
 
@@ -75,20 +77,28 @@ def acme(place: Place) -> Place:
     return place
 
 
+@pytest.mark.parametrize("packed", [False, True])
 def test_all_is_flushed_before_the_next_step_counts_on_it(
-    acme: Place, monkeypatch: pytest.MonkeyPatch
+    acme: Place, monkeypatch: pytest.MonkeyPatch, gpg: Gpg, *, packed: bool
 ) -> None:
-    acme.configure("  - {brand: ACME, directory: 'a/b'}")
+    names = [BROADCAST, ACTIVITY]
+    if packed:
+        (acme.folder / "key.asc").write_bytes(Opener(gpg).key)
+        names = [f"{name}.gz.pgp" for name in names]
+        names += [*(f"{name}.ready" for name in names), f"{names[1]}.manifest.json"]
+    acme.configure(
+        "  - {brand: ACME, directory: 'a/b'}", defaults=repr(Opener.defaults if packed else {})
+    )
     recorder = Recorder(monkeypatch, acme.folder)
     assert acme.run(NOW).exit_code == 0
     at = recorder.at
-    for name in (BROADCAST, ACTIVITY):
+    for name in names:
         made = next(
             event.split()[1]
             for event in recorder.events
             if event.startswith("replace outbox/.work/") and event.endswith(name)
         )
-        part = rf"there/a/b/\.{name}\..*\.part"
+        part = rf"there/a/b/\.{name}\.[0-9a-f]+\.part"
         noted = max(n for n in recorder.all("ledger renaming") if n < at(f"replace {part} .*"))
         steps = [
             at(f"fsync {made}"),

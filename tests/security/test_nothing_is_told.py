@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +21,7 @@ from canaries import (
     orchestrate,
     readable_by_others,
 )
+from gpg import Gpg
 from place import ROOT, Place
 from postgres import Postgres
 from sshd import Sshd, make_key
@@ -89,6 +91,19 @@ def test_a_value_that_breaks_a_customised_view(
     left = holding_a_canary(planted.folder / "outbox", planted.folder / "state")
     assert left == []
     assert planted.files() == []
+
+
+def test_what_is_encrypted_is_read_by_the_receiver_alone(planted: Place, gpg: Gpg) -> None:
+    (planted.folder / "key.asc").write_bytes(gpg.export(gpg.make("Confidant", subkey="never")))
+    planted.configure("  - {brand: ACME, encrypt_for: key.asc, compression: zip, completion: both}")
+    ran = orchestrate(planted.folder, "daily", *DAY, "-v", private=("outbox", "state"))
+    ran.assert_silent(0)
+    places = [planted.folder / name for name in ("outbox", "state", "there")]
+    assert holding_a_canary(*places) == []
+    path = planted.folder / "there/activity_ACME_20261119.csv.zip.pgp"
+    (planted.folder / "got.zip").write_bytes(gpg.decrypt(path.read_bytes()))
+    with zipfile.ZipFile(planted.folder / "got.zip") as archive:
+        assert EMAIL.encode() in archive.read("activity_ACME_20261119.csv")
 
 
 def test_destinations_that_refuse_and_a_row_without_a_place(

@@ -1,0 +1,64 @@
+"""The dialect of a file: how a row becomes bytes."""
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, model_validator
+
+from orchestrator import openpgp
+from orchestrator.packing import SUFFIXES, Compression
+from orchestrator.values import (
+    Delimiter,
+    Encoding,
+    FilePath,
+    Null,
+    Strict,
+    TimestampFormat,
+    TimeZone,
+)
+
+_PublicKey = Annotated[FilePath, AfterValidator(openpgp.checked)]
+
+
+class Dialect(Strict):
+    """The form of a file: everything that decides how a row becomes bytes."""
+
+    timezone: TimeZone = ZoneInfo("UTC")
+    """An IANA name: the zone of windows, of file names, and of times in the files."""
+    delimiter: Delimiter = ","
+    """What stands between two fields: one or more characters."""
+    header: bool = True
+    """Whether the first line holds the headings."""
+    labels: Literal["en", "nl", "names"] = "en"
+    """Headings and names of activities: `en`, `nl`, or `names` for those of columns and codes."""
+    quoting: Literal["minimal", "all"] = "minimal"
+    """Quotes around fields that need them (`minimal`, RFC 4180), or around `all`."""
+    null: Null = ""
+    """What stands for null; an empty text is "" in quotes, so the two differ."""
+    newlines: Literal["keep", "space"] = "keep"
+    """Line breaks inside a text: `keep` them, or write each as a `space`."""
+    line_ending: Literal["lf", "crlf"] = "lf"
+    """What ends a line: `lf` or `crlf`."""
+    encoding: Encoding = "utf-8"
+    """Such as utf-8-sig, utf-16, latin-1, cp1252; a character that it lacks is an error."""
+    timestamp_format: TimestampFormat = "%Y-%m-%d %H:%M:%S"
+    """The codes of strftime, local time; %z is the UTC offset."""
+    compression: Compression = "none"
+    """`gzip`, `zstd` or `zip`: adds .gz, .zst or .zip to the name."""
+    encrypt_for: _PublicKey | None = None
+    """Path of a receiver's OpenPGP public key: files are encrypted, .pgp is added to the name."""
+
+    @model_validator(mode="after")
+    def _null_stands_apart(self) -> "Dialect":
+        if (self.null + self.delimiter).index(self.delimiter) < len(self.null):
+            raise ValueError("null must not hold the delimiter, nor end in a part of it")
+        try:
+            f"{self.delimiter}{self.null}".encode(self.encoding)
+        except UnicodeEncodeError as error:
+            raise ValueError(f"delimiter or null has no place in {self.encoding}") from error
+        return self
+
+    @property
+    def packed_suffix(self) -> str:
+        """What compression and encryption add to a name."""
+        return SUFFIXES[self.compression] + (openpgp.SUFFIX if self.encrypt_for else "")

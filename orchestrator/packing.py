@@ -1,0 +1,123 @@
+"""Packing: a file that is compressed as it is written, and then encrypted."""
+
+import gzip
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedWriter, FileIO
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+from orchestrator import openpgp
+
+Compression = Literal["none", "gzip", "zstd", "zip"]
+SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst", "zip": ".zip"}
+
+_GZIP_LEVEL = 6  # gzip's own default
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file knows
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes | memoryview, /) -> Any: ...  # noqa: ANN401 - each says it otherwise
+
+
+class PackedFile:
+    """A file of its owner alone on its way to the disk; nothing of it is whole in memory.
+
+    Without encryption the same data give the same bytes: no time and no name of this host is in
+    them. `write` and `finish` raise OSError that names the file, or ExportError.
+    """
+
+    def __init__(
+        self, path: Path, compression: Compression = "none", encrypt_for: Path | None = None
+    ) -> None:
+        """Make the file; a zip file's member gets its name."""
+        self.path = path
+        self._encrypt_for = encrypt_for
+        self._raw = _opened(path)
+        self._stack = ExitStack()  # of what buffers and compresses; it leaves the file open
+        file = self._stack.enter_context(os.fdopen(self._raw.fileno(), "wb", closefd=False))
+        self._sink = _COMPRESSIONS[compression](file, path.name, self._stack)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write what comes next."""
+        with _named(self.path):
+            self._sink.write(data)
+
+    def finish(self) -> tuple[int, str]:
+        """Return bytes and sha256 of the whole, flushed file, which `path` names from now on."""
+        with _named(self.path):
+            self._stack.close()
+        if self._encrypt_for:
+            self._raw.close()
+            plain, self.path = self.path, self.path.with_name(self.path.name + openpgp.SUFFIX)
+            self._raw = _opened(self.path)
+            try:
+                openpgp.encrypt(plain, self.path, self._encrypt_for)
+            finally:
+                plain.unlink()
+        with _named(self.path), self._raw as file:
+            os.fsync(file)
+            file.seek(0)
+            return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+    def abandon(self) -> None:
+        """Remove the file."""
+        with suppress(OSError, ValueError):  # what is left to write may find no room either
+            self._stack.close()
+        self._raw.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> FileIO:
+    """Make a file that its owner alone can read."""
+    return FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "r+")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)  # a write does not say where
+        raise
+
+
+def _plain(file: BufferedWriter, name: str, stack: ExitStack) -> _Sink:
+    del name, stack
+    return file
+
+
+def _gzip(file: BufferedWriter, name: str, stack: ExitStack) -> _Sink:
+    """RFC 1952, without the file's name and time."""
+    del name
+    return stack.enter_context(gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0))
+
+
+def _zstd(file: BufferedWriter, name: str, stack: ExitStack) -> _Sink:
+    """RFC 8878, one frame."""
+    import pyarrow as pa  # noqa: PLC0415 - loaded by whoever has rows to write
+
+    del name
+    return stack.enter_context(pa.CompressedOutputStream(file, "zstd"))
+
+
+def _zip(file: BufferedWriter, name: str, stack: ExitStack) -> _Sink:
+    """One member of any size (zip64); its sizes stand before it, as some readers need."""
+    archive = stack.enter_context(zipfile.ZipFile(file, "w"))
+    member = zipfile.ZipInfo(name, _ZIP_EPOCH)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.create_system = 3  # Unix, on whatever this runs
+    member.external_attr = 0o644 << 16
+    sink: IO[bytes] = archive.open(member, "w", force_zip64=True)
+    return stack.enter_context(sink)
+
+
+_COMPRESSIONS: dict[Compression, Callable[[BufferedWriter, str, ExitStack], _Sink]] = {
+    "none": _plain,
+    "gzip": _gzip,
+    "zstd": _zstd,
+    "zip": _zip,
+}

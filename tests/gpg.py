@@ -1,0 +1,56 @@
+"""GnuPG, with a keyring of its own: the receiver of encrypted files."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+_LONG_AGO = "20200101T000000"
+
+
+class Gpg:
+    """Makes keys, and reads what was encrypted for them."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="gpg-"))  # short: its agent's socket lies there
+
+    def stop(self) -> None:
+        """End the agent, and forget all keys."""
+        subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "all"], check=True)
+        shutil.rmtree(self.home)
+
+    def make(self, name: str, *, subkey: str = "", lasts: str = "never", old: bool = False) -> str:
+        """Make a key, without a subkey unless one is named; return its fingerprint."""
+        self._run("--quick-gen-key", name, "ed25519", "sign,cert", lasts, old=old)
+        listed = self._run("--list-keys", "--with-colons", f"={name}").decode()
+        fingerprint = re.findall(r"^fpr:+(\w+):", listed, re.MULTILINE)[0]
+        if subkey:
+            self.add(fingerprint, subkey, old=old)
+        return str(fingerprint)
+
+    def add(self, fingerprint: str, lasts: str, *, old: bool = False) -> None:
+        """Add a subkey that is encrypted for."""
+        self._run("--quick-add-key", fingerprint, "cv25519", "encr", lasts, old=old)
+
+    def revoke(self, fingerprint: str) -> None:
+        """Revoke a key, by the certificate that GnuPG made for it."""
+        kept = self.home / "openpgp-revocs.d" / f"{fingerprint}.rev"
+        self._run("--import", stdin=kept.read_text().replace(":-----BEGIN", "-----BEGIN").encode())
+
+    def export(self, *fingerprints: str, secret: bool = False, armor: bool = True) -> bytes:
+        """Return keys as a file holds them."""
+        how = "--export-secret-keys" if secret else "--export"
+        return self._run(*(["--armor"] if armor else []), how, *fingerprints)
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return what was encrypted."""
+        return self._run("--decrypt", stdin=data)
+
+    def _run(self, *arguments: str, stdin: bytes = b"", old: bool = False) -> bytes:
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet"]
+        command += ["--pinentry-mode", "loopback", "--passphrase", ""]
+        command += ["--faked-system-time", _LONG_AGO] if old else []
+        done = subprocess.run([*command, *arguments], input=stdin, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
