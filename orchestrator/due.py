@@ -1,6 +1,6 @@
 """What is due: the windows of each export that the ledger does not show as delivered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from orchestrator import asked
@@ -41,6 +41,14 @@ def ahead(config: Config, ledger: Ledger, request: Request, now: datetime) -> li
     ]
 
 
+def coming(lines: Lines, ledger: Ledger, now: datetime) -> dict[str, datetime]:
+    """Return, by export, when the next window comes due that is not due yet."""
+    return {
+        line.name: next(moment for moment in map(line.export.calendar.due, windows) if moment > now)
+        for line, _, windows in _to_come(lines, ledger, ledger.spans(), now)
+    }
+
+
 def _scheduled(lines: Lines, ledger: Ledger, request: Request, now: datetime) -> Iterator[Job]:
     """Yield what waits in the ledger, and every window since."""
     spans = ledger.spans()
@@ -51,14 +59,10 @@ def _scheduled(lines: Lines, ledger: Ledger, request: Request, now: datetime) ->
             line, brand = owner
             waiting.add((entry.export, entry.window))
             yield line.job(entry, brand=brand, forced=request.force)
-    begins = {line.name: _begin(line, spans.get(line.name), now) for line in lines}
-    since = min([*begins.values(), *(spans[n].end for n in begins if n in spans)], default=now)
-    known = asked.taken(ledger, since)
-    for line in lines:
-        taken = known.get(line.name, [])
+    for line, taken, to_come in _to_come(lines, ledger, spans, now):
         calendar = line.export.calendar
         windows = set()
-        for window in asked.filled(calendar, begins[line.name], taken):
+        for window in to_come:
             if calendar.due(window) > now:
                 break
             windows.add(window)
@@ -67,6 +71,18 @@ def _scheduled(lines: Lines, ledger: Ledger, request: Request, now: datetime) ->
         for window in windows:
             if (line.name, window) not in waiting:
                 yield line.job(Entry(line.name, window, 1), forced=request.force)
+
+
+def _to_come(
+    lines: Lines, ledger: Ledger, spans: Mapping[str, Window], now: datetime
+) -> Iterator[tuple[Line, Sequence[Window], Iterator[Window]]]:
+    """Yield each export, the windows it has of late, and all from its last one on, without end."""
+    begins = {line.name: _begin(line, spans.get(line.name), now) for line in lines}
+    since = min([*begins.values(), *(spans[n].end for n in begins if n in spans)], default=now)
+    known = asked.taken(ledger, since)
+    for line in lines:
+        taken = known.get(line.name, [])
+        yield line, taken, asked.filled(line.export.calendar, begins[line.name], taken)
 
 
 def _begin(line: Line, span: Window | None, now: datetime) -> datetime:

@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection, func, select
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry
-from orchestrator.ledger_tables import DELIVERIES, RECOUNTS, WINDOWS, replaced
+from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, RECOUNTS, WINDOWS, replaced
 from orchestrator.windows import Window
 
 __all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Arrival", "Delivery", "Entry", "Ledger"]
@@ -72,14 +72,12 @@ class Ledger:
         with self._begin() as connection:
             return [records.delivery(row) for row in connection.execute(query).mappings()]
 
-    def abandoned(self, entry: Entry) -> list[Delivery]:
-        """Return the files of earlier revisions of this window that are not known to be there."""
+    def earlier(self, entry: Entry) -> list[Delivery]:
+        """Return the files of earlier revisions of this window."""
         query = select(DELIVERIES).filter_by(
             export=entry.export, window_start=entry.window.start, window_end=entry.window.end
         )
-        earlier = query.where(
-            DELIVERIES.c.revision < entry.revision, DELIVERIES.c.delivered_at.is_(None)
-        )
+        earlier = query.where(DELIVERIES.c.revision < entry.revision)
         with self._begin() as connection:
             return [records.delivery(row) for row in connection.execute(earlier).mappings()]
 
@@ -109,6 +107,13 @@ class Ledger:
                     connection.execute(RECOUNTS.delete().filter_by(**records.key(entry)))
                     chosen = RECOUNTS.insert().values(**records.key(entry), choice=entry.choice)
                     connection.execute(chosen)
+                    connection.execute(ACTIVITIES.delete().filter_by(**records.key(entry)))
+                    counted = [
+                        {**records.key(entry), "activity": activity, "rows": rows}
+                        for activity, rows in entry.activities.items()
+                    ]
+                    if counted:
+                        connection.execute(ACTIVITIES.insert(), counted)
                 for position, delivery in enumerate(deliveries):
                     connection.execute(
                         DELIVERIES.insert().values(

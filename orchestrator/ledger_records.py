@@ -1,6 +1,7 @@
 """The ledger's records: revisions of windows, their files, and the rows that hold them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,8 @@ class Entry:
     activity_rows: int | None = None
     broadcast_rows: int | None = None
     choice: str = ""  # which rows were chosen, where files were made just now or are recounted
+    # The rows of the activity file by activity, where it was made just now.
+    activities: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def values(of: Entry) -> dict[str, Any]:
     }
 
 
+def window(row: RowMapping) -> Window:
+    """Read the window of a row."""
+    return Window(row["window_start"], row["window_end"])
+
+
 def delivery(row: RowMapping) -> Delivery:
     """Read the row of a file."""
     return Delivery(
@@ -87,7 +95,7 @@ def entry(row: RowMapping) -> Entry:
     """Read the row of a revision."""
     return Entry(
         row["export"],
-        Window(row["window_start"], row["window_end"]),
+        window(row),
         row["revision"],
         row["state"],
         row["scheduled"],

@@ -19,7 +19,7 @@ def _same(one: FromClause, other: FromClause, *columns: str) -> ColumnElement[bo
     return and_(*(one.c[name] == other.c[name] for name in columns))
 
 
-def _replaced(table: Table) -> ColumnElement[bool]:
+def remade(table: Table) -> ColumnElement[bool]:
     """Return the condition of rows whose window has newer files."""
     newer = WINDOWS.alias()
     later = newer.c.revision > table.c.revision
@@ -47,7 +47,7 @@ class Recounts:
         ranked = (
             select(WINDOWS, RECOUNTS.c.choice, place.label("place"))
             .outerjoin(RECOUNTS, _same(WINDOWS, RECOUNTS, *_WINDOW, "revision"))
-            .where(WINDOWS.c.state == DELIVERED, ~_replaced(WINDOWS))
+            .where(WINDOWS.c.state == DELIVERED, ~remade(WINDOWS))
             .subquery()
         )
         query = (
@@ -64,7 +64,7 @@ class Recounts:
             select(RECOUNTS, WINDOWS.c.state, WINDOWS.c.scheduled, *was)
             .outerjoin(WINDOWS, _same(RECOUNTS, WINDOWS, *_WINDOW, "revision"))
             .where(or_(*(RECOUNTS.c[n] > before for n, before in zip(_ROWS, was, strict=True))))
-            .where(~_replaced(RECOUNTS))
+            .where(~remade(RECOUNTS))
             .order_by(RECOUNTS.c.window_start, RECOUNTS.c.export)
         )
         with self._database.begin() as connection:

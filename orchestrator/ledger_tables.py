@@ -59,7 +59,7 @@ DELIVERIES = Table(
     Column("revision", Integer, primary_key=True),
     Column("destination", String(200), primary_key=True),
     Column("path", String(1000), primary_key=True),
-    Column("kind", String(20), nullable=False),  # broadcast, activity
+    Column("kind", String(20), nullable=False),  # broadcast, activity, ready, manifest
     Column("position", Integer, nullable=False),  # the order of delivery within the window
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -86,6 +86,31 @@ REMOVALS = Table(  # what retention need not ask for again, until it is delivere
     Column("destination", String(200), primary_key=True),
     Column("path", String(1000), primary_key=True),
     Column("removed_at", _Instant, nullable=False),
+)
+ACTIVITIES = Table(  # the rows of each revision's activity file, by activity
+    "activities",
+    METADATA,
+    Column("export", String(300), primary_key=True),
+    Column("window_start", _Instant, primary_key=True),
+    Column("window_end", _Instant, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("activity", String, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    sqlite_with_rowid=False,  # half the room
+)
+FAILURES = Table(  # what kept a revision from being made or delivered, each reason once
+    "failures",
+    METADATA,
+    Column("export", String(300), primary_key=True),
+    Column("window_start", _Instant, primary_key=True),
+    Column("window_end", _Instant, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("digest", String(64), primary_key=True),  # of status and reason, too long for a key
+    Column("status", String(20), nullable=False),  # failed, stopped
+    Column("reason", String(1000), nullable=False),
+    Column("first_at", _Instant, nullable=False),
+    Column("last_at", _Instant, nullable=False),
+    Column("times", Integer, nullable=False),
 )
 
 

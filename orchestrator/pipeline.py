@@ -13,6 +13,7 @@ from orchestrator.errors import ExportError, LedgerError, LockedError, UsageErro
 from orchestrator.exports import EVERY_BRAND
 from orchestrator.jobs import Job, Request
 from orchestrator.ledger import Ledger
+from orchestrator.ledger_history import History
 from orchestrator.outbox import Outbox
 from orchestrator.production import Production
 from orchestrator.products import Product
@@ -55,7 +56,7 @@ def run(
         ledger = Ledger(config.state)
         production = Production(config, project, outbox=outbox, ledger=ledger)
         shipping = Shipping(config, outbox=outbox, ledger=ledger)
-        work = _Work(request, ledger, production, shipping, progress)
+        work = _Work(request, ledger, History(ledger.database), production, shipping, progress)
         try:
             jobs, warnings = _wanted(config, request, ledger, now)
             if request.resend:
@@ -98,6 +99,7 @@ class _Work:
 
     request: Request
     ledger: Ledger
+    history: History
     production: Production
     shipping: Shipping
     progress: Progress
@@ -116,7 +118,9 @@ class _Work:
                 made += self._shipped(batch) if deliver else batch
             if deliver:
                 self._finish_every_brand(todo, made)
-            results += [products.result(product, deliver=deliver) for product in made]
+            found = [products.result(product, deliver=deliver) for product in made]
+            self.history.note(products.failures(found))
+            results += found
         return results
 
     def _batches(self, window: Window, jobs: Sequence[Job]) -> Iterator[list[Product]]:
@@ -131,8 +135,12 @@ class _Work:
         try:
             brands = self.request.brands
             yield self.production.make(window, to_make, brands=brands, taken=set(ready))
-        except (UsageError, LockedError, LedgerError):
+        except (LockedError, LedgerError):
             raise  # nothing else could be made either
+        except UsageError as error:  # the same
+            results = [products.result(Product(job, error=error), deliver=True) for job in to_make]
+            self.history.note(products.failures(results))
+            raise
         except ExportError as error:
             yield [Product(job, error=error) for job in to_make]
         except OSError as error:  # the disk is full, or a folder forbids

@@ -96,7 +96,7 @@ class Retention:
         removals = [_removal(None, sent, "due") for sent in self._local()]
         for name, found in self._remote().items():
             removals += [_removal(name, sent, "due") for sent in found]
-        doubts = self._doubts() if removals else []
+        doubts = self.doubts() if removals else []
         return self._told([] if doubts else removals, doubts)
 
     def prune(self, *, destinations: bool = True) -> PruneResult:
@@ -105,7 +105,7 @@ class Retention:
         What could not be done is told in the warnings. Raises LedgerError.
         """
         local, remote = self._local(), self._remote() if destinations else {}
-        warnings = self._doubts() if local or any(remote.values()) else []
+        warnings = self.doubts() if local or any(remote.values()) else []
         removals: list[Removal] = []
         if not warnings:
             removals += self._tidied(local, warnings)
@@ -132,7 +132,7 @@ class Retention:
             _log.warning("%s", warning)
         return PruneResult(self._now, removals, warnings)
 
-    def _doubts(self) -> list[str]:
+    def doubts(self) -> list[str]:
         """Say why the clock is not to be trusted, if so.
 
         A clock that is far ahead, and a machine that was off for long, look alike: the ledger knew

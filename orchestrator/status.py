@@ -1,0 +1,196 @@
+"""Status: how each export is doing, by exports.yml and the ledger alone.
+
+Nothing is locked and nothing is written, so it may be asked for while a run is at work.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from orchestrator import due
+from orchestrator.config import Config
+from orchestrator.exports import KINDS
+from orchestrator.jobs import Job, Line, Lines, Request
+from orchestrator.ledger import WRITTEN, Entry, Ledger
+from orchestrator.ledger_history import Failure, History, Made
+from orchestrator.ledger_recounts import Recounts
+from orchestrator.outbox import Outbox
+from orchestrator.retention import Retention
+from orchestrator.status_facts import (
+    ExportStatus,
+    FileStatus,
+    LastWindow,
+    Problem,
+    ProblemKind,
+    Status,
+)
+from orchestrator.windows import Window
+
+
+def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> Status:
+    """Return how the exports of a request are doing.
+
+    Raises UsageError for a brand that no export names, LedgerError where the ledger cannot be read.
+    """
+    found = list(_Facts(config, request, ledger, now).exports())
+    worst = list(ProblemKind)
+    found.sort(
+        key=lambda item: (
+            min((worst.index(problem.kind) for problem in item.problems), default=len(worst)),
+            -item.lag_seconds if item.overdue_windows and item.lag_seconds else 0,
+            item.export,
+        )
+    )
+    retention = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now)
+    return Status(now, found, retention.doubts())
+
+
+class _Facts:
+    """What the ledger says about the exports of a request."""
+
+    def __init__(self, config: Config, request: Request, ledger: Ledger, now: datetime) -> None:
+        self._now = now
+        self._lines = Lines(config, request)
+        self._ledger = ledger
+        history = History(ledger.database)
+        self._newest = history.newest()
+        self._spans = ledger.spans()
+        self._coming = due.coming(self._lines, ledger, now)
+        self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
+        for failure in history.failing():
+            self._failing[failure.export][failure.window] = failure
+        self._late: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
+        for before, counted in Recounts(ledger.database).late():
+            self._late[counted.export].append((before, counted))
+        self._waiting: dict[str, list[Job]] = defaultdict(list)
+        for job in due.jobs(config, ledger, request, now):
+            self._waiting[job.entry.export].append(job)
+
+    def exports(self) -> Iterator[ExportStatus]:
+        """Yield the exports: each line, and each brand that `*` is known to stand for."""
+        names = {line.name: (line, line.export.brand) for line in self._lines}
+        known = {*self._newest, *self._waiting, *self._late, *self._failing}
+        for name in known - names.keys():
+            if owner := self._lines.owner(Entry(name, Window(self._now, self._now), 1)):
+                names[name] = owner
+        told: dict[str, set[Window]] = defaultdict(set)
+        for name, (line, _) in names.items():
+            if name != line.name:
+                told[line.name] |= {job.entry.window for job in self._waiting[name]}
+                told[line.name] |= self._failing[name].keys()
+        for name, (line, brand) in names.items():
+            found = self._export(name, line, brand, told[name])
+            # A brand that no file could be made for, and that is no more, is not shown.
+            if found.last or found.problems or name == line.name:
+                yield found
+
+    def _export(self, name: str, line: Line, brand: str, told: set[Window]) -> ExportStatus:
+        """Return how an export is doing; of windows that its brands tell of it says nothing."""
+        waiting, made = self._waiting[name], self._newest.get(name)
+        lacking = {job.entry.window: self._lacking(job) for job in waiting}
+        overdue = set(lacking)
+        if name != line.name:  # what waits for every brand waits for this one, too
+            every = {job.entry.window for job in self._waiting[line.name]}
+            overdue |= {w for w in every if not made or made.entry.window < w}
+        waits = {window: places for window, places in lacking.items() if window not in told}
+        problems = list(self._problems(name, line, brand, waits))
+        where = Counter(place for places in lacking.values() for place in places)
+        return ExportStatus(
+            export=name,
+            brand=brand,
+            interval=line.export.interval.value,
+            timezone=line.export.timezone.key,
+            last=_last(made) if made else None,
+            lag_seconds=self._lag(line, made, overdue),
+            next_due=self._coming[line.name],
+            overdue_windows=len(overdue),
+            failed_windows=sum(p.windows for p in problems if p.times),
+            undelivered_windows={place: where[place] for place in line.export.destination},
+            late_rows=self._late_rows(name),
+            problems=sorted(problems, key=lambda problem: list(ProblemKind).index(problem.kind)),
+        )
+
+    def _lacking(self, job: Job) -> list[str]:
+        """Return the destinations that do not have the files of a window, which are made."""
+        if job.entry.state != WRITTEN:
+            return []
+        known = self._ledger.deliveries(job.entry)
+        there = {item.destination for item in known if item.delivered_at}
+        there -= {item.destination for item in known if not item.delivered_at}
+        return [name for name in job.export.destination if name not in there]
+
+    def _lag(self, line: Line, made: Made | None, overdue: set[Window]) -> float | None:
+        calendar = line.export.calendar
+        if overdue:
+            lag = self._now - min(map(calendar.due, overdue))
+        elif made and made.complete_at:
+            lag = made.complete_at - calendar.due(made.entry.window)
+        else:
+            return None
+        return max(lag.total_seconds(), 0.0)  # somebody may ask for a window before it is due
+
+    def _late_rows(self, name: str) -> dict[str, int]:
+        return {
+            kind: sum(
+                max((getattr(now, f"{kind}_rows") or 0) - getattr(before, f"{kind}_rows"), 0)
+                for before, now in self._late[name]
+            )
+            for kind in KINDS
+        }
+
+    def _problems(
+        self, name: str, line: Line, brand: str, lacking: dict[Window, list[str]]
+    ) -> Iterator[Problem]:
+        alike: dict[tuple[ProblemKind, str], list[Problem]] = defaultdict(list)
+        failing = self._failing.get(name, {})
+        for window in sorted(lacking):
+            since = line.export.calendar.due(window)
+            if failure := failing.get(window):
+                found = _failed(failure)
+            elif places := lacking[window]:
+                found = Problem(ProblemKind.UNDELIVERED, 1, window, since, ", ".join(places))
+            else:
+                found = Problem(ProblemKind.OVERDUE, 1, window, since)
+            alike[found.kind, found.text].append(found)
+        for job in self._waiting[line.name]:
+            # A brand with a name that no file can have never waits by itself.
+            window = job.entry.window
+            if name != line.name and window in failing and window not in lacking:
+                alike[ProblemKind.FAILED, failing[window].reason].append(_failed(failing[window]))
+        for same in alike.values():
+            since = min(found.since for found in same)
+            times = max(found.times for found in same)
+            yield replace(same[0], windows=len(same), since=since, times=times)
+        span = self._spans.get(line.name)
+        if name == line.name and span and span.end > self._now:
+            yield Problem(ProblemKind.AHEAD, 1, span, span.end)
+        if late := self._late[name]:
+            entry = late[0][1]  # the oldest
+            command = line.job(entry, brand=brand).command()
+            since = line.export.calendar.due(entry.window)
+            yield Problem(ProblemKind.LATE, len(late), entry.window, since, command)
+
+
+def _failed(found: Failure) -> Problem:
+    kind = ProblemKind(found.status)
+    return Problem(kind, 1, found.window, found.first_at, found.reason, found.times)
+
+
+def _last(made: Made) -> LastWindow:
+    entry = made.entry
+    counts = {"broadcast": entry.broadcast_rows, "activity": entry.activity_rows}
+    rows = {kind: number for kind, number in counts.items() if number is not None}
+    files = {
+        item.path: FileStatus(item.kind, item.path, rows.get(item.kind), item.size)
+        for item in made.deliveries
+    }
+    moments: dict[str, list[datetime | None]] = defaultdict(list)
+    for item in made.deliveries:
+        moments[item.destination].append(item.delivered_at)
+    there = {
+        name: max(filter(None, found)) if all(found) else None for name, found in moments.items()
+    }
+    return LastWindow(
+        entry.window, entry.revision, rows, made.activities, list(files.values()), there
+    )

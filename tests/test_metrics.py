@@ -1,0 +1,103 @@
+"""The metrics of `status`, as Prometheus reads them."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator import metrics
+from orchestrator.status_facts import ExportStatus, FileStatus, LastWindow, Status
+from orchestrator.windows import Window
+
+START, END = datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)
+AT = datetime(2026, 11, 21, 6, 1, tzinfo=UTC)
+LAST = LastWindow(
+    Window(START, END),
+    revision=2,
+    rows={"broadcast": 1, "activity": 5_000_000_000},
+    activities={"open": 3},
+    files=[FileStatus("activity", "a.csv", 5_000_000_000, 70)],
+    delivered={"there": AT, "archive": None},
+)
+ACME = ExportStatus(
+    'AC"ME\\\n é daily',
+    'AC"ME\\\n é',
+    "daily",
+    "UTC",
+    LAST,
+    60.5,
+    END,
+    overdue_windows=1,
+    failed_windows=1,
+    undelivered_windows={"there": 0, "archive": 1},
+    late_rows={"activity": 2, "broadcast": 0},
+)
+NEW = ExportStatus("NEW hourly", "NEW", "hourly", "UTC", None, None, END)
+
+
+def read(path: Path) -> dict[tuple[str, str, str], float]:
+    """Return the samples by name, brand, and what is told beside the export."""
+    return {
+        (
+            sample.name.removeprefix("event_based_export_"),
+            sample.labels["brand"],
+            "".join(sample.labels.get(n, "") for n in ("destination", "kind", "activity")),
+        ): sample.value
+        for family in text_string_to_metric_families(path.read_text(encoding="utf-8"))
+        for sample in family.samples
+    }
+
+
+def test_every_fact_has_its_sample(tmp_path: Path) -> None:
+    path = tmp_path / "exports.prom"
+    metrics.write(Status(AT, [ACME, NEW]), path)
+    brand = ACME.brand
+    assert read(path) == {
+        ("lag_seconds", brand, ""): 60.5,
+        ("next_due_timestamp_seconds", brand, ""): END.timestamp(),
+        ("overdue_windows", brand, ""): 1,
+        ("failed_windows", brand, ""): 1,
+        ("undelivered_windows", brand, "there"): 0,
+        ("undelivered_windows", brand, "archive"): 1,
+        ("late_rows", brand, "activity"): 2,
+        ("late_rows", brand, "broadcast"): 0,
+        ("last_window_start_timestamp_seconds", brand, ""): START.timestamp(),
+        ("last_window_end_timestamp_seconds", brand, ""): END.timestamp(),
+        ("last_window_rows", brand, "broadcast"): 1,
+        ("last_window_rows", brand, "activity"): 5_000_000_000,
+        ("last_window_activity_rows", brand, "open"): 3,
+        ("last_window_size_bytes", brand, "activity"): 70,
+        ("last_window_delivered_timestamp_seconds", brand, "there"): AT.timestamp(),
+        ("next_due_timestamp_seconds", "NEW", ""): END.timestamp(),
+        ("overdue_windows", "NEW", ""): 0,
+        ("failed_windows", "NEW", ""): 0,
+    }
+
+
+def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "exports.prom"
+    metrics.write(Status(AT, [ACME]), path)
+    families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+    assert len(families) == 12
+    assert {family.type for family in families} == {"gauge"}
+    assert all(family.documentation for family in families)
+    labels = {"brand": ACME.brand, "interval": "daily", "export": ACME.export}
+    assert all(s.labels.items() >= labels.items() for f in families for s in f.samples)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "exports.prom"
+    metrics.write(Status(AT, [ACME, NEW]), path)
+    with path.open(encoding="utf-8") as held:  # as the node exporter may hold it
+        metrics.write(Status(AT, [NEW]), path)
+        assert "AC" in held.read()
+    assert {brand for _, brand, _ in read(path)} == {"NEW"}
+    assert os.listdir(tmp_path) == ["exports.prom"]  # noqa: PTH208 - hidden ones count too
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as caught:
+        metrics.write(Status(AT, [NEW]), tmp_path / "none" / "exports.prom")
+    assert str(tmp_path / "none") in str(caught.value.filename)
