@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from orchestrator import yaml_source
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,51 @@ def find(beside: Path, target: str | None) -> Project:
     profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
     project = _yaml(folder / "dbt_project.yml")
     name = str(project.get("profile"))
-    outputs = _mapping(_mapping(_yaml(profiles / "profiles.yml").get(name)).get("outputs"))
+    outputs = _outputs(profiles, name)
     chosen = target or os.environ.get("ORCHESTRATE_TARGET") or "duckdb"
     if chosen not in outputs:
         raise UsageError(
-            f"{profiles / 'profiles.yml'}: profile '{name}' has no target '{chosen}';"
-            f" valid: {', '.join(outputs)}"
+            f"{profiles / 'profiles.yml'}: profile '{name}' has no target '{chosen}'"
+            f"{did_you_mean(chosen, outputs)}; valid: {', '.join(outputs)}"
         )
     return Project(
         folder, profiles, name, chosen, _mapping(outputs[chosen]), _mapping(project.get("vars"))
     )
 
 
+def targets(beside: Path) -> list[str]:
+    """Return the targets to choose from. Raises UsageError as `find` does."""
+    folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
+    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
+    return list(_outputs(profiles, str(_yaml(folder / "dbt_project.yml").get("profile"))))
+
+
+def _outputs(profiles: Path, name: str) -> dict[str, Any]:
+    profile = _mapping(_yaml(profiles / "profiles.yml").get(name))
+    return _mapping(profile.get("outputs"))
+
+
 def _folder(variable: str, beside: Path, file: str) -> Path:
     if given := os.environ.get(variable):
         candidates = [Path(given).expanduser()]
     else:
-        package = Path(__file__).parent
-        candidates = [beside, package / "project" / beside.name, package.parent / beside.name]
+        candidates = [beside, *_own(beside.name)]
     for folder in candidates:
         if (folder / file).is_file():
             return folder.absolute()
     raise UsageError(f"{candidates[0]}: holds no {file}; set {variable} to the folder that does")
+
+
+def own_profiles() -> str:
+    """Return the text of the product's own profiles.yml."""
+    files = (folder / "profiles.yml" for folder in _own("profiles"))
+    return next(file for file in files if file.is_file()).read_text(encoding="utf-8")
+
+
+def _own(name: str) -> list[Path]:
+    """Return where a folder of the product's own may be: in its wheel, or beside its source."""
+    package = Path(__file__).parent
+    return [package / "project" / name, package.parent / name]
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from orchestrator import terminal
 from orchestrator.errors import ExportError
 from orchestrator.result import LateRows, RunResult, Status, WindowResult
+from orchestrator.windows import Window
 
 if TYPE_CHECKING:
     from orchestrator.check import CheckResult
     from orchestrator.loading import LoadResult
+    from orchestrator.preview import Head
     from orchestrator.retention import PruneResult
 
 _log = logging.getLogger("orchestrate")
@@ -53,12 +57,10 @@ class Report:
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
         """Yield what shows the step at hand: a spinner on a terminal, else a line each."""
-        if self.log_format is LogFormat.JSON or not sys.stderr.isatty():
+        if self.log_format is LogFormat.JSON or not terminal.is_fancy(sys.stderr):
             yield _log.info
             return
-        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-
-        with Console(stderr=True).status("starting") as status:
+        with terminal.console().status("starting") as status:
             yield status.update
 
     def run(self, result: RunResult) -> None:
@@ -84,7 +86,7 @@ class Report:
                 _log.warning(
                     "%s: %s rejected, with the reasons in %s",
                     table.table,
-                    _count(table.rejected, ("row", "rows")),
+                    count(table.rejected, _ROWS),
                     table.reject_file,
                 )
         self.document({**_plain(result), "exit_code": 3 if result.rejected else 0})
@@ -94,7 +96,7 @@ class Report:
         for removal in result.removals:
             if removal.outcome == "due":
                 since = removal.delivered_at
-                age = _count((result.now - since).days, ("day", "days"))
+                age = count((result.now - since).days, ("day", "days"))
                 place = removal.destination or "outbox"
                 _log.info("%s: %s, delivered %s ago, %s", place, removal.path, age, f"{since:%F}")
         if not result.removals and not result.warnings:
@@ -109,6 +111,23 @@ class Report:
             else:
                 _log.error("%s: %s", finding.subject, finding.text)
         self.document({**_plain(result), "exit_code": result.exit_code})
+
+    def preview(self, heads: Sequence["Head"]) -> None:
+        """Show the heads of files: their bytes on stdout, and to people a table of their rows."""
+        for head in heads:
+            self.say(f"{head.path}: the first {len(head.first)} of {count(head.rows, _ROWS)}")
+            if self.as_json:
+                continue
+            if self.log_format is LogFormat.TEXT:  # in a log no row may stand
+                terminal.table(head.headings, head.first)
+            sys.stdout.buffer.write(head.head)
+            sys.stdout.buffer.flush()
+        self.document({"files": heads, "exit_code": 0})
+
+    def say(self, text: str) -> None:
+        """Tell people something, line by line."""
+        for told in text.splitlines():
+            _log.info("%s", told)
 
     def text(self, text: str) -> None:
         """Print text for a person on stdout, where no JSON document stands there."""
@@ -135,8 +154,9 @@ def line(result: WindowResult) -> str:
     text = f"{result.status:<9} {_name(result)}"
     if result.revision > 1:
         text += f" (revision {result.revision})"
-    if result.files and all(file.rows is not None for file in result.files):
-        text += ": " + ", ".join(_count(file.rows, _NOUNS[file.kind]) for file in result.files)
+    counts = [(file.rows, NOUNS[file.kind]) for file in result.files if file.rows is not None]
+    if counts:
+        text += ": " + ", ".join(count(*rows) for rows in counts)
     elif result.files:
         text += ": " + ", ".join(file.path for file in result.files)
     if there := sorted({name for file in result.files for name in file.destinations}):
@@ -147,7 +167,7 @@ def line(result: WindowResult) -> str:
 def late_line(late: LateRows) -> str:
     """Return in a line which rows of a window are late, and what is to be done about it."""
     counts = [
-        f"{_count(late.now[kind], _NOUNS[kind])}, {late.delivered[kind]:,} delivered"
+        f"{count(late.now[kind], NOUNS[kind])}, {late.delivered[kind]:,} delivered"
         for kind in late.now
         if late.now[kind] > late.delivered[kind]
     ]
@@ -156,15 +176,23 @@ def late_line(late: LateRows) -> str:
 
 
 def _name(of: WindowResult | LateRows) -> str:
-    start = of.window.start.astimezone(ZoneInfo(of.timezone))
+    return f"{of.export} {begin(of.window, of.timezone)}"
+
+
+def begin(window: Window, timezone: str) -> str:
+    """Return the local day, or where that is not enough the moment, that a window begins with."""
+    start = window.start.astimezone(ZoneInfo(timezone))
     form = "%Y-%m-%d" if start.strftime("%H%M") == "0000" else "%Y-%m-%d %H:%M%z"
-    return f"{of.export} {start:{form}}"
+    return f"{start:{form}}"
 
 
-_NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
+_ROWS = ("row", "rows")
+NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
+"""What a row is called, by kind of file: one, and more."""
 
 
-def _count(number: int | None, noun: tuple[str, str]) -> str:
+def count(number: int | None, noun: tuple[str, str]) -> str:
+    """Return so many of something, in words: `1 row`, `2,000 rows`."""
     return f"{number:,} {noun[number != 1]}"
 
 
@@ -177,6 +205,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
         return [_plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     return value.isoformat() if isinstance(value, datetime) else value
 
 

@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+import typer
 from place import Place
+
+from orchestrator import cli
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 
@@ -73,14 +78,21 @@ def test_a_log_may_be_json(acme: Place) -> None:
     ("arguments", "message"),
     [
         (["dayly"], "Did you mean 'daily'?"),
-        (["daily", "--dat", "2026-11-19"], "No such option"),
+        (["config", "shema"], "Did you mean 'schema'?"),
+        (["daily", "--dat", "2026-11-19"], "No such option: --dat (Possible options: --date)"),
+        (["schedule", "cronn"], "'cronn' is not one of 'cron', 'systemd', 'kubernetes', 'airflow'"),
         (["daily", "--date", "yesterday"], "expected a day such as"),
         (["daily", "--date", "9999-12-31"], "expected a day from 1970 to 2999"),
         (["daily", "--dry-run", "--target", "prod"], "has no target 'prod'"),
         (["daily", "--date", "2999-01-01"], "2999-01-01 is not over for ACME in UTC"),
-        (["daily", "--brand", "ACNE"], "no export of brand 'ACNE'; valid: ACME"),
+        (
+            ["daily", "--brand", "ACNE"],
+            "no export of brand 'ACNE'; did you mean ACME?; valid: ACME",
+        ),
+        (["daily", "--brand", "acme"], "no export of brand 'acme'; did you mean ACME?"),
         (["daily", "--config", "nope.yml"], "nope.yml: no such file; name it with --config"),
         (["daily", "--target", "prod"], "has no target 'prod'; valid: duckdb"),
+        (["daily", "--target", "postgre"], "has no target 'postgre'; did you mean postgres?"),
         (["load", "nowhere"], "nowhere"),
     ],
 )
@@ -92,6 +104,102 @@ def test_wrong_usage_is_2_and_says_what_to_do(
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("delimeter: ;", "exports[0].delimeter: unknown key; did you mean delimiter?"),
+        ("interval: dayly", "'dayly': expected '15m', '30m', 'hourly', 'daily', 'weekly' or"),
+        ("interval: dayly", "'monthly'; did you mean daily?"),
+        ("labels: NL", "'NL': expected 'en', 'nl' or 'names'; did you mean nl?"),
+        ("destination: their", "no destination 'their'; did you mean there?; valid: there"),
+        ("timezone: europe/amsterdam", "did you mean Europe/Amsterdam?"),
+        ("activity_fields: [costumer_id]", "'costumer_id'; did you mean customer_id?; valid: bra"),
+        ("activity_types: [clicks]", "no activity 'clicks'; did you mean click?; valid: broadcast"),
+    ],
+)
+def test_what_is_mistyped_in_exports_yml_is_answered_with_the_nearest(
+    acme: Place, line: str, message: str
+) -> None:
+    acme.configure(f"  - {{brand: ACME, {line}}}")
+    ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
+    assert ran.returncode == 2
+    assert message in ran.stderr
+
+
+def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - typer's own
+    for name, command in group.commands.items():
+        yield (*names, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+
+
+def test_every_command_s_help_has_an_example_of_it() -> None:
+    found = dict(commands(typer.main.get_command(cli.app)))
+    assert ("config", "schema") in found
+    for names, command in found.items():
+        assert f"Example: orchestrate {' '.join(names)}" in command.help.replace(
+            "DUCKDB_PATH=warehouse.duckdb ", ""
+        )
+        for parameter in command.params:
+            if parameter.name not in ("help", "install_completion", "show_completion"):
+                assert parameter.help, (names, parameter.name)
+
+
+def completed(folder: Path, *words: str) -> list[str]:
+    """Return what bash offers for the last of these words, with the program's own script."""
+    script = """
+        eval "$(orchestrate --show-completion bash)"
+        COMP_WORDS=(orchestrate "$@") COMP_CWORD=$#
+        _orchestrate_completion orchestrate
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    ran = subprocess.run(
+        ["bash", "--norc", "-c", script, "bash", *words],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{ORCHESTRATE.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stderr == ""
+    return ran.stdout.split()
+
+
+def test_bash_completes_commands_options_brands_and_targets(place: Place) -> None:
+    place.configure("  - {brand: ACME}\n  - {brand: VIA}\n  - {brand: '*'}")
+    assert completed(place.folder, "da") == ["daily"]
+    assert completed(place.folder, "config", "") == ["schema"]
+    assert completed(place.folder, "daily", "--dr") == ["--dry-run"]
+    assert completed(place.folder, "daily", "--brand", "") == ["ACME", "VIA"]
+    assert completed(place.folder, "preview", "--brand", "V") == ["VIA"]
+    assert completed(place.folder, "load", "--target", "") == ["duckdb", "postgres", "spark"]
+    (place.folder / "exports.yml").write_text("exports: [")
+    assert completed(place.folder, "daily", "--brand", "") == []
+    (place.folder / "exports.yml").write_text("exports: [{brand: [A]}, {brand: {}}, x]")
+    assert completed(place.folder, "daily", "--brand", "") == []
+
+
+def test_a_completion_loads_neither_dbt_nor_duckdb(place: Place) -> None:
+    place.configure("  - {brand: ACME}")
+    code = (
+        "import sys; sys.argv = ['orchestrate']\n"
+        "from orchestrator.cli import app\n"
+        "try: app(prog_name='orchestrate')\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('dbt', 'duckdb', 'pyarrow', 'asyncssh') if name in sys.modules])"
+    )
+    words = {"COMP_WORDS": "orchestrate daily --brand A", "COMP_CWORD": "3"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place.folder,
+        env={**os.environ, **words, "_ORCHESTRATE_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == ["ACME", "[]"]
 
 
 def test_a_target_of_another_kind_is_refused(acme: Place) -> None:

@@ -4,8 +4,8 @@ import sys
 
 import typer
 
-from orchestrator import disk
-from orchestrator.cli import delivering, keeping, options, showing, warehouse
+from orchestrator import disk, terminal
+from orchestrator.cli import beginning, delivering, keeping, options, showing, warehouse
 from orchestrator.errors import ExportError, fault
 
 app = typer.Typer(
@@ -18,18 +18,24 @@ for _command in (
     delivering.run,
     delivering.backfill,
     delivering.resend,
+    beginning.init,
     warehouse.load,
     warehouse.demo,
+    showing.status,
+    showing.preview,
     showing.docs,
     showing.schedule,
     keeping.prune,
     keeping.check,
 ):
     app.command()(options.grouped(_command))
+beginning.config.command()(options.grouped(beginning.schema))
+app.add_typer(beginning.config, name="config")
 
 
 def main() -> None:
     """Run the command line; the one place that catches errors."""
+    terminal.obey()
     try:
         app()
     except ExportError as error:

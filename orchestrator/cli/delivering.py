@@ -9,7 +9,7 @@ import typer
 from orchestrator import config as configs
 from orchestrator import notify
 from orchestrator import project as projects
-from orchestrator.cli.options import Common, Configured, day
+from orchestrator.cli.options import Common, Configured, Day, brands, day, one_day
 from orchestrator.jobs import Request
 from orchestrator.windows import Days
 
@@ -19,7 +19,8 @@ class Which:
     """Which exports, and whether to look only."""
 
     brand: Annotated[
-        list[str] | None, typer.Option("--brand", help="Only this brand; repeatable.")
+        list[str] | None,
+        typer.Option("--brand", help="Only this brand; repeatable.", autocompletion=brands),
     ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen; do nothing.")
@@ -46,16 +47,6 @@ class Wanted(Which):
             force=self.force,
             deliver=not self.no_deliver,
         )
-
-
-def _one(value: str) -> Days:
-    return Days(day(value), day(value))
-
-
-Day = Annotated[
-    Days | None,
-    typer.Option("--date", parser=_one, metavar="D", help="Only windows that begin that day."),
-]
 
 
 def daily(*, day: Day = None, wanted: Wanted, common: Common) -> None:
@@ -98,7 +89,9 @@ def resend(
     *,
     day: Annotated[
         Days,
-        typer.Option("--date", parser=_one, metavar="D", help="The windows that begin that day."),
+        typer.Option(
+            "--date", parser=one_day, metavar="D", help="The windows that begin that day."
+        ),
     ],
     which: Which,
     common: Configured,

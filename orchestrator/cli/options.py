@@ -2,7 +2,8 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator import config as configs
+from orchestrator import project as projects
+from orchestrator import yaml_source
+from orchestrator.errors import ExportError
+from orchestrator.exports import EVERY_BRAND
 from orchestrator.report import LogFormat, Report
+from orchestrator.windows import Days
 
 
 def day(value: str) -> date:
@@ -22,6 +29,39 @@ def day(value: str) -> date:
     if not 1970 <= found.year <= 2999:  # noqa: PLR2004 - the years of `start` too
         raise typer.BadParameter("expected a day from 1970 to 2999")
     return found
+
+
+def one_day(value: str) -> Days:
+    """Read a day, of windows that begin there."""
+    return Days(day(value), day(value))
+
+
+Day = Annotated[
+    Days | None,
+    typer.Option("--date", parser=one_day, metavar="D", help="Only windows that begin that day."),
+]
+
+
+@contextmanager
+def _without_a_word() -> Iterator[None]:
+    """Complete nothing where a file cannot be read: the command itself will say so."""
+    with suppress(ExportError, OSError, AttributeError, KeyError, TypeError):
+        yield
+
+
+def brands(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Yield the brands of exports.yml that begin so, for the shell."""
+    with _without_a_word():
+        source = yaml_source.read(configs.find(context.params.get("config")))
+        names = {export["brand"] for export in source.values["exports"]} - {EVERY_BRAND}
+        yield from sorted(name for name in names if name.startswith(incomplete))
+
+
+def targets(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Yield the targets of profiles.yml that begin so, for the shell."""
+    with _without_a_word():
+        names = projects.targets(configs.home(context.params.get("config")))
+        yield from (name for name in names if name.startswith(incomplete))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +103,9 @@ class Common(Configured):
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", help="A target of profiles.yml; else $ORCHESTRATE_TARGET, or duckdb."
+            "--target",
+            help="A target of profiles.yml; else $ORCHESTRATE_TARGET, or duckdb.",
+            autocompletion=targets,
         ),
     ] = None
 

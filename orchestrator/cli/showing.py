@@ -1,6 +1,8 @@
-"""The commands that show and deliver nothing: `docs` and `schedule`."""
+"""The commands that show and deliver nothing: `docs`, `preview`, `schedule` and `status`."""
 
 import sys
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,11 @@ import typer
 from orchestrator import config as configs
 from orchestrator import project as projects
 from orchestrator import schedule as schedules
-from orchestrator.cli.options import Common
+from orchestrator import status as statuses
+from orchestrator import status_past, status_report
+from orchestrator.cli.options import Common, Configured, Day, brands
+from orchestrator.jobs import Request
+from orchestrator.ledger import Ledger
 
 
 def docs(
@@ -30,6 +36,79 @@ def docs(
     index = pages.write(project, folder)
     report.text(str(index))
     report.document({"index": str(index)})
+
+
+def preview(
+    *,
+    brand: Annotated[str, typer.Option("--brand", help="Whose files.", autocompletion=brands)],
+    day: Day = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, metavar="N", help="How many of each file.")
+    ] = 10,
+    common: Common,
+) -> None:
+    """Print the first rows of a brand's files, byte for byte as they would be written.
+
+    The window is the last one that is due, or the last that begins on --date.
+    The bytes go to stdout, and a table for people to stderr. Nothing is noted
+    in the ledger, and nothing is delivered.
+
+    Example: orchestrate preview --brand ACME --rows 3
+    """
+    from orchestrator import preview as previews  # noqa: PLC0415 - `--help` needs no dbt
+
+    report = common.report()
+    loaded = configs.load(common.config)
+    project = projects.find(loaded.folder, common.target)
+    request = Request(brands=[brand], days=day)
+    with report.progress() as progress:
+        heads = previews.preview(
+            loaded, project, request, most=rows, now=datetime.now(UTC), progress=progress
+        )
+    report.preview(heads)
+
+
+def status(
+    *,
+    brand: Annotated[
+        list[str] | None,
+        typer.Option("--brand", help="Only this brand; repeatable.", autocompletion=brands),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+    ] = None,
+    prometheus: Annotated[
+        Path | None,
+        typer.Option(
+            "--prometheus", metavar="FILE", help="Write metrics for the node exporter (*.prom)."
+        ),
+    ] = None,
+    configured: Configured,
+) -> None:
+    """Show how each export is doing, problems first, by exports.yml and the ledger alone.
+
+    It may run beside a run. Where a file is asked for, no table is printed.
+    The exit code is 0 whatever is found: alert on the metrics, or on --json.
+
+    Example: orchestrate status --html status.html
+    """
+    report = configured.report()
+    loaded = configs.load(configured.config)
+    request, now = Request(brands=brand or ()), datetime.now(UTC)
+    with closing(Ledger(loaded.state, read_only=True)) as ledger:
+        found = statuses.read(loaded, request, ledger, now=now)
+        past = status_past.read(loaded, request, ledger, now=now) if html else None
+    if html and past:
+        from orchestrator import status_page  # noqa: PLC0415 - Jinja is for this alone
+
+        status_page.write(found, past, html)
+    if prometheus:
+        from orchestrator import metrics  # noqa: PLC0415 - the client is for this alone
+
+        metrics.write(found, prometheus)
+    if not (html or prometheus or report.as_json):
+        status_report.show(found)
+    report.document({**vars(found), "exit_code": 0})
 
 
 def schedule(

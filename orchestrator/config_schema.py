@@ -1,0 +1,100 @@
+"""The JSON Schema of exports.yml, by which editors complete and check it.
+
+It is made from the models that check the file, so it says what they say. What it refuses, they
+refuse; rules that tie keys together are theirs alone.
+"""
+
+import json
+from datetime import time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from orchestrator.config import Top
+
+# Text may be made of variables wherever a value of some other kind is wanted. A description would
+# be shown beside that of each key.
+_VARIABLE = {"type": "string", "pattern": r"\{\{ *env_var\(.+\) *\}\}"}
+# The file's values are read as text: these words are what pydantic takes for a boolean.
+_WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
+_ANY_CASE = "|".join("".join(f"[{c.upper()}{c}]" for c in word) for word in _WORDS)
+_AS_TEXT: dict[str, list[JsonSchemaValue]] = {
+    "boolean": [
+        {"type": "string", "pattern": f"^({_ANY_CASE}|[01])$"},
+        {"type": "integer", "minimum": 0, "maximum": 1},
+    ],
+    "integer": [{"type": "string", "pattern": "^[0-9]+$"}],
+}
+
+
+def schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the file as people write it."""
+    made = Top.model_json_schema(schema_generator=_Schema)
+    made = _as_written(made)
+    definitions, keys = made["$defs"], made["properties"]
+    definitions["Variable"] = _VARIABLE
+    export = definitions["Export"]
+    export["required"] = ["brand"]  # the rest has defaults, here or under `defaults`
+    inherited = export["properties"].keys() - {"brand"}
+    pointers = {key: {"$ref": f"#/$defs/Export/properties/{key}"} for key in sorted(inherited)}
+    keys["defaults"] |= {"additionalProperties": False, "properties": pointers}
+    keys["exports"]["minItems"] = 1
+    for key in keys.keys() - {*made["required"]}:  # a key without a value says nothing
+        keys[key] = _any_of(keys[key], {"type": "null"})
+    return {"$schema": _Schema.schema_dialect, **made, "title": "exports.yml"}
+
+
+def text() -> str:
+    """Return the schema as a JSON document."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+class _Schema(GenerateJsonSchema):
+    """Pydantic's own, with defaults as people write them."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401 - pydantic's own
+        """Leave titles out: they repeat the keys."""
+        del schema
+        return False
+
+    def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - any value
+        """Return a default as it stands in the file."""
+        match dft:
+            case timedelta():
+                units = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
+                return next(
+                    f"{dft // size}{unit}" for unit, size in units.items() if not dft % size
+                )
+            case time():
+                return f"{dft:%H:%M}"
+            case ZoneInfo():
+                return dft.key
+            case Path():
+                return str(dft)
+        return super().encode_default(dft)
+
+
+def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON
+    """Let every value be written in each way that the file's reader takes."""
+    if isinstance(node, list):
+        return [_as_written(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    left_out = ("title", "format", "writeOnly")  # words about words
+    node = {k: _as_written(v) for k, v in node.items() if k not in left_out or isinstance(v, dict)}
+    others = _AS_TEXT.get(str(node.get("type")), [])
+    if others or node.keys() & {"enum", "const", "pattern"}:
+        return _any_of(node, *others, {"$ref": "#/$defs/Variable"})
+    if node.get("type") == "string":  # a number without quotes is text too
+        node["type"] = ["string", "number"]
+    return _any_of(node) if "anyOf" in node else node
+
+
+def _any_of(node: JsonSchemaValue, *others: JsonSchemaValue) -> JsonSchemaValue:
+    """Return a choice, without choices in it; what is told of the node stands above it."""
+    told = {key: node[key] for key in ("description", "default", "examples") if key in node}
+    rest = {key: value for key, value in node.items() if key not in told}
+    choices = [*rest.get("anyOf", [rest]), *others]
+    return {**told, "anyOf": [each for item in choices for each in item.get("anyOf", [item])]}

@@ -1,0 +1,46 @@
+"""The terminal: what it can show, and what its owner wants to see there."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from orchestrator.errors import on_one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def obey() -> None:
+    """Let NO_COLOR (no-color.org) mean what TERM=dumb does: not one escape code.
+
+    Rich by itself leaves out the colours alone.
+    """
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"
+
+
+def is_fancy(stream: TextIO) -> bool:
+    """Tell whether a stream goes to a terminal that takes colours and moving text."""
+    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")
+
+
+def console() -> "Console":
+    """Return what writes to people, on stderr."""
+    from rich.console import Console  # noqa: PLC0415 - few commands need it
+
+    return Console(stderr=True, highlight=False)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+    """Show people a table; what is null says so, and what would move the cursor is escaped."""
+    from rich.table import Table  # noqa: PLC0415 - few commands need it
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    shown = Table()
+    for heading in headings:
+        shown.add_column(Text(on_one_line(heading)), overflow="fold")
+    for row in rows:
+        shown.add_row(
+            *(Text("null", "dim") if cell is None else Text(on_one_line(cell)) for cell in row)
+        )
+    console().print(shown)

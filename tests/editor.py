@@ -1,0 +1,49 @@
+"""What an editor makes of exports.yml: YAML 1.2, as its core schema reads it, and a JSON Schema."""
+
+import re
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # has no types
+
+from orchestrator import config_schema
+
+VALIDATOR = Draft202012Validator(config_schema.schema())
+
+
+class _Core(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - pyyaml's own, filled below
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
+    text = str(loader.construct_scalar(node))
+    return int(text) if re.fullmatch("[-+]?[0-9]+", text) else float(text)
+
+
+for _tag, _pattern in {
+    "null": "~|null|Null|NULL|",
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+    "merge": "<<",
+}.items():
+    _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), None)
+_Core.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+def read(text: str) -> Any:  # noqa: ANN401 - YAML
+    """Return the document as JSON has it: every key is text."""
+    return _with_text_keys(yaml.load(text, _Core))  # noqa: S506 - a SafeLoader
+
+
+def complaints(text: str) -> list[str]:
+    """Return what an editor underlines."""
+    return [error.message for error in VALIDATOR.iter_errors(read(text))]
+
+
+def _with_text_keys(value: Any) -> Any:  # noqa: ANN401 - YAML
+    if isinstance(value, dict):
+        return {
+            "null" if key is None else str(key): _with_text_keys(item)
+            for key, item in value.items()
+        }
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value

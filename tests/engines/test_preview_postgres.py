@@ -1,0 +1,49 @@
+"""`preview` on a server: the same bytes as a run's, and never beside a run."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from place import days
+from postgres import Postgres
+from postgres_place import PostgresPlace
+
+from orchestrator import config, engines, preview, project
+from orchestrator.errors import LockedError
+from orchestrator.jobs import Request
+from orchestrator.preview import Head
+
+
+def heads(path: Path) -> list[Head]:
+    return preview.preview(
+        config.load(path),
+        project.find(path.parent, "postgres"),
+        Request(brands=["ACME"], days=days("2026-11-19")),
+        most=1,
+        now=datetime(2026, 11, 22, 12, tzinfo=UTC),
+        progress=lambda _: None,
+    )
+
+
+def test_the_same_bytes_and_no_table_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    place = PostgresPlace(tmp_path, monkeypatch, postgres.warehouse())
+    place.configure("  - {brand: ACME, encoding: utf-16, delimiter: '||'}")
+    place.prepare()
+    place.mailing("ACME", "2026-11-19")
+    place.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    path = tmp_path / "exports.yml"
+    found = heads(path)
+    assert [head.rows for head in found] == [1, 2]
+    assert place.execute("select tablename from pg_tables where schemaname = 'exports_run'") == []
+    place.run("2026-11-20 12:00:00")
+    for head in found:
+        assert (tmp_path / "there" / head.path).read_bytes().startswith(head.head)
+    engine = engines.engine(project.find(tmp_path, "postgres"), tmp_path)
+    engine.open()
+    try:
+        with pytest.raises(LockedError, match="another run is at work in the schema exports_run"):
+            heads(path)
+    finally:
+        engine.close()

@@ -1,0 +1,55 @@
+"""What the loader takes, no editor underlines: the JSON Schema is never the stricter of the two."""
+
+from pathlib import Path
+from typing import Any
+
+import editor
+import pytest
+import yaml
+from cases import FEW, MANY
+from hypothesis import given
+from test_exports_yml import VALID, mutated
+
+from orchestrator import config
+from orchestrator.errors import ConfigError
+
+
+def check(folder: Path, data: bytes) -> bool:
+    """Tell whether the loader takes it; then an editor must too."""
+    text = yaml.safe_dump(_in_quotes(yaml.safe_load(data)), allow_unicode=True)
+    path = folder / "exports.yml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        config.load(path)
+    except ConfigError:
+        return False
+    assert editor.complaints(text) == [], text
+    return True
+
+
+def _in_quotes(value: Any) -> Any:  # noqa: ANN401 - any of YAML
+    """Return a document whose true and false are text: an editor wants a brand `true` quoted."""
+    if isinstance(value, dict):
+        return {key: _in_quotes(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_in_quotes(item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def test_it_starts_from_what_both_take(tmp_path: Path) -> None:
+    assert check(tmp_path, yaml.safe_dump(VALID).encode())
+
+
+@FEW
+@given(mutated())
+def test_no_editor_underlines_what_loads(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    check(tmp_path_factory.getbasetemp(), data)
+
+
+@pytest.mark.faults
+@MANY
+@given(mutated())
+def test_a_thousand_files(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    check(tmp_path_factory.getbasetemp(), data)

@@ -1,0 +1,95 @@
+"""Colours and moving text: on a terminal that wants them, and nowhere else."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+from place import Place
+from test_cli import ORCHESTRATE
+
+from orchestrator import terminal
+
+ESCAPE = "\x1b"
+_FORCING = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "TTY_COMPATIBLE")
+
+
+def shown(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name not in _FORCING}
+    process = subprocess.Popen(
+        [ORCHESTRATE, *arguments],
+        cwd=folder,
+        env={**inherited, "TERM": "xterm-256color", "COLUMNS": "120", **env},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    got = bytearray()
+    try:
+        while some := os.read(ours, 65536):
+            got += some
+    except OSError:  # EIO: nobody has the other end open any more (pty(7))
+        pass
+    finally:
+        os.close(ours)
+    return process.wait(timeout=120), got.decode(errors="replace")
+
+
+PLAIN = [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}]
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("daily", "--help"), ("dayly",)])
+def test_help_and_usage_are_coloured_where_it_is_wanted(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    code, text = shown(tmp_path, *arguments)
+    assert code == (2 if arguments == ("dayly",) else 0)
+    assert ESCAPE in text
+    assert ESCAPE in shown(tmp_path, *arguments, NO_COLOR="")[1]  # empty: not set (no-color.org)
+    for env in PLAIN:
+        code_of_plain, plain = shown(tmp_path, *arguments, **env)
+        assert code_of_plain == code
+        assert ESCAPE not in plain
+        assert "daily" in plain
+
+
+def test_a_pipe_gets_no_escape_code(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in _FORCING}
+    for arguments in (["--help"], ["dayly"], ["daily"]):
+        ran = subprocess.run(
+            [ORCHESTRATE, *arguments],
+            cwd=tmp_path,
+            env={**inherited, "TERM": "xterm-256color"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.stdout + ran.stderr
+        assert ESCAPE not in ran.stdout + ran.stderr
+
+
+def test_progress_moves_on_a_terminal_and_is_lines_elsewhere(place: Place) -> None:
+    place.mailing("ACME", "2026-11-19")
+    place.configure("  - {brand: ACME}")
+    arguments = ("preview", "--brand", "ACME", "--date", "2026-11-19")
+    code, text = shown(place.folder, *arguments)
+    assert code == 0
+    assert f"{ESCAPE}[?25l" in text  # the cursor is hidden while the spinner turns
+    assert f"{ESCAPE}[?25h" in text
+    code, plain = shown(place.folder, *arguments, NO_COLOR="1")
+    assert code == 0
+    assert ESCAPE not in plain
+    assert "window 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: making the views\r\n" in plain
+    assert "│ C1 " in plain
+
+
+def test_what_would_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.table(["a\x1b[2J", "[bold]b"], [["\x1b]0;title\x07", None], ["two\nlines", "[red]"]])
+    told = capsys.readouterr().err
+    assert ESCAPE not in told
+    for text in (r"a\x1b[2J", "[bold]b", r"\x1b]0;title\x07", "null", r"two\nlines", "[red]"):
+        assert text in told
