@@ -72,7 +72,7 @@ def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> s
     follows (`0200+0100`), so that no two windows share a name.
     """
     result = []
-    for literal, name, spec, _ in Formatter().parse(pattern):
+    for literal, name, spec, _ in _parsed(pattern):
         result.append(literal)
         if name == "brand":
             result.append(brand)
@@ -103,6 +103,11 @@ def _is_no_part_of_a_name(character: str) -> bool:
         or unicodedata.bidirectional(character)
         in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(pattern: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+    return tuple(Formatter().parse(pattern))
 
 
 def _local(moment: datetime, spec: str) -> str:

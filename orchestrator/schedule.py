@@ -9,12 +9,14 @@ from enum import StrEnum
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.exports import Export
 from orchestrator.windows import Interval
+
+if TYPE_CHECKING:
+    import jinja2
 
 _DAY = timedelta(days=1)
 _LAST_DAY_OF_ALL_MONTHS = 28
@@ -100,7 +102,9 @@ def _moments(export: Export) -> Moments:
     return Moments(zone, None, None, hour, (minute,))
 
 
-def _template(scheduler: Scheduler) -> jinja2.Template:
+def _template(scheduler: Scheduler) -> "jinja2.Template":
+    import jinja2  # noqa: PLC0415 - this module says who schedules, to every command
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from annotated_types import Ge, Le
@@ -23,11 +23,13 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from orchestrator import patterns
 from orchestrator.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 
 class Strict(BaseModel):
@@ -151,8 +153,8 @@ class Shown:
     type: Any
 
     def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+        self, core_schema: "CoreSchema", handler: GetJsonSchemaHandler
+    ) -> "JsonSchemaValue":
         """Return the JSON Schema of that type."""
         del core_schema
         return handler(TypeAdapter(self.type).core_schema)
@@ -162,8 +164,8 @@ class _Timezones:
     """Shows editors the names, which are looked up when somebody asks for them."""
 
     def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+        self, core_schema: "CoreSchema", handler: GetJsonSchemaHandler
+    ) -> "JsonSchemaValue":
         """Return the JSON Schema of a name."""
         del core_schema, handler
         return {"type": "string", "enum": sorted(_timezones())}
