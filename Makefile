@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The project's own checks must not follow what the caller's shell points at.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
 
-.PHONY: help setup demo check format test faults docs lock clean
+.PHONY: help setup demo check format test faults bench docs lock clean
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
@@ -39,7 +39,15 @@ test: .venv/.dev programs ## Every test, on real servers
 
 faults: .venv/.dev programs ## Hundreds of kills, thousands of rubbish cases, ten million rows; an hour
 	$(BIN)/pytest -m faults
-	$(BIN)/python bench/memory.py
+	$(BIN)/python bench --only memory --rows 2000000
+
+bench: .venv/.dev .venv/.peers programs ## Ratios to limits and peers; ROWS=10000000, ROUNDS=5, ONLY=idle,upload,…; 45 minutes
+	$(BIN)/python bench $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
+
+.venv/.peers: bench/requirements.lock
+	test -x .venv/peers/bin/python || $(PYTHON) -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
+	touch $@
 
 # What the tests start, and Debian's packages of it.
 .PHONY: programs
@@ -49,6 +57,8 @@ programs:
 	command -v java >/dev/null || test -n "$$JAVA_HOME" || missing="$$missing openjdk-17-jre-headless"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v chromedriver >/dev/null || missing="$$missing chromium chromium-driver"; \
+	for each in gpg:gnupg unzip:unzip zstd:zstd; do \
+		command -v "$${each%:*}" >/dev/null || missing="$$missing $${each#*:}"; done; \
 	if test -n "$$missing" && test "$$(id -u)" = 0; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	elif test -n "$$missing"; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi
@@ -60,7 +70,8 @@ docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the 
 clean: ## Remove what the other targets made
 	rm -rf .venv demo target build dist .mypy_cache .pytest_cache .ruff_cache
 
-LOCK = $(BIN)/uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+LOCK = $(BIN)/uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: .venv/.dev ## Resolve the dependencies anew
-	$(LOCK) --upgrade --group build --output-file requirements.lock
-	$(LOCK) --upgrade --group build --group dev --extra spark --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade pyproject.toml --group build --output-file requirements.lock
+	$(LOCK) --upgrade pyproject.toml --group build --group dev --extra spark --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade --group pyproject.toml:peers --output-file bench/requirements.lock

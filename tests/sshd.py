@@ -63,6 +63,12 @@ class Sshd:
         """The host's public key, as known_hosts has it after the name."""
         return " ".join((self._folder / "host_key.pub").read_text().split()[:2])
 
+    @property
+    def pid(self) -> int:
+        """The server's process; its sessions are below it."""
+        assert self._process
+        return self._process.pid
+
     def start(self) -> None:
         """Start listening: on a free port at first, later on the same one again."""
         wanted = self.port

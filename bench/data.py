@@ -1,0 +1,131 @@
+"""Raw events of any number, made by DuckDB alone, in the order in which they came in."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import psycopg
+from adbc_driver_postgresql import dbapi
+
+from orchestrator import project
+from orchestrator.contract import Table, read_contract
+from orchestrator.engines.duckdb_loader import DuckdbLoader
+from orchestrator.engines.postgres_loader import PostgresLoader
+
+DAY, NEXT_DAY = "2026-11-01", "2026-11-02"
+"""The first day, of whose window all figures are."""
+
+_CUSTOMER = "'C' || lpad(customer::varchar, 9, '0')"
+_ADDRESS = "'person' || customer || '@example.com'"
+# Of a hundred events: how many, and what else their rows hold.
+_EVENTS = {
+    "email_sends": (60, ""),
+    "email_opens": (25, ", 'iOS', number % 3 = 0"),
+    "email_clicks": (
+        10,
+        ", 'https://www.example.com/offer/' || number || '?from=mail', null, null",
+    ),
+    "email_bounces": (5, ", 'soft', '452 4.2.2 mailbox ' || number || ' is full'"),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many events each day has, how many days there are, and how many brands share them.
+
+    One event in fifty is received twice. There are ten events a day for each customer.
+    """
+
+    rows: int
+    brands: int = 1
+    days: int = 1
+
+
+def make(folder: Path, shape: Shape) -> Path:
+    """Make a warehouse and an exports.yml in a folder; return the path for DUCKDB_PATH."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "warehouse.duckdb"
+    tables = _tables(folder)
+    with DuckdbLoader({"path": str(path)}) as loader:
+        for table in tables:
+            loader.prepare(table)
+    with duckdb.connect(path) as connection:
+        connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = false")
+        connection.execute("set memory_limit = '4GB'")
+        _fill(connection, shape)
+    configure(folder)
+    return path
+
+
+def configure(folder: Path) -> None:
+    """Write an exports.yml of every brand, delivered into the folder `there`."""
+    text = "destinations: {there: {directory: there}}\nexports:\n  - {brand: '*'}\n"
+    (folder / "exports.yml").write_text(text, encoding="utf-8")
+
+
+def copy_to_postgres(path: Path, variables: Mapping[str, str]) -> None:
+    """Copy a warehouse's raw tables into the PostgreSQL database that libpq's `variables` name.
+
+    They are as `orchestrate load` leaves them, indexes included.
+    """
+    os.environ |= variables
+    tables = _tables(path.parent)
+    with PostgresLoader(project.find(path.parent, "postgres").output) as loader:
+        for table in tables:
+            loader.prepare(table)
+    with (
+        duckdb.connect(path, read_only=True) as source,
+        dbapi.connect(f"dbname={variables['PGDATABASE']}", autocommit=False) as target,
+        target.cursor() as cursor,
+    ):
+        for table in tables:
+            rows = source.sql(f"from raw.{table.name}").to_arrow_reader()
+            cursor.adbc_ingest(table.name, rows, mode="append", db_schema_name="raw")
+        target.commit()
+    with psycopg.connect("", autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+
+
+def _tables(folder: Path) -> list[Table]:
+    return list(read_contract(project.find(folder, "duckdb").folder).tables)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    broadcasts = max(400 // shape.brands, 4)  # of a brand
+    customers = max(shape.rows // 10 // shape.brands, 1)
+    connection.execute(f"""
+        insert into raw.broadcasts
+        select 'BRAND' || brand, 'B' || lpad(number::varchar, 6, '0'), 'email', 'SINGLE',
+            'Newsletter ' || number, 'New: "offer" ' || number, sent_on, sent_on
+        from range({shape.brands}) brands (brand), range({broadcasts}) numbers (number),
+            (select timestamptz '2026-10-25 10:00:00+00' as sent_on)
+        """)
+    connection.execute(f"""
+        insert into raw.customers
+        select 'BRAND' || brand, {_CUSTOMER}, 'CRM-' || customer, {_ADDRESS}
+        from range({shape.brands}) brands (brand), range({customers}) customers (customer)
+        """)
+    for day in range(shape.days):
+        for table, (share, more) in _EVENTS.items():
+            count = max(shape.rows * share // 100, 1)
+            connection.execute(f"""
+                insert into raw.{table}
+                select 'E{day}-' || lpad(number::varchar, 9, '0'),
+                    'BRAND' || number % {shape.brands},
+                    'B' || lpad((hash(number, 1) % {broadcasts})::varchar, 6, '0'), {_CUSTOMER},
+                    {_ADDRESS}, received_at - interval 1 minute, received_at, false {more}
+                from (
+                    select number, hash(number) % {customers} as customer,
+                        timestamptz '{DAY} 00:00:00+00' + to_days({day})
+                        + to_microseconds(number * (86000000000 // {count})) as received_at
+                    from range({count}) numbers (number)
+                )
+                """)
+            connection.execute(f"""
+                insert into raw.{table}
+                select * replace (received_at + interval 1 second as received_at)
+                from raw.{table}
+                where event_id like 'E{day}-%' and hash(event_id) % 50 = 0
+                """)

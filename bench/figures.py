@@ -1,0 +1,148 @@
+"""What is measured on DuckDB and on the command itself; README.md says why."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import data
+from data import Shape
+from home import BIN, Home
+from timing import Cost, interleaved
+
+_HERE = Path(__file__).parent
+_MEMORY = 1024  # MB
+FULL = 10_000_000
+"""Rows of the window that the goals are meant for."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the figures are to be, and how often those that cost much are repeated."""
+
+    folder: Path
+    rows: int
+    rounds: int
+
+    def part(self, of: int, *, least: int) -> int:
+        """Return what stands for `of` at this size: less where there are fewer rows."""
+        return max(min(of, of * self.rows // FULL), least)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one thing costs beside another; without `base` the figure is what it costs.
+
+    `of` is the part of the cost that is compared: wall, or memory in MB. The goal, where there is
+    one, is `at_most` or `at_least`.
+    """
+
+    title: str
+    ours: Cost
+    base: Cost | None
+    at_most: float | None = None
+    at_least: float | None = None
+    of: str = "wall"
+
+    @property
+    def value(self) -> float:
+        """The ratio, or the cost where there is nothing to compare it with."""
+        ours = float(getattr(self.ours, self.of))
+        return ours / float(getattr(self.base, self.of)) if self.base else ours
+
+    @property
+    def met(self) -> bool:
+        """Tell whether the goal is reached."""
+        low = self.at_least is None or self.value >= self.at_least
+        return low and (self.at_most is None or self.value <= self.at_most)
+
+
+def window(size: Size) -> Iterator[Figure]:
+    """Measure one brand against DuckDB's COPY, and 200 brands against one."""
+    one = Home.make(size.folder / "one", Shape(size.rows))
+    many = Home.make(size.folder / "many", Shape(size.rows, brands=200))
+    frozen = size.folder / "frozen"
+    frozen.mkdir()
+    one.run(sys.executable, _HERE / "freezing.py", frozen)
+
+    def copy() -> Cost:
+        return one.run(sys.executable, _HERE / "copying.py", frozen / "frozen.duckdb", frozen)
+
+    def of_one() -> dict[str, Cost]:
+        whole, dbt = one.inside("--no-deliver")
+        one.check(size.rows)
+        return {"one": whole, "outside dbt": whole - dbt}
+
+    def of_many() -> dict[str, Cost]:
+        whole, dbt = many.inside("--no-deliver")
+        many.check(size.rows)
+        return {"many": whole, "many outside dbt": whole - dbt}
+
+    costs = interleaved(
+        of_one,
+        of_many,
+        lambda: {"copy": copy()},
+        rounds=size.rounds,
+        warm=False,
+    )
+    title = "one brand, outside dbt / DuckDB's ordered COPY"
+    yield Figure(title, costs["outside dbt"], costs["copy"], at_most=1.3)
+    yield Figure("200 brands / one brand", costs["many"], costs["one"], at_most=1.3)
+    yield Figure(
+        "200 brands / one brand, outside dbt", costs["many outside dbt"], costs["outside dbt"]
+    )
+
+
+def small(size: Size) -> Iterator[Figure]:
+    """Measure a thousand small brands against one, and a day against what dbt alone takes."""
+    rows, brands = size.part(125_000, least=12_500), size.part(1_000, least=100)
+    one = Home.make(size.folder / "one", Shape(rows))
+    many = Home.make(size.folder / "many", Shape(rows, brands=brands))
+    costs = interleaved(
+        lambda: {"one": one.daily()},
+        lambda: {"many": many.daily()},
+        lambda: {"dbt": one.dbt("build", "--exclude-resource-type", "unit_test")},
+        rounds=size.rounds,
+    )
+    many.check(rows)
+    title = f"{brands:,} brands of {rows // brands} rows / one of {rows:,}"
+    yield Figure(title, costs["many"], costs["one"], at_most=1.5)
+    yield Figure(f"a day of {rows:,} rows / `dbt build`", costs["one"], costs["dbt"], at_most=1.3)
+
+
+def history(size: Size) -> Iterator[Figure]:
+    """Measure a day's export, after one day of history and after a hundred."""
+    rows = max(size.rows // 100, 100)
+    young = Home.make(size.folder / "young", Shape(rows, brands=20))
+    old = Home.make(size.folder / "old", Shape(rows, brands=20, days=100))
+    costs = interleaved(
+        lambda: {"young": young.daily()},
+        lambda: {"old": old.daily()},
+        rounds=size.rounds,
+    )
+    old.check(rows)
+    yield Figure("a day's export, history x100", costs["old"], costs["young"], at_most=1.2)
+
+
+def memory(size: Size) -> Iterator[Figure]:
+    """Measure the peak memory of a window, and of one five times as large."""
+    found: list[Cost] = []
+    for rows in (size.rows, 5 * size.rows):
+        home = Home.make(size.folder / str(rows), Shape(rows, brands=20))
+        found.append(home.daily())
+        home.check(rows)
+        title = f"peak memory of {rows:,} rows, MB"
+        yield Figure(title, found[-1], None, at_most=_MEMORY, of="memory")
+    yield Figure("5 times the rows, memory", found[1], found[0], at_most=1.15, of="memory")
+
+
+def idle(size: Size) -> Iterator[Figure]:
+    """Measure a run with nothing due against Python with DuckDB's import."""
+    home = Home.make(size.folder / "idle", Shape(1_000, brands=3))
+    home.daily()
+    costs = interleaved(
+        lambda: {"run": home.run(BIN / "orchestrate", "daily", "--date", data.DAY)},
+        lambda: {"import": home.run(sys.executable, "-c", "import duckdb")},
+        rounds=max(size.rounds, 15),
+    )
+    yield Figure("nothing due / import duckdb", costs["run"], costs["import"], at_most=3)

@@ -1,0 +1,72 @@
+"""A folder where `orchestrate` runs: its warehouse, its exports.yml, and what a run leaves."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import data
+import timing
+from timing import Cost
+
+BIN = Path(sys.executable).parent
+_HERE = Path(__file__).parent
+_WINDOW = {"window_start": data.DAY, "window_end": data.NEXT_DAY}
+
+
+@dataclass(frozen=True)
+class Home:
+    """Runs commands as a user would, in a folder with an exports.yml."""
+
+    folder: Path
+    env: Mapping[str, str]
+    server: int | None = None
+
+    @classmethod
+    def make(cls, folder: Path, shape: data.Shape) -> "Home":
+        """Make a DuckDB warehouse in a new folder."""
+        path = data.make(folder, shape)
+        return cls(folder, {"DUCKDB_PATH": str(path), "ORCHESTRATE_TARGET": "duckdb"})
+
+    def daily(self, *arguments: str) -> Cost:
+        """Make the first day's files as for the first time, but with dbt's parse kept."""
+        return self._anew([BIN / "orchestrate"], arguments)
+
+    def inside(self, *arguments: str, tested: bool = True) -> tuple[Cost, Cost]:
+        """Do the same, and return what all of it cost and what of it dbt did."""
+        steps = self.folder / "steps.json"
+        command = [sys.executable, _HERE / "inside.py", steps]
+        command += [] if tested else ["--untested"]
+        whole = self._anew(command, arguments)
+        return whole, Cost(**json.loads(steps.read_text()))
+
+    def run(self, *command: str | Path) -> Cost:
+        """Run any command here."""
+        return timing.run(command, folder=self.folder, env=self.env, server=self.server)
+
+    def dbt(self, command: str, *arguments: str) -> Cost:
+        """Run dbt by hand on the first day."""
+        project = _HERE.parent
+        return self.run(
+            *(BIN / "dbt", "--quiet", command, *arguments),
+            *("--project-dir", project / "dbt_project", "--profiles-dir", project / "profiles"),
+            *("--target-path", self.folder / "target", "--log-path", self.folder / "target"),
+            *("--vars", json.dumps(_WINDOW)),
+        )
+
+    def check(self, rows: int) -> None:
+        """Raise RuntimeError where the last run did not write so many activity rows."""
+        windows = json.loads((self.folder / "output").read_text())["windows"]
+        files = [file for window in windows for file in window["files"]]
+        found = sum(file["rows"] for file in files if file["kind"] == "activity")
+        if found != rows:
+            raise RuntimeError(f"{self.folder}: {found:,} of {rows:,} rows were written")
+
+    def _anew(self, command: list[str | Path], arguments: tuple[str, ...]) -> Cost:
+        for name in ("state", "there"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in self.folder.glob("outbox/*.csv"):
+            path.unlink()
+        return self.run(*command, "daily", "--date", data.DAY, "--json", *arguments)

@@ -1,0 +1,57 @@
+"""One `orchestrate` in this process, which notes what its steps cost.
+
+Usage: python bench/inside.py STEPS [--untested] ARGUMENT...: STEPS is a file that gets, as JSON,
+the seconds by the wall and of CPU that dbt took, its import included. With --untested no data
+tests are run.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter, process_time
+
+from orchestrator import cli, pipeline
+from orchestrator.warehouse import Warehouse
+
+
+class Clock:
+    """Adds up the seconds, by the wall and of CPU, of what happens within it."""
+
+    wall = cpu = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time of the block."""
+        wall, cpu = perf_counter(), process_time()
+        try:
+            yield
+        finally:
+            self.wall += perf_counter() - wall
+            self.cpu += process_time() - cpu
+
+
+def main(steps: Path, *, tested: bool) -> None:
+    """Run the command line with its steps timed."""
+    assert pipeline  # noqa: S101 - what it imports is not dbt's
+    clock = Clock()
+    with clock.running():
+        from orchestrator.dbt import Dbt  # noqa: PLC0415 - its import is timed
+
+    Dbt.__init__ = clock.running()(Dbt.__init__)  # type: ignore[method-assign] # to time it
+    Dbt.build = clock.running()(Dbt.build)  # type: ignore[method-assign] # to time it
+    if not tested:
+        Warehouse.stage = functools.partialmethod(Warehouse.stage, tested=False)  # type: ignore[assignment,method-assign]
+    try:
+        cli.main()
+    finally:
+        steps.write_text(json.dumps({"wall": clock.wall, "cpu": clock.cpu}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _, _name, *_arguments = sys.argv
+    untested = "--untested" in _arguments
+    sys.argv = ["orchestrate", *(word for word in _arguments if word != "--untested")]
+    main(Path(_name), tested=not untested)

@@ -1,0 +1,51 @@
+"""Files from PostgreSQL without dbt: read the rows that it made, and write both files of a brand.
+
+Usage: python bench/reading.py FOLDER. The rows are in the schema `made` of the database that
+libpq's variables name.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from orchestrator import config, engines, files, project
+from orchestrator.exports import KINDS, Content, Dialect, Kind
+from orchestrator.fields import ViewColumn, resolve
+from orchestrator.files import Form
+from orchestrator.project import Project
+from orchestrator.stage import VIEWS
+
+
+def _form(there: Project, loaded: config.Config, kind: Kind) -> Form:
+    export = loaded.exports[0]
+    text = (there.folder / f"models/exports/{VIEWS[kind]}.yml").read_text(encoding="utf-8")
+    columns = []
+    for column in yaml.safe_load(text)["models"][0]["columns"]:
+        meta = column.get("config", {}).get("meta", {})
+        labels, values = meta.get("labels", {}), meta.get("value_labels", {})
+        columns.append(ViewColumn(column["name"], labels, values))
+    dialect = Dialect.model_construct(**{n: getattr(export, n) for n in Dialect.model_fields})
+    content = Content.model_construct(**{n: getattr(export, n) for n in Content.model_fields})
+    return Form(kind, dialect, content, resolve(loaded, export, kind, columns))
+
+
+def main(folder: Path) -> None:
+    """Write them."""
+    there = project.find(folder, "postgres")
+    loaded = config.load(folder / "exports.yml")
+    engine = engines.engine(there, folder)
+    engine.open()
+    try:
+        relations = {view: f"made.{view}" for view in VIEWS.values()}
+        stage = engine.read(relations, "made.int_brands")
+        for kind in KINDS:
+            for brand in stage.brands:
+                written = files.write(stage, _form(there, loaded, kind), {brand: folder / kind})
+                print(kind, written[brand])
+    finally:
+        engine.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,18 @@
+"""Upload files as a run does: python bench/sending.py FILE; the file says what and where."""
+
+import json
+import sys
+from pathlib import Path
+
+from orchestrator.delivery import Upload, deliver_all
+from orchestrator.destinations import Sftp
+
+if __name__ == "__main__":
+    sending = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    uploads = [Upload(Path(name), name, sha256, size) for name, sha256, size in sending["files"]]
+    pairs = [uploads[start : start + 2] for start in range(0, len(uploads), 2)]  # a brand's two
+    destination = Sftp(**sending["destination"])
+    outcomes = deliver_all({"there": (destination, pairs)}, lambda _name, _upload: None)
+    for outcome in outcomes["there"]:
+        if outcome.error:
+            raise outcome.error

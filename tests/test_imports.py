@@ -1,0 +1,66 @@
+"""What each command imports: what it does not need would cost every run seconds."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from place import Place
+
+SLOW = ("asyncssh", "dbt", "duckdb", "pandas", "pyarrow", "pyspark")
+CODE = f"""
+import atexit, sys
+def tell():
+    print("imported:", *(name for name in {SLOW} if name in sys.modules), file=sys.stderr)
+atexit.register(tell)
+from orchestrator.cli import main
+main()
+"""
+
+
+def imported(place: Place, *arguments: str) -> tuple[int, list[str]]:
+    """Run a command to its end; return its exit code, and what of the slow it imported."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CODE, *arguments],
+        cwd=place.folder,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("imported:")]
+    return ran.returncode, line.split()[1:]
+
+
+@pytest.fixture
+def delivered(place: Place) -> Place:
+    place.mailing("ACME", "2026-11-19")
+    place.configure("  - {brand: ACME}")
+    place.run("2026-11-20 07:00", daily_only=True)
+    return place
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["daily", "--help"],
+        ["daily", "--dry-run"],
+        ["daily", "--date", "2026-11-19"],
+        ["run", "--date", "2026-11-19"],
+        ["status"],
+        ["schedule", "cron"],
+    ],
+)
+def test_what_makes_nothing_imports_nothing_slow(delivered: Place, arguments: list[str]) -> None:
+    code, found = imported(delivered, *arguments)
+    assert code == 0 or arguments == ["status"]  # which says 1: days went by
+    assert found == []
+
+
+def test_what_makes_files_imports_no_engine_but_its_own(delivered: Place) -> None:
+    code, found = imported(delivered, "daily", "--date", "2026-11-19", "--force")
+    assert code == 0
+    assert {"dbt", "duckdb"} <= {*found}
+    assert not {"pandas", "pyspark"} & {*found}
