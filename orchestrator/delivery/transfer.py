@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from itertools import islice
 from pathlib import PurePosixPath
 
 import asyncssh
@@ -13,6 +15,7 @@ from orchestrator.delivery.uploads import LostError, Track, Upload, read_blocks
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)
+_AHEAD = 4  # blocks of each file
 
 
 async def fill(session: Session, upload: Upload, part: PurePosixPath, track: Track) -> None:
@@ -109,6 +112,27 @@ async def _proven(session: Session, upload: Upload, part: PurePosixPath, stored:
     return stored if same else 0
 
 
+async def _read_ahead(upload: Upload) -> AsyncGenerator[bytes, None]:
+    """Yield the blocks of the file; a thread reads and hashes the next ones meanwhile."""
+    blocks = read_blocks(upload)
+
+    def some() -> list[bytes]:
+        return list(islice(blocks, _AHEAD))
+
+    ahead = asyncio.ensure_future(asyncio.to_thread(some))
+    try:
+        while found := await ahead:
+            if len(found) == _AHEAD:
+                ahead = asyncio.ensure_future(asyncio.to_thread(some))
+            for block in found:
+                yield block
+            if len(found) < _AHEAD:
+                return
+    finally:
+        ahead.cancel()
+        await asyncio.gather(ahead, return_exceptions=True)
+
+
 async def _write(
     session: Session, upload: Upload, file: asyncssh.SFTPClientFile, start: int
 ) -> None:
@@ -123,16 +147,17 @@ async def _write(
 
     end = 0
     try:
-        for block in read_blocks(upload):
-            begin, end = end, end + len(block)
-            for offset in range(max(begin, start), end, session.block):
-                data = block[offset - begin : offset - begin + session.block]
-                await session.slots.acquire()
-                pending.add(asyncio.create_task(write(data, offset)))
-            done = {task for task in pending if task.done()}
-            for task in done:
-                task.result()
-            pending -= done  # after all went well: what failed beside is looked at below
+        async with aclosing(_read_ahead(upload)) as blocks:
+            async for block in blocks:
+                begin, end = end, end + len(block)
+                for offset in range(max(begin, start), end, session.block):
+                    data = block[offset - begin : offset - begin + session.block]
+                    await session.slots.acquire()
+                    pending.add(asyncio.create_task(write(data, offset)))
+                done = {task for task in pending if task.done()}
+                for task in done:
+                    task.result()
+                pending -= done  # after all went well: what failed beside is looked at below
         await asyncio.gather(*pending)
     finally:
         for task in pending:

@@ -18,7 +18,8 @@ customers as (
 
 ),
 
--- An activity of an unknown broadcast stays in: nothing is lost.
+-- An activity of an unknown broadcast stays in: nothing is lost. Not by coalesce(), of which
+-- PostgreSQL expects that it leaves next to nothing.
 email_activities as (
 
     select activities.*
@@ -27,7 +28,7 @@ email_activities as (
         on
             activities.brand = broadcasts.brand
             and activities.broadcast_id = broadcasts.broadcast_id
-    where coalesce(broadcasts.channel, 'email') = 'email'
+    where broadcasts.channel = 'email' or broadcasts.channel is null
 
 ),
 
