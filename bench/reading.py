@@ -10,7 +10,9 @@ from pathlib import Path
 import yaml
 
 from orchestrator import config, engines, files, project
-from orchestrator.exports import KINDS, Content, Dialect, Kind
+from orchestrator.content import Content
+from orchestrator.dialect import Dialect
+from orchestrator.exports import KINDS, Kind
 from orchestrator.fields import ViewColumn, resolve
 from orchestrator.files import Form
 from orchestrator.project import Project

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import URL, Connection, func, select
+from sqlalchemy import URL, Connection, and_, func, select
 
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
@@ -47,6 +47,21 @@ class Ledger:
         query = select(WINDOWS).where(WINDOWS.c.state != DELIVERED, ~replaced(WINDOWS))
         with self._begin() as connection:
             return [records.entry(row) for row in connection.execute(query).mappings()]
+
+    def holders(self) -> dict[tuple[str, Window], set[str]]:
+        """Return, by export and window, which destinations have all files of what is written."""
+        same = and_(*(WINDOWS.c[name] == DELIVERIES.c[name] for name in records.KEY))
+        query = select(DELIVERIES).select_from(WINDOWS.join(DELIVERIES, same))
+        waiting = query.where(WINDOWS.c.state == WRITTEN, ~replaced(WINDOWS))
+        there: dict[tuple[str, Window], set[str]] = {}
+        lacking: dict[tuple[str, Window], set[str]] = {}
+        with self._begin() as connection:
+            for row in connection.execute(waiting).mappings():
+                found = there if row["delivered_at"] else lacking
+                found.setdefault((row["export"], records.window(row)), set()).add(
+                    row["destination"]
+                )
+        return {key: names - lacking.get(key, set()) for key, names in there.items()}
 
     def entries(
         self, *, window: Window | None = None, since: datetime | None = None, made: bool = False

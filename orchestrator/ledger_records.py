@@ -51,6 +51,10 @@ class Arrival:
     at: datetime
 
 
+KEY = ("export", "window_start", "window_end", "revision")
+"""The columns of a revision's key."""
+
+
 def key(of: Entry) -> dict[str, Any]:
     """Return the key of a revision, which its files have too."""
     return {

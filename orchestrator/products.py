@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from orchestrator import completion, openpgp
 from orchestrator.completion import WindowFile
 from orchestrator.errors import ExportError, GateError
-from orchestrator.exports import COMPLETION, KINDS, Kind
+from orchestrator.exports import COMPLETION, KINDS, Export, Kind
 from orchestrator.files import WrittenFile
 from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, Ledger
@@ -43,7 +43,7 @@ def finished(job: Job, *, outbox: Outbox, ledger: Ledger) -> Product | None:
                 for item in files.values()
             ]
     waiting = [item for item in deliveries if item.delivered_at is None]
-    if job.export.encrypt_for and any(_is_plain(item) for item in waiting):
+    if any(is_plain(job.export, item) for item in waiting):
         return None
     if not all(outbox.holds(item.path, item.size, item.sha256) for item in waiting):
         return None
@@ -144,5 +144,7 @@ def _deliveries(job: Job, files: Sequence[WindowFile]) -> list[Delivery]:
     ]
 
 
-def _is_plain(item: Delivery) -> bool:
-    return item.kind not in COMPLETION and not item.path.endswith(openpgp.SUFFIX)
+def is_plain(export: Export, item: Delivery) -> bool:
+    """Tell whether a file was made in the clear that the export would encrypt by now."""
+    plain = item.kind not in COMPLETION and not item.path.endswith(openpgp.SUFFIX)
+    return plain and export.encrypt_for is not None

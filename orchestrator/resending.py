@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from orchestrator import products
 from orchestrator.config import Config
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.jobs import Job, Lines, Request
@@ -18,7 +19,7 @@ def jobs(config: Config, request: Request, *, ledger: Ledger, outbox: Outbox) ->
     """Return the windows that begin on the request's days and have files, oldest first.
 
     Raises UsageError where there are none, ExportError where the outbox holds the files of one no
-    more: then nothing is to be sent.
+    more, or they are in the clear and are to be encrypted by now: then nothing is to be sent.
     """
     assert request.days  # noqa: S101 - the command gives them
     found = list(_made(Lines(config, request), request.days, ledger))
@@ -29,6 +30,12 @@ def jobs(config: Config, request: Request, *, ledger: Ledger, outbox: Outbox) ->
                     f"{job.entry.export} {job.entry.window}: the outbox holds {item.path} no more "
                     "as it was delivered (keep_local says for how long it stays); nothing is sent. "
                     f"Make that window again, as the next revision: {job.command()}"
+                )
+            if products.is_plain(job.export, item):
+                raise ExportError(
+                    f"{job.entry.export} {job.entry.window}: {item.path} was delivered in the "
+                    "clear, and encrypt_for is set by now; nothing is sent. Make that window "
+                    f"again, encrypted, as the next revision: {job.command()}"
                 )
     if not found:
         raise UsageError(f"nothing was delivered of windows that begin on {request.days}")

@@ -52,7 +52,7 @@ class _Facts:
     def __init__(self, config: Config, request: Request, ledger: Ledger, now: datetime) -> None:
         self._now = now
         self._lines = Lines(config, request)
-        self._ledger = ledger
+        self._holders = ledger.holders()
         history = History(ledger.database)
         self._newest = history.newest()
         self._spans = ledger.spans()
@@ -115,9 +115,7 @@ class _Facts:
         """Return the destinations that do not have the files of a window, which are made."""
         if job.entry.state != WRITTEN:
             return []
-        known = self._ledger.deliveries(job.entry)
-        there = {item.destination for item in known if item.delivered_at}
-        there -= {item.destination for item in known if not item.delivered_at}
+        there = self._holders.get((job.entry.export, job.entry.window), ())
         return [name for name in job.export.destination if name not in there]
 
     def _lag(self, line: Line, made: Made | None, overdue: set[Window]) -> float | None:

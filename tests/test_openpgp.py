@@ -15,7 +15,7 @@ from place import Place, days
 from test_cli import orchestrate
 
 from orchestrator import check, config, openpgp
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, ExportError
 from orchestrator.packing import PackedFile
 from orchestrator.result import Status
 
@@ -188,6 +188,20 @@ def test_what_was_made_before_encryption_was_asked_for_is_not_sent(acme: Place, 
     assert acme.files() == [f"{kind}_ACME_20261119.csv.pgp" for kind in ("activity", "broadcast")]
     assert [name for name in acme.files("outbox") if not name.endswith((".pgp", ".lock"))] == []
     assert ADDRESS in gpg.decrypt(acme.all_bytes()["activity_ACME_20261119.csv.pgp"])
+
+
+def test_what_was_delivered_in_the_clear_is_not_sent_again_once_encryption_is_asked_for(
+    acme: Place,
+) -> None:
+    acme.configure("  - {brand: ACME}")
+    acme.run(NOW)
+    acme.query("delete from raw.email_opens")  # made anew it would lack what they have
+    before = acme.all_bytes()
+    acme.configure("  - {brand: ACME, encrypt_for: key.asc}")
+    with pytest.raises(ExportError, match=r"in the clear, .* --date 2026-11-19 --brand ACME"):
+        acme.run(NOW, days=days("2026-11-19"), resend=True)
+    assert acme.run(NOW).windows == []  # nothing was marked
+    assert acme.all_bytes() == before
 
 
 def test_the_very_bytes_are_sent_again(acme: Place) -> None:

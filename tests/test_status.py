@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from place import Place, days
 from postgres import Postgres
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sshd import Sshd
 
 from orchestrator import config, status, status_report
@@ -193,6 +193,36 @@ def test_what_was_made_and_not_sent_is_undelivered(acme: Place) -> None:
     assert said(found) == [
         "window 2026-11-19 is due since 2026-11-20 06:00 UTC, made, and not at there"
     ]
+
+
+def test_many_windows_that_wait_cost_no_more_questions_than_one(
+    place: Place, ledger: Ledger, url: URL
+) -> None:
+    configure(
+        place,
+        url,
+        "  - {brand: ACME, destination: [d0, d1]}",
+        destinations="{d0: {directory: d0}, d1: {directory: d1}}",
+    )
+    asked: list[str] = []
+
+    def note(*given: object) -> None:
+        asked.append(str(given[2]))
+
+    numbers = []
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        for day in (1, *range(2, 20)):
+            start = moment(f"2026-11-{day:02} 00:00")
+            delivered(ledger, Window(start, start + 24 * HOUR), start + 30 * HOUR, None)
+            if day in (1, 19):
+                asked.clear()
+                export = one(place, "2026-11-20 07:00")
+                assert export.undelivered_windows == {"d0": 0, "d1": day}
+                numbers.append(len(asked))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert numbers[0] == numbers[1]
 
 
 def test_late_rows_are_told_with_the_command_that_sends_them(acme: Place) -> None:
@@ -458,6 +488,24 @@ def test_the_command_in_text_and_json_and_how_little_it_loads(acme: Place) -> No
     assert ran(*files) == "[]\n"
     assert (acme.folder / "status.html").read_text().startswith("<!doctype html>")
     assert "event_based_export_lag_seconds" in (acme.folder / "status.prom").read_text()
+
+
+@pytest.mark.parametrize("option", ["--html", "--prometheus"])
+def test_a_folder_is_no_file_to_write(acme: Place, option: str) -> None:
+    (acme.folder / "site").mkdir()
+    before = sorted(acme.folder.iterdir())
+    for folder in (".", "site"):
+        done = subprocess.run(
+            [ORCHESTRATE, "status", option, folder],
+            cwd=acme.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "is a directory" in done.stderr
+    assert sorted(acme.folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,16 @@ def status(
         typer.Option("--brand", help="Only this brand; repeatable.", autocompletion=brands),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page with plots."),
     ] = None,
     prometheus: Annotated[
         Path | None,
         typer.Option(
-            "--prometheus", metavar="FILE", help="Write metrics for the node exporter (*.prom)."
+            "--prometheus",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write metrics for the node exporter (*.prom).",
         ),
     ] = None,
     configured: Configured,
