@@ -14,6 +14,8 @@ from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
 """How far back the plots go."""
+_EARLIEST = timedelta(hours=14)
+"""Ahead of UTC: where a day begins first."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> 
         if line := owner(name):
             lag = at - line.export.calendar.due(window)
             days[name][_date(line, window.start)].lags.append(max(lag.total_seconds(), 0))
-    first = since.date().isoformat()
+    # A clock that was ahead may have left windows that begin on days to come.
+    first, last = since.date().isoformat(), (now + _EARLIEST).date().isoformat()
     shown = {
-        name: {d: day for d, day in found.items() if d >= first} for name, found in days.items()
+        name: {d: day for d, day in found.items() if first <= d <= last}
+        for name, found in days.items()
     }
     failures = [failure for failure in history.failures(since) if owner(failure.export)]
     return Past(since, shown, failures)

@@ -3,7 +3,9 @@ const usual = ["broadcast", "open", "click", "soft_bounce", "hard_bounce", "comp
 const order = d3.union(usual.filter(code => data.activities.includes(code)), data.activities);
 const choice = d3.select("#brand");
 const day = d3.utcDay.floor;
-const days = [day(new Date(data.since)), d3.utcDay.offset(day(new Date(data.now)), 1)];
+// Where it is tomorrow already, windows begin on a day that UTC has yet to see.
+const today = d3.max([data.now, ...data.dates].map(date => day(new Date(date))));
+const days = [day(new Date(data.since)), d3.utcDay.offset(today, 1)];
 const title = code => (code[0].toUpperCase() + code.slice(1)).replaceAll("_", " ");
 const common = {x: {type: "utc", domain: days, label: null, ticks: 4}, marginRight: 8, style: {background: "none"}};
 const spans = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];

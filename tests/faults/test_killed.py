@@ -64,14 +64,15 @@ def counted(request: pytest.FixtureRequest) -> Iterator[None]:
             print(f"{times:4}  {where}")  # noqa: T201 - the same
 
 
-def test_killed_at_every_point_one_after_the_other(reference: Arena, tmp_path: Path) -> None:
+def test_killed_at_one_point_after_the_other(reference: Arena, tmp_path: Path) -> None:
     with arena(tmp_path / "arena") as here:
-        for number, point in enumerate(POINTS):
+        for number, point in enumerate([*POINTS][::2]):  # `make faults` takes every one
             here.kill(point, WHEN[number % 2])
         here.finish()
         here.check(reference)
 
 
+@pytest.mark.faults
 def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
     reference: Arena, tmp_path: Path
 ) -> None:
@@ -98,7 +99,7 @@ def test_killed_while_files_are_encrypted_and_announced(
 
 
 def test_killed_at_random(reference: Arena, tmp_path: Path) -> None:
-    kill_at_random(reference, tmp_path, times=6, taking=False)
+    kill_at_random(reference, tmp_path, times=3, taking=False)
 
 
 @pytest.mark.faults
