@@ -21,6 +21,8 @@ _REASONS = 20
 """Of one window: a reason may tell something that is new each time."""
 _LENGTH = 500
 """Characters of a reason."""
+_AT_ONCE = 10_000
+"""Rows in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -155,24 +157,28 @@ class History:
         for row in self._rows(recent):
             yield row["export"], row["window_start"], row["activity"], row["rows"]
 
-    def completions(self, since: datetime) -> dict[tuple[str, Window], datetime]:
-        """Return when each window since a moment was at every destination for the first time."""
+    def completions(self, since: datetime) -> Iterator[tuple[str, Window, datetime]]:
+        """Yield when each window since a moment was at every destination for the first time."""
         at = func.max(DELIVERIES.c.delivered_at).label("at")
-        query = (
+        whole = (
             select(*(DELIVERIES.c[name] for name in _WINDOW), at)
             .where(DELIVERIES.c.window_start >= since)
             .group_by(*(DELIVERIES.c[name] for name in (*_WINDOW, "revision")))
             .having(func.count() == func.count(DELIVERIES.c.delivered_at))
-            .order_by(DELIVERIES.c.revision.desc())
+            .subquery()
         )
-        return {(row["export"], records.window(row)): row["at"] for row in self._rows(query)}
+        window = [whole.c[name] for name in _WINDOW]
+        for row in self._rows(select(*window, func.min(whole.c.at).label("at")).group_by(*window)):
+            yield row["export"], records.window(row), row["at"]
 
-    def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
+    def _rows(self, query: Select[Any]) -> Iterator[RowMapping]:
+        """Yield rows as they come: six weeks of many exports are millions."""
         with self._database.begin() as connection:
             known = inspect(connection)
-            if all(known.has_table(str(found)) for found in query.columns_clause_froms):
-                return connection.execute(query).mappings().all()
-        return []
+            tables = (found for found in query.columns_clause_froms if isinstance(found, Table))
+            if all(known.has_table(table.name) for table in tables):
+                streamed = query.execution_options(yield_per=_AT_ONCE)
+                yield from connection.execute(streamed).mappings()
 
 
 def _told(reason: str) -> str:

@@ -50,7 +50,7 @@ def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> 
     for name, start, activity, rows in history.rows(earlier):
         if line := owner(name):
             days[name][_date(line, start)].rows[activity] += rows
-    for (name, window), at in history.completions(earlier).items():
+    for name, window, at in history.completions(earlier):
         if line := owner(name):
             lag = at - line.export.calendar.due(window)
             days[name][_date(line, window.start)].lags.append(max(lag.total_seconds(), 0))

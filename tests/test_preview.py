@@ -56,34 +56,37 @@ def heads(place: Place, brand: str = "ACME", *, rows: int = 10, day: str = "") -
     )
 
 
-@pytest.mark.parametrize(
-    "dialect",
-    [
-        "labels: en",
-        "encoding: utf-16, labels: nl",
-        "encoding: utf-8-sig, line_ending: crlf",
-        "encoding: utf-16-le, delimiter: '||', quoting: all, null: 'NULL'",
-        "delimiter: ';;', line_ending: crlf, newlines: space, labels: names",
-        "encoding: latin-1, header: false, timezone: Europe/Amsterdam",
-        "activity_types: [click], additional_fields: {activities: [event_id, is_machine]}",
-        "activity_fields: [{column: email_address, as: mail, hash: sha256, salt: pepper}]",
-    ],
+DIALECTS = (
+    "labels: en",
+    "encoding: utf-16, labels: nl",
+    "encoding: utf-8-sig, line_ending: crlf",
+    "encoding: utf-16-le, delimiter: '||', quoting: all, null: 'NULL'",
+    "delimiter: ';;', line_ending: crlf, newlines: space, labels: names",
+    "encoding: latin-1, header: false, timezone: Europe/Amsterdam",
+    "activity_types: [click], additional_fields: {activities: [event_id, is_machine]}",
+    "activity_fields: [{column: email_address, as: mail, hash: sha256, salt: pepper}]",
 )
-def test_the_bytes_begin_the_file_that_is_written(acme: Place, dialect: str) -> None:
-    acme.configure(f"  - {{brand: ACME, {dialect}}}\n  - {{brand: '*'}}")
+
+
+def test_the_bytes_begin_the_file_that_is_written(acme: Place) -> None:
+    numbered = enumerate(DIALECTS)
+    lines = [f"  - {{brand: ACME, directory: '{n}', {dialect}}}\n" for n, dialect in numbered]
+    acme.configure(f"{''.join(lines)}  - {{brand: '*'}}")
     found = heads(acme, rows=4)
     acme.run(NOW)
-    assert [head.path for head in found] == [
-        "broadcast_ACME_20261119.csv",
-        "activity_ACME_20261119.csv",
+    assert sorted(head.path for head in found) == [
+        f"{number}/{kind}_ACME_20261119.csv"
+        for number in range(len(DIALECTS))
+        for kind in ("activity", "broadcast")
     ]
     for head in found:
         whole = (acme.folder / "there" / head.path).read_bytes()
-        assert whole.startswith(head.head)
+        assert whole.startswith(head.head), head.path
         assert len(head.first) == min(4, head.rows)
         assert (head.head == whole) == (head.rows <= 4)
         assert all(len(row) == len(head.headings) for row in head.first)
-    assert len(found[1].head.decode(found[1].encoding).splitlines()) >= 4
+        if head.kind == "activity":
+            assert len(head.head.decode(head.encoding).splitlines()) >= 4
 
 
 def test_all_rows_are_the_whole_file(acme: Place) -> None:

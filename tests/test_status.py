@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -159,15 +159,14 @@ def test_a_window_that_tests_stop_is_told_once_and_how_often(acme: Place) -> Non
     assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
 
 
-def test_a_destination_that_is_down_is_told_and_the_other_is_not(
-    acme: Place, start_sshd: Callable[..., Sshd]
+def test_a_destination_out_of_reach_is_told_and_the_other_is_not(
+    acme: Place, sftp_server: Sshd
 ) -> None:
-    server = start_sshd()
     destinations = json.dumps(
-        {"there": {"directory": "there"}, "managed": {"sftp": {**server.line(), "timeout": "5s"}}}
+        {"there": {"directory": "there"}, "managed": {"sftp": sftp_server.line()}}
     )
     acme.configure("  - {brand: ACME, destination: [there, managed]}", destinations=destinations)
-    server.kill()
+    pinned = sftp_server.known_hosts.rename(acme.folder / "pinned")  # not trusted: no retries
     acme.run(FIRST)
     acme.run(SECOND)
     export = one(acme, SECOND)
@@ -179,7 +178,7 @@ def test_a_destination_that_is_down_is_told_and_the_other_is_not(
     assert export.problems[0].windows == 2
     assert "destination 'managed'" in export.problems[0].text
     assert status_report.cells(export)["Delivered"].endswith("managed: not yet")
-    server.start()
+    pinned.rename(sftp_server.known_hosts)
     acme.run(SECOND)
     export = one(acme, SECOND)
     assert export.undelivered_windows == {"there": 0, "managed": 0}

@@ -25,12 +25,12 @@ REASON = "destination 'there': <b onclick=x>&amp;"
 LOCAL = ("file:", "data:", "blob:")
 
 
-def write(place: Place) -> Path:
+def write(place: Place, now: datetime = NOW) -> Path:
     """Write the page of this place."""
     loaded, page = config.load(place.folder / "exports.yml"), place.folder / "status.html"
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
-        found = status.read(loaded, Request(), ledger, now=NOW)
-        past = status_past.read(loaded, Request(), ledger, now=NOW)
+        found = status.read(loaded, Request(), ledger, now=now)
+        past = status_past.read(loaded, Request(), ledger, now=now)
     status_page.write(found, past, page)
     return page
 
@@ -144,6 +144,30 @@ def test_the_page_fits_any_view_and_light_and_dark(
     paper = browser.run("return getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(22, 24, 29)" if dark else "rgb(255, 255, 255)")
     assert browser.problems() == []
+
+
+def test_nothing_stands_outside_of_its_plot(browser: Browser, place: Place) -> None:
+    """Not where it is tomorrow already, nor after a clock was far ahead."""
+    place.configure(
+        "  - {brand: ALFA, timezone: Pacific/Auckland, interval: hourly}\n  - {brand: BETA}"
+    )
+    loaded, now = config.load(place.folder / "exports.yml"), NOW.replace(hour=20)
+    with closing(Ledger(loaded.state)) as ledger:
+        for line, ahead in zip(Lines(loaded, Request()), (0, 60), strict=True):
+            window = line.export.calendar.last_due(now + timedelta(days=ahead))
+            at = line.export.calendar.due(window)
+            made = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})
+            ledger.write([(made, [Delivery("activity", "there", "a", 9, "a" * 64, at)])])
+            ledger.finish([made])
+    browser.open(write(place, now))
+    assert captions(browser) == ["Open 1 rows"]
+    assert marks(browser, "#rows", "rect") == 1
+    beside = """
+        const right = element => element.getBoundingClientRect().right;
+        return [...document.querySelectorAll("svg [aria-label=rect] > *, svg circle")]
+            .filter(mark => right(mark) > right(mark.closest("svg"))).length
+    """
+    assert browser.run(beside) == 0
 
 
 def test_a_page_of_nothing_says_so(browser: Browser, place: Place) -> None:
