@@ -61,8 +61,13 @@ class _Facts:
         for failure in history.failing():
             self._failing[failure.export][failure.window] = failure
         self._late: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
-        for before, counted in Recounts(ledger.database).late():
-            self._late[counted.export].append((before, counted))
+        recounts = Recounts(ledger.database)
+        most = max((line.export.audit_windows for line in self._lines), default=0)
+        # What is not counted again any more was told for so many windows: it is left at that.
+        audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
+        for before, counted in recounts.late():
+            if (counted.export, counted.window) in audited:
+                self._late[counted.export].append((before, counted))
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         for job in due.jobs(config, ledger, request, now):
             self._waiting[job.entry.export].append(job)
