@@ -48,7 +48,7 @@ class Gpg:
         return self._run("--decrypt", stdin=data)
 
     def _run(self, *arguments: str, stdin: bytes = b"", old: bool = False) -> bytes:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet"]
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes"]
         command += ["--pinentry-mode", "loopback", "--passphrase", ""]
         command += ["--faked-system-time", _LONG_AGO] if old else []
         done = subprocess.run([*command, *arguments], input=stdin, capture_output=True, check=False)
