@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import false
 
-from orchestrator import patterns, project
+from orchestrator import patterns, production, project
 from orchestrator.config import Config
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.exports import EVERY_BRAND, Export
@@ -59,7 +59,10 @@ def check(
         if export.encrypt_for
     ]
     progress("making the views of a window")
-    findings.append(_tried("warehouse", lambda: _warehouse(config, target, now, brands)))
+    warehouse = _tried("warehouse", lambda: _warehouse(config, target, now, brands))
+    findings.append(warehouse)
+    if warehouse.ok:
+        findings += _unknown_brands(config, brands)
     progress("trying the destinations")
     findings += _destinations(config, brands, now)
     if config.notify:
@@ -138,10 +141,18 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
             brands += stage.brands
         finally:
             warehouse.close()
-    text = f"target {found.target}: the views can be made, and have every field; "
-    unknown = {export.brand for export in config.exports} - {*brands, EVERY_BRAND}
-    text += f"{len(brands)} brands"
-    return text + "".join(f"; none is '{name}', is it spelled so?" for name in sorted(unknown))
+    if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
+        raise ExportError(f"target {found.target}: {production.NO_BRANDS}")
+    told = f"target {found.target}: the views can be made, and have every field"
+    return f"{told}; {len(brands)} brands"
+
+
+def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:
+    """Yield the lines of exports.yml whose brand no row is of: their files would be empty."""
+    for export in config.exports:
+        if export.brand not in (EVERY_BRAND, *brands):
+            error = config.error(export, "brand", production.unknown(export.brand, brands))
+            yield Finding("brand", str(error), ok=False)
 
 
 def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:

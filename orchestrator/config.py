@@ -101,12 +101,18 @@ def home(path: Path | None) -> Path:
     return Path.cwd()
 
 
-def load(path: Path | None) -> Config:
-    """Read and check exports.yml. Raises ConfigError that lists everything wrong in it."""
-    source = yaml_source.read(find(path))
+def load(path: Path | None, *, secrets: bool = True) -> Config:
+    """Read and check exports.yml. Raises ConfigError that lists everything wrong in it.
+
+    Without `secrets`, variables that only a delivery needs may be unset. Such a config knows no
+    destination and tells nobody: nothing can be delivered by it.
+    """
+    source = yaml_source.read(find(path), secrets=secrets)
     problems = Problems(source)
     keys = source.values.items()
     values = {key: value for key, value in keys if value is not None or key not in Top.model_fields}
+    if any(at[0] == "notify" for at in source.unset):
+        del values["notify"]
     context = {"folder": source.path.parent}
     try:
         top = Top.model_validate(values, context=context)
@@ -120,6 +126,8 @@ def load(path: Path | None) -> Config:
         _refuse_shared_paths(exports, problems)
     if problems or state is None:
         raise problems.error()
+    if not secrets:
+        lines, top = {}, top.model_copy(update={"notify": []})
     outbox = source.path.parent / top.outbox
     return Config(
         source,
@@ -205,17 +213,19 @@ def _refuse_shared_paths(exports: tuple[Export, ...], problems: Problems) -> Non
         at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
         window = export.calendar.containing(at)
         own: set[str] = set()
+        told: set[int] = set()  # one fact, however many of their files it is about
         for _, path in export.files(brand=export.brand, window=window):
             try:
                 patterns.check_path(path)
             except ValueError as error:
                 problems.add(("exports", index), str(error))
             owner = owners.setdefault(path.lstrip("/"), index)
-            if owner != index or path in own:
+            if owner not in told and (owner != index or path in own):
+                told.add(owner)
                 other = f"exports[{owner}]" if owner != index else "another of its files"
                 problems.add(
                     ("exports", index),
-                    f"would write the same path as {other} ('{path}'); "
+                    f"would write the same path as {other} (such as '{path}'); "
                     "give one of them its own directory or file names",
                 )
             own.add(path)

@@ -9,7 +9,7 @@ from orchestrator.content import AdditionalFields, FieldChoice
 from orchestrator.destinations import Sftp
 from orchestrator.errors import ConfigError, did_you_mean, on_one_line
 from orchestrator.values import Strict
-from orchestrator.yaml_source import Location, Source
+from orchestrator.yaml_source import Location, Source, named
 
 _SECRETS = ("encrypt_for", "notify", "salt", "state")
 """The keys outside of `destinations` that hold secrets."""
@@ -33,15 +33,16 @@ class Problems:
         names = sorted(valid)
         if names:
             message += f"; valid: {', '.join(names)}"
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at)
         where = f"{self.source.path}:{self.source.line(at)}"
-        bullet = f"{where}: {key.lstrip('.')}: {message}".replace(": :", ":")
+        bullet = f"{where}: {named(at)}: {message}".replace(": :", ":")
         self._bullets[on_one_line(bullet)] = 1
 
     def add_all(self, error: ValidationError, at: Location, model: type[Strict]) -> None:
         """Note what pydantic found wrong in the mapping at this place."""
         found = [(self._known(at, item["loc"]), item) for item in error.errors(include_url=False)]
         for place, item in found:
+            if place in self.source.unset:
+                continue  # nobody knows the value
             # Of a choice of types, only the one that was followed deepest is what was meant.
             deeper = any(other[: len(place)] == place != other for other, _ in found)
             if deeper and item["type"] != "missing" and item["loc"]:

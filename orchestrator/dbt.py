@@ -1,12 +1,17 @@
 """dbt, in this process: parse once, then freeze and test the rows window by window."""
 
 import copy
+import io
 import json
 import os
 import shlex
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -29,6 +34,30 @@ class TestWarning:
 
     test: str
     rows: int
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C in dbt raise KeyboardInterrupt, which dbt returns as one more failure."""
+    usual = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if usual is not signal.default_int_handler or not in_main_thread:
+        yield  # the signal is ignored, or is for somebody else
+        return
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 class Dbt:
@@ -142,7 +171,10 @@ class Dbt:
             # again: each window needs nodes in which nothing is compiled yet.
             self._manifest.nodes = copy.deepcopy(self._nodes)
         self._faults.clear()
-        return dbtRunner(manifest=self._manifest, callbacks=[self._hear]).invoke(arguments)
+        runner = dbtRunner(manifest=self._manifest, callbacks=[self._hear])
+        # Until dbt has read its log level it prints any error, with the traceback, on stdout.
+        with _interruptible(), redirect_stdout(io.StringIO()):
+            return runner.invoke(arguments)
 
     def _hear(self, event: EventMsg) -> None:
         """Keep what went wrong in an ephemeral model or a macro, of which dbt has no result."""

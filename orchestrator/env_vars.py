@@ -4,7 +4,7 @@ import os
 
 from jinja2 import Environment, TemplateError, nodes
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, UnsetError
 
 _JINJA = Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, and renders nothing
 
@@ -12,7 +12,8 @@ _JINJA = Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, and 
 def filled(text: str) -> str:
     """Return the text with the values of the variables.
 
-    Raises ConfigError where a variable is not set, or the text holds anything else of Jinja.
+    Raises UnsetError where a variable is not set, else ConfigError where the text holds anything
+    else of Jinja.
     """
     try:
         body = _JINJA.parse(text).body
@@ -45,5 +46,5 @@ def _filled(part: nodes.Expr) -> str:
     name, default = given[0], given[1] if given[1:] else None
     value = os.environ.get(name, default)
     if value is None:
-        raise ConfigError(f"the environment variable {name} is not set; set it, or give a default")
+        raise UnsetError(f"the environment variable {name} is not set; set it, or give a default")
     return value

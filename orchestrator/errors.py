@@ -90,6 +90,10 @@ class ConfigError(UsageError):
     """A mistake in exports.yml, named by file, line and key. Exit code 2."""
 
 
+class UnsetError(ConfigError):
+    """An environment variable that exports.yml names is not set. Exit code 2."""
+
+
 class GateError(ExportError):
     """dbt or a data test of severity error failed: nothing of the window ships. Exit code 4."""
 
@@ -100,6 +104,12 @@ class LockedError(ExportError):
     """Another run holds the lock. Exit code 75 (EX_TEMPFAIL of sysexits.h)."""
 
     exit_code = 75
+
+
+class InterruptedRunError(ExportError):
+    """Somebody pressed Ctrl-C. Exit code 130, as of a shell whose program SIGINT has ended."""
+
+    exit_code = 130
 
 
 class LedgerError(ExportError):

@@ -3,16 +3,39 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import URL, Connection, and_, func, select
+from sqlalchemy import URL, Connection, Executable, Table, bindparam, func, select
 
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry
-from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, RECOUNTS, WINDOWS, replaced
+from orchestrator.ledger_tables import (
+    ACTIVITIES,
+    DELIVERIES,
+    RECOUNTS,
+    WINDOWS,
+    is_named,
+    replaced,
+    same,
+)
 from orchestrator.windows import Window
 
 __all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Arrival", "Delivery", "Entry", "Ledger"]
+
+_OF_REVISION = {
+    table: is_named(table, *records.KEY) for table in (WINDOWS, DELIVERIES, RECOUNTS, ACTIVITIES)
+}
+_FILES = select(DELIVERIES).where(_OF_REVISION[DELIVERIES]).order_by(DELIVERIES.c.position)
+_EARLIER = (
+    select(DELIVERIES)
+    .where(is_named(DELIVERIES, *records.WINDOW_KEY))
+    .where(DELIVERIES.c.revision < bindparam("its_revision"))
+)
+_SCHEDULED = select(WINDOWS.c.scheduled).where(_OF_REVISION[WINDOWS])
+_FILE = DELIVERIES.update().where(is_named(DELIVERIES, *records.KEY, "destination", "path"))
+_ARRIVED = _FILE.values(delivered_at=bindparam("noted"))
+_RENAMING = _FILE.values(rename_sent=bindparam("noted"))
 
 
 class Ledger:
@@ -50,8 +73,8 @@ class Ledger:
 
     def holders(self) -> dict[tuple[str, Window], set[str]]:
         """Return, by export and window, which destinations have all files of what is written."""
-        same = and_(*(WINDOWS.c[name] == DELIVERIES.c[name] for name in records.KEY))
-        query = select(DELIVERIES).select_from(WINDOWS.join(DELIVERIES, same))
+        both = WINDOWS.join(DELIVERIES, same(WINDOWS, DELIVERIES))
+        query = select(DELIVERIES).select_from(both)
         waiting = query.where(WINDOWS.c.state == WRITTEN, ~replaced(WINDOWS))
         there: dict[tuple[str, Window], set[str]] = {}
         lacking: dict[tuple[str, Window], set[str]] = {}
@@ -83,18 +106,15 @@ class Ledger:
 
     def deliveries(self, entry: Entry) -> list[Delivery]:
         """Return the files of an entry, in the order of their delivery."""
-        query = select(DELIVERIES).filter_by(**records.key(entry)).order_by(DELIVERIES.c.position)
         with self._begin() as connection:
-            return [records.delivery(row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(_FILES, records.named(entry)).mappings()
+            return [records.delivery(row) for row in rows]
 
     def earlier(self, entry: Entry) -> list[Delivery]:
         """Return the files of earlier revisions of this window."""
-        query = select(DELIVERIES).filter_by(
-            export=entry.export, window_start=entry.window.start, window_end=entry.window.end
-        )
-        earlier = query.where(DELIVERIES.c.revision < entry.revision)
         with self._begin() as connection:
-            return [records.delivery(row) for row in connection.execute(earlier).mappings()]
+            rows = connection.execute(_EARLIER, records.named(entry)).mappings()
+            return [records.delivery(row) for row in rows]
 
     def plan(self, entries: Iterable[Entry]) -> None:
         """Note what is due, so that what fails is caught up later.
@@ -103,46 +123,45 @@ class Ledger:
         """
         with self._begin() as connection:
             for entry in entries:
-                known = select(WINDOWS.c.scheduled).filter_by(**records.key(entry))
-                scheduled = connection.scalar(known)
+                scheduled = connection.scalar(_SCHEDULED, records.named(entry))
                 if scheduled is None:
-                    connection.execute(WINDOWS.insert().values(**records.values(entry)))
+                    connection.execute(WINDOWS.insert(), records.values(entry))
                 elif entry.scheduled and not scheduled:
                     raised = WINDOWS.update().filter_by(**records.key(entry)).values(scheduled=True)
                     connection.execute(raised)
 
     def write(self, entries: Iterable[tuple[Entry, Sequence[Delivery]]]) -> None:
         """Note the files of revisions before the first of them is delivered."""
+        written = list(entries)
+        files = [
+            {
+                **records.key(entry),
+                "kind": delivery.kind,
+                "destination": delivery.destination,
+                "path": delivery.path,
+                "position": position,
+                "bytes": delivery.size,
+                "sha256": delivery.sha256,
+                "delivered_at": delivery.delivered_at,
+                "rename_sent": delivery.rename_sent,
+            }
+            for entry, deliveries in written
+            for position, delivery in enumerate(deliveries)
+        ]
+        made = [entry for entry, _ in written if entry.choice]
+        chosen = [{**records.key(entry), "choice": entry.choice} for entry in made]
+        counted = [
+            {**records.key(entry), "activity": activity, "rows": rows}
+            for entry in made
+            for activity, rows in entry.activities.items()
+        ]
         with self._begin() as connection:
-            for entry, deliveries in entries:
-                connection.execute(WINDOWS.delete().filter_by(**records.key(entry)))
-                connection.execute(DELIVERIES.delete().filter_by(**records.key(entry)))
-                connection.execute(WINDOWS.insert().values(**records.values(entry)))
-                if entry.choice:
-                    connection.execute(RECOUNTS.delete().filter_by(**records.key(entry)))
-                    chosen = RECOUNTS.insert().values(**records.key(entry), choice=entry.choice)
-                    connection.execute(chosen)
-                    connection.execute(ACTIVITIES.delete().filter_by(**records.key(entry)))
-                    counted = [
-                        {**records.key(entry), "activity": activity, "rows": rows}
-                        for activity, rows in entry.activities.items()
-                    ]
-                    if counted:
-                        connection.execute(ACTIVITIES.insert(), counted)
-                for position, delivery in enumerate(deliveries):
-                    connection.execute(
-                        DELIVERIES.insert().values(
-                            **records.key(entry),
-                            kind=delivery.kind,
-                            destination=delivery.destination,
-                            path=delivery.path,
-                            position=position,
-                            bytes=delivery.size,
-                            sha256=delivery.sha256,
-                            delivered_at=delivery.delivered_at,
-                            rename_sent=delivery.rename_sent,
-                        )
-                    )
+            _replace(connection, [entry for entry, _ in written])
+            _forget(connection, DELIVERIES, [entry for entry, _ in written])
+            _each(connection, DELIVERIES.insert(), files)
+            for table, rows in ((RECOUNTS, chosen), (ACTIVITIES, counted)):
+                _forget(connection, table, made)
+                _each(connection, table.insert(), rows)
 
     def reopen(self, entries: Iterable[tuple[Entry, Sequence[str]]]) -> None:
         """Note that the files of these revisions are to go to these destinations again.
@@ -162,8 +181,7 @@ class Ledger:
     def arrived(self, arrivals: Iterable[Arrival]) -> None:
         """Note that files are at their destinations."""
         with self._begin() as connection:
-            for item in arrivals:
-                _note(connection, item.entry, item.destination, item.path, delivered_at=item.at)
+            _each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
 
     def renaming(
         self,
@@ -179,21 +197,32 @@ class Ledger:
         What arrived before is noted in the same transaction, which is flushed once.
         """
         with self._begin() as connection:
-            for item in arrivals:
-                _note(connection, item.entry, item.destination, item.path, delivered_at=item.at)
-            _note(connection, entry, destination, path, rename_sent=sent)
+            _each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
+            of_file = records.named(entry, destination=destination, path=path)
+            connection.execute(_RENAMING, {**of_file, "noted": sent})
 
     def finish(self, entries: Iterable[Entry]) -> None:
         """Note that every file of these entries is at every destination."""
         with self._begin() as connection:
-            for entry in entries:
-                done = replace(entry, state=DELIVERED)
-                connection.execute(WINDOWS.delete().filter_by(**records.key(entry)))
-                connection.execute(WINDOWS.insert().values(**records.values(done)))
+            _replace(connection, [replace(entry, state=DELIVERED) for entry in entries])
 
 
-def _note(
-    connection: Connection, entry: Entry, destination: str, path: str, **noted: object
-) -> None:
-    key = {**records.key(entry), "destination": destination, "path": path}
-    connection.execute(DELIVERIES.update().filter_by(**key).values(**noted))
+def _each(connection: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> None:
+    """Carry out a statement for each of the rows, if there are any."""
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _forget(connection: Connection, table: Table, entries: Sequence[Entry]) -> None:
+    gone = table.delete().where(_OF_REVISION[table])
+    _each(connection, gone, [records.named(entry) for entry in entries])
+
+
+def _replace(connection: Connection, entries: Sequence[Entry]) -> None:
+    _forget(connection, WINDOWS, entries)
+    _each(connection, WINDOWS.insert(), [records.values(entry) for entry in entries])
+
+
+def _arrival(of: Arrival) -> dict[str, Any]:
+    of_file = records.named(of.entry, destination=of.destination, path=of.path)
+    return {**of_file, "noted": of.at}

@@ -1,8 +1,10 @@
 """The ledger's database: one connection, which is also the lock that keeps runs apart."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -64,8 +66,9 @@ class LedgerDatabase:
         shown = {key: url.query[key] for key in ("host", "port") if key in url.query}
         self.name = url.set(query=shown).render_as_string(hide_password=True)
         self._held = ExitStack()
+        advice = _OF_A_FILE if url.get_backend_name() == "sqlite" else _OF_A_SERVER
         try:
-            with self._explained("cannot be opened", _ADVICE):
+            with self._explained("cannot be opened", advice):
                 self._connection = self._open(url, read_only=read_only)
         except BaseException:
             self.close()
@@ -90,8 +93,10 @@ class LedgerDatabase:
         if sqlite and not read_only:
             self._held.enter_context(locking.exclusive(file.with_name(f"{file.name}.lock")))
             file.touch(mode=0o600)  # what SQLite puts beside it takes its mode
-        if sqlite and read_only and not file.exists():
-            return self._empty()
+        if sqlite and read_only:
+            if not file.exists():
+                return self._empty()
+            url = _readable(url, file)
         connection = self._connect(url if sqlite else _with_patience(url))
         if read_only:
             with connection.begin():
@@ -155,10 +160,27 @@ class LedgerDatabase:
         )
 
 
-_ADVICE = (
+_OF_A_SERVER = (
     "; correct 'state' in exports.yml, or see to it that the server is up, lets this user in, and "
     "lets it make tables"
 )
+_OF_A_FILE = (
+    "; correct 'state' in exports.yml, or see to it that the file is a ledger, and that this user "
+    "may write to it and in its folder"
+)
+
+
+def _readable(url: URL, file: Path) -> URL:
+    """Return what opens the file also where nothing can be made beside it.
+
+    SQLite makes files there to read in WAL mode ("Write-Ahead Logging", Read-Only Databases).
+    Without them it reads the file alone, which holds everything unless a run is at work, or was
+    cut short: then they are there.
+    """
+    if os.access(file.parent, os.W_OK) or file.with_name(f"{file.name}-wal").exists():
+        return url
+    alone = {"mode": "ro", "immutable": "1", "uri": "true"}
+    return url.set(database=f"file:{quote(str(file))}", query=alone)
 
 
 def _with_patience(url: URL) -> URL:

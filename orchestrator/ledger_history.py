@@ -12,11 +12,17 @@ from orchestrator import ledger_records as records
 from orchestrator.errors import on_one_line
 from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_records import DELIVERED, PLANNED, Delivery, Entry
-from orchestrator.ledger_recounts import remade
-from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, FAILURES, WINDOWS, replaced
+from orchestrator.ledger_tables import (
+    ACTIVITIES,
+    DELIVERIES,
+    FAILURES,
+    WINDOWS,
+    remade,
+    replaced,
+    same,
+)
 from orchestrator.windows import Window
 
-_WINDOW = ("export", "window_start", "window_end")
 _REASONS = 20
 """Of one window: a reason may tell something that is new each time."""
 _LENGTH = 500
@@ -91,7 +97,7 @@ class History:
                         times=failure.times,
                     )
                 )
-                window = {name: key[name] for name in _WINDOW}
+                window = {name: key[name] for name in records.WINDOW_KEY}
                 newest = select(FAILURES.c.last_at).filter_by(**window)
                 newest = newest.order_by(FAILURES.c.last_at.desc()).offset(_REASONS - 1).limit(1)
                 old = FAILURES.delete().filter_by(**window)
@@ -108,10 +114,9 @@ class History:
         A brand whose name no file can have is never noted as due; it is among them too.
         """
         open_now = and_(WINDOWS.c.state != DELIVERED, FAILURES.c.last_at >= WINDOWS.c.updated_at)
-        same = and_(*(WINDOWS.c[name] == FAILURES.c[name] for name in (*_WINDOW, "revision")))
         query = (
             select(FAILURES)
-            .outerjoin(WINDOWS, same)
+            .outerjoin(WINDOWS, same(WINDOWS, FAILURES))
             .where(or_(WINDOWS.c.export.is_(None), open_now), ~replaced(FAILURES))
             .order_by(FAILURES.c.last_at)
         )
@@ -128,7 +133,7 @@ class History:
         )
 
         def of(table: Table) -> Select[Any]:
-            here = and_(*(table.c[name] == last.c[name] for name in ("export", "window_start")))
+            here = same(table, last, ("export", "window_start"))
             return select(table).join(last, here).order_by(table.c.window_end, table.c.revision)
 
         files: dict[tuple[str, Window], dict[int, list[Delivery]]] = {}
@@ -161,13 +166,13 @@ class History:
         """Yield when each window since a moment was at every destination for the first time."""
         at = func.max(DELIVERIES.c.delivered_at).label("at")
         whole = (
-            select(*(DELIVERIES.c[name] for name in _WINDOW), at)
+            select(*(DELIVERIES.c[name] for name in records.WINDOW_KEY), at)
             .where(DELIVERIES.c.window_start >= since)
-            .group_by(*(DELIVERIES.c[name] for name in (*_WINDOW, "revision")))
+            .group_by(*(DELIVERIES.c[name] for name in records.KEY))
             .having(func.count() == func.count(DELIVERIES.c.delivered_at))
             .subquery()
         )
-        window = [whole.c[name] for name in _WINDOW]
+        window = [whole.c[name] for name in records.WINDOW_KEY]
         for row in self._rows(select(*window, func.min(whole.c.at).label("at")).group_by(*window)):
             yield row["export"], records.window(row), row["at"]
 

@@ -51,7 +51,9 @@ class Arrival:
     at: datetime
 
 
-KEY = ("export", "window_start", "window_end", "revision")
+WINDOW_KEY = ("export", "window_start", "window_end")
+"""The columns of the key of an export's window."""
+KEY = (*WINDOW_KEY, "revision")
 """The columns of a revision's key."""
 
 
@@ -63,6 +65,11 @@ def key(of: Entry) -> dict[str, Any]:
         "window_end": of.window.end,
         "revision": of.revision,
     }
+
+
+def named(of: Entry, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any of a row
+    """Return the parameters by which orchestrator.ledger_tables.is_named finds a revision."""
+    return {f"its_{name}": value for name, value in {**key(of), **more}.items()}
 
 
 def values(of: Entry) -> dict[str, Any]:

@@ -4,26 +4,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, FromClause, Table, and_, exists, func, or_, select
+from sqlalchemy import func, or_, select
 
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import DELIVERED, PLANNED, Entry
-from orchestrator.ledger_tables import RECOUNTS, WINDOWS
+from orchestrator.ledger_records import DELIVERED, Entry
+from orchestrator.ledger_tables import RECOUNTS, WINDOWS, remade, same
 
-_WINDOW = ("export", "window_start", "window_end")
 _ROWS = ("activity_rows", "broadcast_rows")
-
-
-def _same(one: FromClause, other: FromClause, *columns: str) -> ColumnElement[bool]:
-    return and_(*(one.c[name] == other.c[name] for name in columns))
-
-
-def remade(table: Table) -> ColumnElement[bool]:
-    """Return the condition of rows whose window has newer files."""
-    newer = WINDOWS.alias()
-    later = newer.c.revision > table.c.revision
-    return exists().where(_same(newer, table, *_WINDOW), later, newer.c.state != PLANNED)
 
 
 class Recounts:
@@ -46,7 +34,7 @@ class Recounts:
         )
         ranked = (
             select(WINDOWS, RECOUNTS.c.choice, place.label("place"))
-            .outerjoin(RECOUNTS, _same(WINDOWS, RECOUNTS, *_WINDOW, "revision"))
+            .outerjoin(RECOUNTS, same(WINDOWS, RECOUNTS))
             .where(WINDOWS.c.state == DELIVERED, ~remade(WINDOWS))
             .subquery()
         )
@@ -62,7 +50,7 @@ class Recounts:
         was = [func.coalesce(WINDOWS.c[name], 0).label(f"{name}_before") for name in _ROWS]
         query = (
             select(RECOUNTS, WINDOWS.c.state, WINDOWS.c.scheduled, *was)
-            .outerjoin(WINDOWS, _same(RECOUNTS, WINDOWS, *_WINDOW, "revision"))
+            .outerjoin(WINDOWS, same(RECOUNTS, WINDOWS))
             .where(or_(*(RECOUNTS.c[n] > before for n, before in zip(_ROWS, was, strict=True))))
             .where(~remade(RECOUNTS))
             .order_by(RECOUNTS.c.window_start, RECOUNTS.c.export)

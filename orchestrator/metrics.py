@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
+from orchestrator.exports import KINDS
 from orchestrator.status_facts import ExportStatus, LastWindow, Status
 
 _GAUGES = {  # by name: what it is, and its label beside those of the export
@@ -25,7 +26,7 @@ _GAUGES = {  # by name: what it is, and its label beside those of the export
     "last_window_end_timestamp_seconds": ("When the last window that was made ends", None),
     "last_window_rows": ("Rows in a file of the last window", "kind"),
     "last_window_activity_rows": ("Rows of an activity in the last window", "activity"),
-    "last_window_size_bytes": ("Size of a file of the last window", "kind"),
+    "last_window_size_bytes": ("Size of a data file of the last window", "kind"),
     "last_window_delivered_timestamp_seconds": (
         "When the files of the last window were at a destination",
         "destination",
@@ -68,6 +69,8 @@ def _of_last(last: LastWindow) -> Iterator[tuple[str, float | _Samples | None]]:
     yield "last_window_end_timestamp_seconds", last.window.end.timestamp()
     yield "last_window_rows", last.rows
     yield "last_window_activity_rows", last.activities
-    yield "last_window_size_bytes", {file.kind: file.size for file in last.files}
+    # Of other kinds, such as completion files, there may be several.
+    sizes = {file.kind: file.size for file in last.files if file.kind in KINDS}
+    yield "last_window_size_bytes", sizes
     there = {name: at.timestamp() if at else None for name, at in last.delivered.items()}
     yield "last_window_delivered_timestamp_seconds", there

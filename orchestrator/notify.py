@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, SecretStr
 
 from orchestrator import report
-from orchestrator.errors import ExportError, LockedError
+from orchestrator.errors import ExportError, InterruptedRunError, LockedError
 from orchestrator.result import RunResult, Status
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def on_failure(urls: Sequence[SecretStr]) -> Iterator[None]:
     """Tell of an error that ends a run, which is raised all the same."""
     try:
         yield
-    except LockedError:
-        raise  # another run is at work: nothing is wrong
+    except (InterruptedRunError, LockedError):
+        raise  # somebody is there, or another run is at work: nothing is wrong
     except ExportError as error:
         _send(urls, "the run failed", str(error).splitlines())
         raise

@@ -22,6 +22,7 @@ class Outbox:
         self.folder = folder
         self.work = folder / _WORK
         self.cache = folder / _CACHE
+        self._places: set[Path] = set()  # folders whose new names are not flushed yet
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -43,15 +44,17 @@ class Outbox:
         return self.folder / remote.lstrip("/")
 
     def publish(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Rename whole, flushed files from the work folder to their places, and flush those."""
-        places = set()
+        """Rename whole, flushed files from the work folder to their places; `flush` comes after."""
         for source, remote in files:
             target = self.path(remote)
             folders.make(target.parent, mode=0o700)
             source.replace(target)
-            places.add(target.parent)
-        for place in places:
-            folders.flush(place, top=self.folder)
+            self._places.add(target.parent)
+
+    def flush(self) -> None:
+        """Return once the names of all published files are on the disk, each folder's at once."""
+        while self._places:
+            folders.flush(self._places.pop(), top=self.folder)
 
     def holds(self, remote: str, size: int, sha256: str) -> bool:
         """Tell whether the file is there with these very bytes."""

@@ -54,7 +54,7 @@ def run(
     outbox = Outbox(config.outbox)
     with outbox.open():
         ledger = Ledger(config.state)
-        production = Production(config, project, outbox=outbox, ledger=ledger)
+        production = Production(config, project, outbox=outbox, ledger=ledger, now=now)
         shipping = Shipping(config, outbox=outbox, ledger=ledger)
         work = _Work(request, ledger, History(ledger.database), production, shipping, progress)
         try:
@@ -116,9 +116,8 @@ class _Work:
                 if deliver:
                     self.progress(f"window {window}: delivering")
                 made += self._shipped(batch) if deliver else batch
-            if deliver:
-                self._finish_every_brand(todo, made)
             found = [products.result(product, deliver=deliver) for product in made]
+            found += map(products.foreseen, self._finish_every_brand(todo, made))
             self.history.note(products.failures(found))
             results += found
         return results
@@ -152,8 +151,17 @@ class _Work:
         failed = [product for product in made if product.error]
         return failed + self.shipping.ship([product for product in made if not product.error])
 
-    def _finish_every_brand(self, jobs: Iterable[Job], made: Iterable[Product]) -> None:
-        """Note a window of `*` as delivered when each of its brands is."""
+    def _finish_every_brand(self, jobs: Iterable[Job], made: Iterable[Product]) -> list[Job]:
+        """Note a window of `*` as delivered when each of its brands is.
+
+        Returns the jobs of `*` that stay due, for the warehouse has no brand yet.
+        """
         failed = {product.job.export.brand for product in made if product.error}
-        if EVERY_BRAND not in failed and not self.request.brands:
-            self.ledger.finish(job.entry for job in jobs if job.brand == EVERY_BRAND)
+        every = [job for job in jobs if job.brand == EVERY_BRAND]
+        if EVERY_BRAND in failed:
+            return []
+        if not self.production.brands:
+            return every
+        if self.request.deliver and not self.request.brands:
+            self.ledger.finish(job.entry for job in every)
+        return []

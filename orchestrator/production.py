@@ -2,12 +2,13 @@
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from orchestrator import files, patterns, products
 from orchestrator.config import Config
-from orchestrator.errors import ConfigError, ExportError
+from orchestrator.errors import ConfigError, ExportError, did_you_mean, on_one_line
 from orchestrator.exports import EVERY_BRAND, KINDS
 from orchestrator.files import Form, WrittenFile
 from orchestrator.jobs import Job, key
@@ -19,19 +20,36 @@ from orchestrator.stage import Stage
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
 
+NO_BRANDS = (
+    "the warehouse has no brand yet: nothing is exported for '*'; "
+    "load rows, or see where the raw tables are"
+)
 _log = logging.getLogger(__name__)
+
+
+def unknown(brand: str, known: Collection[str]) -> str:
+    """Say that the warehouse has no row of a brand, which may be spelled otherwise there."""
+    hint = on_one_line(did_you_mean(brand, known))
+    return f"the warehouse knows no brand '{brand}'{hint}; correct it, or load its rows"
 
 
 class Production:
     """Makes the files of windows; opens the warehouse when the first window needs it."""
 
-    def __init__(self, config: Config, project: Project, *, outbox: Outbox, ledger: Ledger) -> None:
-        """Take what it works with; `warehouse` is open once a window was made."""
+    def __init__(
+        self, config: Config, project: Project, *, outbox: Outbox, ledger: Ledger, now: datetime
+    ) -> None:
+        """Take what it works with.
+
+        `warehouse` is open once a window was made; `brands` are those it was found to have.
+        """
         self._config = config
         self._project = project
         self._outbox = outbox
         self._ledger = ledger
         self.warehouse: Warehouse | None = None
+        self._now = now
+        self.brands: set[str] = set()
         self.warnings: list[str] = []
 
     def close(self) -> None:
@@ -57,20 +75,37 @@ class Production:
             self.warehouse.check(self._config)
         stage, warnings = self.warehouse.stage(window)
         for found in warnings:
-            self._warn(window, f"the data test {found.test} warns of {found.rows}")
-        named = {*brands, *(job.brand for job in jobs)}
-        for brand in sorted(named - {EVERY_BRAND, *stage.brands}):
-            self._warn(window, f"the warehouse knows no brand '{brand}'; is it spelled so?")
+            self._warn(f"{window}: the data test {found.test} warns of {found.rows}")
         ready = list(self._expand(jobs, stage, window=window, wanted=brands, taken=taken))
         to_write = [item for item in ready if isinstance(item, Job)]
         self._ledger.plan(job.entry for job in to_write)
         written = list(self._write(stage, to_write))
+        self._outbox.flush()
         self._ledger.write((p.job.entry, p.deliveries) for p in written if not p.error)
+        self.brands |= {*stage.brands}
+        self._warn_of_unknown({*brands, *(job.brand for job in jobs)})
         return [item for item in ready if isinstance(item, Product)] + written
 
-    def _warn(self, window: Window, message: str) -> None:
-        self.warnings.append(f"{window}: {message}")
-        _log.warning("%s: %s", window, message)
+    def _warn_of_unknown(self, named: set[str]) -> None:
+        """Warn of brands that the warehouse does not know; the rows of the window are gone then."""
+        if not self.brands or named - self.brands - {EVERY_BRAND}:
+            self.brands |= self._brands_by_now
+        if EVERY_BRAND in named and not self.brands:
+            self._warn(NO_BRANDS)
+        for brand in sorted(named - self.brands - {EVERY_BRAND}):
+            self._warn(unknown(brand, self.brands))
+
+    @functools.cached_property
+    def _brands_by_now(self) -> set[str]:
+        # A window has the brands that were known when it ended.
+        assert self.warehouse  # noqa: S101 - make() opened it
+        instant = Window(self._now, self._now + timedelta(microseconds=1))
+        return {*self.warehouse.stage(instant, tested=False)[0].brands}
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:  # what is so in every window is said once
+            self.warnings.append(message)
+            _log.warning("%s", message)
 
     def _expand(
         self,

@@ -8,7 +8,7 @@ import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,13 +70,13 @@ class Report:
         for late in result.late:
             _log.warning("%s", late_line(late))
         if not result.windows:
-            _log.info("nothing is due")
+            _log.info("nothing was made" if result.warnings else "nothing is due")
         self.document({**_plain(result), "exit_code": result.exit_code})
 
     def load(self, result: "LoadResult") -> None:
         """Report what a load did."""
         for table in result.tables:
-            text = f"{table.table}: {table.rows:,} rows read, {table.added:,} added"
+            text = f"{table.table}: {count(table.rows, _ROWS)} read, {table.added:,} added"
             if table.replaced:
                 text += f", {table.replaced:,} replaced"
             if table.present:
@@ -182,10 +182,12 @@ def _name(of: WindowResult | LateRows) -> str:
 def begin(window: Window, timezone: str) -> str:
     """Return the local day, or where that is not enough the moment, that a window begins with."""
     start = window.start.astimezone(ZoneInfo(timezone))
-    form = "%Y-%m-%d" if start.strftime("%H%M") == "0000" else "%Y-%m-%d %H:%M%z"
+    days = start.strftime("%H%M") == "0000" and window.end - window.start > _PART_OF_A_DAY
+    form = "%Y-%m-%d" if days else "%Y-%m-%d %H:%M%z"
     return f"{start:{form}}"
 
 
+_PART_OF_A_DAY = timedelta(hours=12)  # a day has some hours less where the clocks change
 _ROWS = ("row", "rows")
 NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
 """What a row is called, by kind of file: one, and more."""

@@ -11,7 +11,7 @@ from orchestrator.windows import Window
 class Status(StrEnum):
     """How a brand's window ended."""
 
-    DUE = "due"  # a dry run
+    DUE = "due"  # a dry run, or the warehouse has no brand yet
     WRITTEN = "written"  # in the outbox, not delivered
     DELIVERED = "delivered"
     SKIPPED = "skipped"  # no rows, and `empty: skip`

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from orchestrator import due
 from orchestrator.config import Config
+from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.exports import KINDS
 from orchestrator.jobs import Job, Line, Lines, Request
 from orchestrator.ledger import WRITTEN, Entry, Ledger
@@ -31,7 +32,8 @@ from orchestrator.windows import Window
 def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> Status:
     """Return how the exports of a request are doing.
 
-    Raises UsageError for a brand that no export names, LedgerError where the ledger cannot be read.
+    Raises UsageError for a brand that neither an export names nor, where one is for every brand,
+    the ledger knows; LedgerError where the ledger cannot be read.
     """
     found = list(_Facts(config, request, ledger, now).exports())
     worst = list(ProblemKind)
@@ -71,12 +73,27 @@ class _Facts:
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         for job in due.jobs(config, ledger, request, now):
             self._waiting[job.entry.export].append(job)
+        self._known = {*self._newest, *self._waiting, *self._late, *self._failing}
+        self._refuse_strangers(config, request)
+
+    def _refuse_strangers(self, config: Config, request: Request) -> None:
+        every = Lines(config, Request())
+        if strangers := [brand for brand in request.brands if brand not in every.own]:
+            moment = Window(self._now, self._now)
+            names = self._known | self._spans.keys()
+            owners = (every.owner(Entry(name, moment, 1)) for name in names)
+            brands = {owner[1] for owner in owners if owner} | every.own
+            for brand in strangers:
+                if brand not in brands:
+                    raise UsageError(
+                        f"{config.source.path}: no export of brand '{brand}', and none that the "
+                        f"ledger knows{did_you_mean(brand, brands)}"
+                    )
 
     def exports(self) -> Iterator[ExportStatus]:
         """Yield the exports: each line, and each brand that `*` is known to stand for."""
         names = {line.name: (line, line.export.brand) for line in self._lines}
-        known = {*self._newest, *self._waiting, *self._late, *self._failing}
-        for name in known - names.keys():
+        for name in self._known - names.keys():
             if owner := self._lines.owner(Entry(name, Window(self._now, self._now), 1)):
                 names[name] = owner
         told: dict[str, set[Window]] = defaultdict(set)

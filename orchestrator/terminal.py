@@ -1,7 +1,9 @@
 """The terminal: what it can show, and what its owner wants to see there."""
 
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.errors import on_one_line
@@ -13,15 +15,27 @@ if TYPE_CHECKING:
 def obey() -> None:
     """Let NO_COLOR (no-color.org) mean what TERM=dumb does: not one escape code.
 
-    Rich by itself leaves out the colours alone.
+    Rich by itself leaves out the colours alone, and takes every dumb terminal to have 80 columns,
+    unless both COLUMNS and LINES are set.
     """
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
+    if not _is_dumb():
+        return
+    for stream in (sys.stderr, sys.stdout):
+        with suppress(OSError):  # no terminal
+            size = os.get_terminal_size(stream.fileno())
+            os.environ.setdefault("COLUMNS", str(size.columns or 80))
+            os.environ.setdefault("LINES", str(size.lines or 25))
 
 
 def is_fancy(stream: TextIO) -> bool:
     """Tell whether a stream goes to a terminal that takes colours and moving text."""
-    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")
+    return stream.isatty() and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown")
 
 
 def console() -> "Console":

@@ -9,7 +9,7 @@ from orchestrator.config import Config
 from orchestrator.content import Content
 from orchestrator.dialect import Dialect
 from orchestrator.engines import Engine
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, GateError
 from orchestrator.exports import KINDS, Export, Kind
 from orchestrator.files import Form
 from orchestrator.project import Project
@@ -82,8 +82,16 @@ class Warehouse:
     def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
         """Freeze the rows of a window and, where `tested`, run the data tests on them.
 
-        The rows of the window before are gone then. Raises GateError where dbt or a test fails.
+        The rows of the window before are gone then. Raises GateError where dbt or a test fails,
+        which says too what the raw tables lack.
         """
-        warnings = self.dbt.build(window, tested=tested)
+        try:
+            warnings = self.dbt.build(window, tested=tested)
+        except GateError as error:
+            try:
+                self.dbt.check_raw_tables()
+            except GateError as lack:
+                raise GateError(f"{lack}\n{error}") from error
+            raise
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
         return self.engine.read(relations, self.dbt.relation("int_brands")), warnings

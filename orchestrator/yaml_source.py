@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from orchestrator.errors import ConfigError, on_one_line
+from orchestrator.errors import ConfigError, UnsetError, on_one_line
 
 Location: TypeAlias = tuple[str | int, ...]
 
@@ -25,11 +25,15 @@ _MOST_VALUES = 200_000  # with every alias written out
 
 @dataclass(frozen=True)
 class Source:
-    """The values of one YAML file, and the line of each key."""
+    """The values of one YAML file, and the line of each key.
+
+    At the `unset` ones stands the text of the file: a variable is not set, and need not be.
+    """
 
     path: Path
     values: dict[str, Any] = field(repr=False)  # they hold secrets
     lines: dict[Location, int] = field(repr=False)
+    unset: frozenset[Location] = frozenset()
 
     def line(self, location: Location) -> int:
         """Return the line (from 1) of a key, or of the nearest one above it."""
@@ -38,8 +42,16 @@ class Source:
         return self.lines.get(location, 1)
 
 
-def read(path: Path) -> Source:
+def named(location: Location) -> str:
+    """Return a key as errors name it, such as `exports[0].brand`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def read(path: Path, *, secrets: bool = True) -> Source:
     """Read one YAML mapping.
+
+    Without `secrets`, what only a delivery needs may name variables that are not set.
 
     Raises ConfigError with file and line where it is no YAML, repeats a key, is larger than such
     a file can be, or names an environment variable that is not set.
@@ -48,7 +60,7 @@ def read(path: Path) -> Source:
         if (size := path.stat().st_size) > _LARGEST:
             raise ConfigError(f"{path}: {size:,} bytes; no more than {_LARGEST:,} are read")
         text = path.read_text(encoding="utf-8-sig")
-        return _source(path, yaml.compose(text, Loader=yaml.SafeLoader))
+        return _source(path, yaml.compose(text, Loader=yaml.SafeLoader), secrets=secrets)
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise unreadable(path, error) from None  # its words quote the file
 
@@ -64,12 +76,13 @@ def unreadable(path: Path, error: Exception) -> ConfigError:
     return ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}")
 
 
-def _source(path: Path, root: yaml.Node | None) -> Source:
+def _source(path: Path, root: yaml.Node | None, *, secrets: bool) -> Source:
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path}:1: expected keys and values, such as 'exports:'")
     lines: dict[Location, int] = {}
-    values = _value(root, (), _Reader(path, lines, frozenset(), count(1)))
-    return Source(path, values, lines)
+    unset: set[Location] = set()
+    values = _value(root, (), _Reader(path, lines, frozenset(), count(1), unset, secrets))
+    return Source(path, values, lines, frozenset(unset))
 
 
 def _words(error: yaml.MarkedYAMLError) -> str:
@@ -82,7 +95,8 @@ def _words(error: yaml.MarkedYAMLError) -> str:
 def render(text: str) -> str:
     """Fill in `{{ env_var('NAME', 'default') }}`.
 
-    Raises ConfigError where a variable is not set, or the text holds anything else of Jinja.
+    Raises UnsetError where a variable is not set, else ConfigError where the text holds anything
+    else of Jinja.
     """
     if "{{" not in text and "{%" not in text:
         return text
@@ -97,6 +111,8 @@ class _Reader:
     lines: dict[Location, int]
     open_nodes: frozenset[int]
     numbers: Iterator[int]
+    unset: set[Location]
+    secrets: bool
 
     def error(self, node: yaml.Node, message: str) -> ConfigError:
         return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {on_one_line(message)}")
@@ -150,6 +166,12 @@ def _render(node: yaml.Node, location: Location, reader: _Reader) -> str:
         if re.search("[\0\ud800-\udfff]", text):  # of a variable too, where it is no UTF-8
             raise ConfigError("the text holds a NUL, or what is no character of Unicode")  # noqa: TRY301 - the same words around it
     except ConfigError as error:
-        name = ".".join(str(part) for part in location)
-        raise reader.error(node, f"{name}: {error}") from error
+        if isinstance(error, UnsetError) and not reader.secrets and _is_for_delivery(location):
+            reader.unset.add(location)
+            return str(node.value)
+        raise reader.error(node, f"{named(location)}: {error}") from error
     return text
+
+
+def _is_for_delivery(location: Location) -> bool:
+    return location[:1] in (("destinations",), ("notify",)) or location[-1:] == ("salt",)

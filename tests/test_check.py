@@ -59,7 +59,8 @@ def test_all_is_well_and_nothing_is_left_behind(acme: Place, sftp_server: Sshd) 
     )
     (sftp_server.root / "there/already").mkdir(parents=True)
     (sftp_server.root / "there/already/theirs.csv").write_text("theirs")
-    acme.mailing("GAMMA", "2026-11-19", number=7)
+    for number, brand in enumerate(("BETA", "GAMMA")):
+        acme.mailing(brand, "2026-11-19", number=7 + number)
     before = tree(acme.folder)
     result = checked(acme)
     assert [(finding.subject, finding.ok) for finding in result.findings] == [
@@ -71,7 +72,7 @@ def test_all_is_well_and_nothing_is_left_behind(acme: Place, sftp_server: Sshd) 
         ("destination 'there'", True),
     ]
     assert result.exit_code == 0
-    assert "2 brands; none is 'BETA', is it spelled so?" in result.findings[3].text
+    assert "have every field; 3 brands" in result.findings[3].text
     assert "folders: 3" in result.findings[4].text
     after = tree(acme.folder)
     assert {name for name in after.keys() ^ before.keys() if "sshd.log" not in name} == set()
@@ -110,6 +111,24 @@ def test_what_the_raw_tables_lack(acme: Place) -> None:
         "raw.email_clicks is missing",
         "raw.email_opens: the column os is missing",
     ]
+
+
+def test_a_brand_that_no_row_is_of(acme: Place) -> None:
+    acme.mailing("BRANDNAME", "2026-11-19", number=2)
+    acme.configure("  - {brand: ACME}\n  - {brand: BRANDNAM}\n  - {brand: '*'}")
+    message = found(acme, "brand")
+    assert "exports.yml:5: exports[1].brand: the warehouse knows no brand 'BRANDNAM'" in message
+    assert "; did you mean BRANDNAME?; correct it, or load its rows" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_warehouse_without_any_brand(place: Place) -> None:
+    place.configure("  - {brand: ACME}")
+    assert "the warehouse knows no brand 'ACME'; correct it, or load" in found(place, "brand")
+    place.configure("  - {brand: ACME}\n  - {brand: '*'}")
+    message = found(place, "warehouse")
+    assert "target duckdb: the warehouse has no brand yet: nothing is exported for '*'" in message
+    assert "load rows, or see where the raw tables are" in message
 
 
 def test_no_warehouse(acme: Place) -> None:

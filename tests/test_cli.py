@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def test_a_log_may_be_json(acme: Place) -> None:
         (["dayly"], "Did you mean 'daily'?"),
         (["config", "shema"], "Did you mean 'schema'?"),
         (["daily", "--dat", "2026-11-19"], "No such option: --dat (Possible options: --date)"),
-        (["schedule", "cronn"], "'cronn' is not one of 'cron', 'systemd', 'kubernetes', 'airflow'"),
+        (["schedule", "cronn"], "'systemd', 'kubernetes' or 'airflow'; did you mean cron?"),
+        (["run", "--log-format", "jsn"], "'jsn': expected 'text' or 'json'; did you mean json?"),
+        (["preview", "--brand", "ACME", "--rows", "9" * 20], "less than or equal to 1000000"),
         (["daily", "--date", "yesterday"], "expected a day such as"),
         (["daily", "--date", "9999-12-31"], "expected a day from 1970 to 2999"),
         (["daily", "--dry-run", "--target", "prod"], "has no target 'prod'"),
@@ -171,6 +174,8 @@ def test_bash_completes_commands_options_brands_and_targets(place: Place) -> Non
     place.configure("  - {brand: ACME}\n  - {brand: VIA}\n  - {brand: '*'}")
     assert completed(place.folder, "da") == ["daily"]
     assert completed(place.folder, "config", "") == ["schema"]
+    assert completed(place.folder, "schedule", "s") == ["systemd"]
+    assert completed(place.folder, "run", "--log-format", "") == ["text", "json"]
     assert completed(place.folder, "daily", "--dr") == ["--dry-run"]
     assert completed(place.folder, "daily", "--brand", "") == ["ACME", "VIA"]
     assert completed(place.folder, "preview", "--brand", "V") == ["VIA"]
@@ -251,6 +256,19 @@ def test_load_tells_what_became_of_the_rows(tmp_path: Path) -> None:
     rejected = json.loads(Path(table["reject_file"]).read_text())
     assert rejected["reason"] == "brand is missing"
     assert Path(table["reject_file"]).parent == tmp_path / "rejected"
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    ran = orchestrate(tmp_path, "--version")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == f"event-based-export {version('event-based-export')}\n"
+
+
+@pytest.mark.parametrize("words", [(), ("config",), ("daily",), ("prune",)])
+def test_help_shows_no_value_of_a_flag(tmp_path: Path, words: tuple[str, ...]) -> None:
+    ran = orchestrate(tmp_path, *words, "--help")
+    assert "<bool>" not in ran.stdout
+    assert "--help" in ran.stdout
 
 
 def test_help_needs_neither_dbt_nor_duckdb() -> None:

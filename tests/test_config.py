@@ -112,7 +112,7 @@ def test_text_may_come_from_the_environment(
 
 
 def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"exports.yml:4: exports.0.null: .* NOPE is not set"):
+    with pytest.raises(ConfigError, match=r"exports.yml:4: exports\[0\].null: .* NOPE is not set"):
         load(tmp_path, with_line("null: \"{{ env_var('NOPE') }}\""))
 
 
@@ -182,7 +182,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
             "completion: ready, extension: ready, "  # noqa: ISC004 - one line of YAML
             "activity_file: 'a{window_start:%Y%m%d}', "
             "broadcast_file: 'a{window_start:%Y%m%d}.ready'",
-            r"would write the same path as another of its files \('a20270201.ready.ready'\)",
+            r"the same path as another of its files \(such as 'a20270201.ready.ready'\)",
         ),
         (
             "completion: manifest, activity_file: '" + "a" * 180 + "{window_start:%Y%m%d}'",
@@ -310,6 +310,15 @@ def test_names_that_are_derived_may_not_meet_either(
         exports = MINIMAL.replace("{brand: ACME}", "\n  - ".join(text))
         with pytest.raises(ConfigError, match=f"the same path as .*'{path}'"):
             load(tmp_path, exports)
+
+
+def test_exports_that_share_their_paths_are_told_once_a_pair(tmp_path: Path) -> None:
+    text = MINIMAL + "  - {brand: ACME, interval: weekly}\n  - {brand: ACME, interval: monthly}\n"
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text + "defaults: {completion: both}\n")
+    messages = str(caught.value).splitlines()
+    assert len(messages) == 2
+    assert all("path as exports[0] (such as 'broadcast_ACME_" in line for line in messages)
 
 
 def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,6 +162,41 @@ def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: URL) -
             assert inspect(connection).get_table_names() == []
 
 
+READ = """
+import sys
+from sqlalchemy import URL
+from orchestrator.ledger import Ledger
+print(*Ledger(URL.create("sqlite", database=sys.argv[1]), read_only=True).spans())
+"""
+
+
+@pytest.mark.parametrize("was_cut_short", [False, True])
+def test_a_ledger_is_read_where_nothing_can_be_written(
+    tmp_path: Path, *, was_cut_short: bool
+) -> None:
+    folder = tmp_path / "a ?#% folder"
+    url = URL.create("sqlite", database=f"{folder}/ledger.db")
+    with closing(Ledger(url)) as ledger:
+        ledger.plan([ENTRY])
+        kept = {path: path.read_bytes() for path in folder.iterdir()}
+    if was_cut_short:  # what is in the journal alone counts
+        assert kept.keys() > {*folder.iterdir()}
+        for path, content in kept.items():
+            path.write_bytes(content)
+    before = sorted(folder.iterdir())
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", read_only, str(folder)]
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", READ, f"{folder}/ledger.db"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{ENTRY.export}\n"), done.stderr
+    assert sorted(folder.iterdir()) == before
+
+
 def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: URL) -> None:
     ledger.plan([ENTRY])
     with pytest.raises(LockedError, match=rf"another run .*process {os.getpid()} on .* since 20"):
@@ -228,7 +265,10 @@ def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
         ),
         ("postgresql://u@no.such.host.invalid/x", "cannot be opened: .*no.such.host.invalid"),
         ("postgresql://u:hush@127.0.0.1/x?pasword=hush", "invalid connection option"),
-        ("sqlite:////dev/null/ledger.db", "ledger sqlite:.* cannot be opened: .*File exists"),
+        (
+            "sqlite:////dev/null/ledger.db",
+            "ledger sqlite:.* cannot be opened: .*File exists.*; .* may write to it",
+        ),
     ],
 )
 def test_a_ledger_that_cannot_be_opened(text: str, message: str) -> None:

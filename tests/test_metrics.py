@@ -18,7 +18,12 @@ LAST = LastWindow(
     revision=2,
     rows={"broadcast": 1, "activity": 5_000_000_000},
     activities={"open": 3},
-    files=[FileStatus("activity", "a.csv", 5_000_000_000, 70)],
+    files=[
+        FileStatus("activity", "a.csv", 5_000_000_000, 70),
+        FileStatus("ready", "a.csv.ready", None, 0),
+        FileStatus("ready", "b.csv.ready", None, 0),
+        FileStatus("manifest", "m.json", None, 900),
+    ],
     delivered={"there": AT, "archive": None},
 )
 ACME = ExportStatus(

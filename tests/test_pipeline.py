@@ -11,7 +11,9 @@ import pytest
 from place import ROOT, Place, days
 from sshd import Sshd
 
+from orchestrator import report
 from orchestrator.errors import ConfigError, LockedError, UsageError
+from orchestrator.production import NO_BRANDS
 from orchestrator.result import RunResult, Status
 
 ACTIVITY = "activity_ACME_20261119.csv"
@@ -67,7 +69,9 @@ def test_a_first_run_that_failed_is_caught_up(acme: Place) -> None:
     good = acme.warehouse.read_bytes()
     with duckdb.connect(str(acme.warehouse)) as connection:
         connection.execute("drop table raw.email_opens")
-    assert acme.run(NOW).exit_code == 4
+    result = acme.run(NOW)
+    assert result.exit_code == 4
+    assert str(result.windows[0].error).startswith("raw.email_opens is missing\n")
     acme.warehouse.write_bytes(good)
     assert starts(acme.run("2026-11-22 07:00")) == ["11-19 00:00", "11-20 00:00", "11-21 00:00"]
 
@@ -248,7 +252,9 @@ def test_an_activity_of_an_unknown_broadcast_ships_with_a_warning(acme: Place) -
 def test_a_brand_that_the_warehouse_does_not_know_is_warned_about(acme: Place) -> None:
     acme.configure("  - {brand: ACMEE}")
     result = acme.run(NOW)
-    assert "knows no brand 'ACMEE'" in result.warnings[0]
+    assert result.warnings == [
+        "the warehouse knows no brand 'ACMEE'; did you mean ACME?; correct it, or load its rows"
+    ]
     assert acme.text("activity_ACMEE_20261119.csv").count("\n") == 1
 
 
@@ -270,6 +276,34 @@ def test_every_brand_without_a_line_of_its_own(acme: Place) -> None:
         "GAMMA daily",
         "TOMORROW daily",
     }
+
+
+def test_a_window_from_before_a_brand_s_first_row_is_no_misspelling(acme: Place) -> None:
+    acme.configure("  - {brand: ACME, start: 2026-11-17}\n  - {brand: '*', start: 2026-11-17}")
+    result = acme.run(NOW)
+    assert starts(result) == ["11-17 00:00", "11-18 00:00", "11-19 00:00"]
+    assert result.warnings == []
+    assert acme.run(NOW).windows == []
+
+
+@pytest.mark.parametrize("wanted", [{}, {"days": days("2026-11-19")}, {"brands": ["ACME"]}])
+def test_every_brand_of_an_empty_warehouse_waits_for_rows(
+    place: Place, wanted: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    place.configure("  - {brand: '*', start: 2026-11-18}")
+    result = place.run(NOW, **wanted)
+    assert {**statuses(result)} == {"* daily": Status.DUE}
+    assert [warning for warning in result.warnings if "'*'" in warning] == [NO_BRANDS]
+    assert caplog.text.count(NO_BRANDS) == 1
+    assert result.exit_code == 0
+    assert place.files() == []
+    place.mailing("ACME", "2026-11-19")
+    result = place.run(NOW)
+    assert statuses(result) == {"ACME daily": Status.DELIVERED}
+    assert starts(result) == ["11-19 00:00"]  # of the day before it was not known
+    assert result.warnings == []
+    assert place.text(ACTIVITY).count("\n") == 2
+    assert place.run(NOW).windows == []
 
 
 def test_every_brand_gets_the_same_bytes_once_when_a_destination_was_down(acme: Place) -> None:
@@ -398,6 +432,16 @@ def test_a_window_without_rows_may_deliver_nothing(acme: Place) -> None:
     assert [window.status for window in result.windows] == [Status.SKIPPED, Status.DELIVERED]
     assert acme.files() == [ACTIVITY, BROADCAST]
     assert acme.run(NOW).windows == []
+
+
+def test_a_window_below_a_day_is_told_with_its_time(acme: Place) -> None:
+    acme.configure("  - {brand: ACME}\n  - {brand: ACME, interval: hourly, start: 2026-11-20}")
+    told = [report.line(window) for window in acme.run("2026-11-20 02:20").windows]
+    assert [line.partition(": ")[0] for line in told] == [
+        "delivered ACME daily 2026-11-18",
+        "delivered ACME hourly 2026-11-20 00:00+0000",
+        "delivered ACME hourly 2026-11-20 01:00+0000",
+    ]
 
 
 @pytest.mark.faults  # 25 windows; tests/e2e has them too, under names of their own

@@ -16,7 +16,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sshd import Sshd
 
 from orchestrator import config, status, status_report
-from orchestrator.errors import UsageError
+from orchestrator.errors import ConfigError, UsageError
 from orchestrator.jobs import Request
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Ledger
 from orchestrator.ledger_history import Failure, History
@@ -290,6 +290,8 @@ def test_a_brand_is_chosen(place: Place) -> None:
     assert [export.brand for export in look(place, FIRST, "OWN").exports] == ["OWN"]
     assert "ALFA" in [export.brand for export in look(place, FIRST, "ALFA").exports]
     assert "OWN" not in [export.brand for export in look(place, FIRST, "ALFA").exports]
+    with pytest.raises(UsageError, match=r"'ALFFA', and none that the ledger knows; .* ALFA\?"):
+        look(place, FIRST, "ALFA", "ALFFA")
     place.configure("  - {brand: OWN}")
     with pytest.raises(UsageError, match="no export of brand 'ALFA'"):
         look(place, FIRST, "ALFA")
@@ -498,6 +500,56 @@ def test_the_command_in_text_and_json_and_how_little_it_loads(acme: Place) -> No
     assert ran(*files) == "[]\n"
     assert (acme.folder / "status.html").read_text().startswith("<!doctype html>")
     assert "event_based_export_lag_seconds" in (acme.folder / "status.prom").read_text()
+
+
+SECRETS = """
+destinations:
+  managed:
+    sftp:
+      host: "{{ env_var('NOT_SET') }}"
+      port: "{{ env_var('NOT_SET') }}"
+      username: acme
+      passphrase: "{{ env_var('NOT_SET') }}"
+  there: {directory: "{{ env_var('NOT_SET') }}/there", retention: "{{ env_var('NOT_SET') }}"}
+defaults:
+  destination: [managed, there]
+  activity_fields: [{column: email_address, hash: sha256, salt: "{{ env_var('NOT_SET') }}"}]
+exports: [{brand: ACME}]
+notify: ["{{ env_var('NOT_SET') }}"]
+"""
+
+
+def test_what_only_a_delivery_needs_may_be_unset(acme: Place) -> None:
+    path = acme.folder / "exports.yml"
+
+    def ran(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [ORCHESTRATE, *arguments],
+            cwd=acme.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    path.write_text(SECRETS)
+    code, told = ran("status")
+    assert (code, "1 export, 1 with problems" in told) == (0, True), told
+    code, told = ran("schedule", "cron")
+    assert (code, "orchestrate run" in told) == (0, True), told
+    code, told = ran("daily")
+    assert (code, "exports.yml:5: destinations.managed.sftp.host: " in told) == (2, True), told
+    loaded = config.load(path, secrets=False)
+    assert (loaded.destinations, loaded.retention, loaded.notify) == ({}, {}, ())
+    path.write_text(SECRETS.replace("\"{{ env_var('NOT_SET') }}\"}]", "[]}]"))
+    with pytest.raises(ConfigError, match=r":12: defaults\.activity_fields\[0\]\.salt: .*expected"):
+        config.load(path, secrets=False)
+    for line in ("state: \"{{ env_var('NOT_SET') }}\"", "outbox: \"{{ env_var('NOT_SET') }}\""):
+        path.write_text(SECRETS + line)
+        code, told = ran("status")
+        assert (code, "NOT_SET is not set" in told) == (2, True), told
+        assert f": {line.partition(':')[0]}: " in told
 
 
 @pytest.mark.parametrize("option", ["--html", "--prometheus"])

@@ -1,8 +1,12 @@
 """Colours and moving text: on a terminal that wants them, and nowhere else."""
 
+import fcntl
 import os
 import pty
+import re
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -12,17 +16,25 @@ from test_cli import ORCHESTRATE
 from orchestrator import terminal
 
 ESCAPE = "\x1b"
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _FORCING = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "TTY_COMPATIBLE")
 
 
-def shown(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
-    """Run a command on a terminal; return its exit code and what the terminal got."""
+def shown(folder: Path, *arguments: str, columns: str = "", **env: str) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit code and what the terminal got.
+
+    Without `columns` the terminal does not know its size, and COLUMNS says it.
+    """
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, int(columns or 0), 0, 0))
+    size = {} if columns else {"COLUMNS": "120"}
     inherited = {name: value for name, value in os.environ.items() if name not in _FORCING}
+    for name in ("COLUMNS", "LINES"):
+        inherited.pop(name, None)
     process = subprocess.Popen(
         [ORCHESTRATE, *arguments],
         cwd=folder,
-        env={**inherited, "TERM": "xterm-256color", "COLUMNS": "120", **env},
+        env={**inherited, "TERM": "xterm-256color", **size, **env},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -80,11 +92,21 @@ def test_progress_moves_on_a_terminal_and_is_lines_elsewhere(place: Place) -> No
     assert code == 0
     assert f"{ESCAPE}[?25l" in text  # the cursor is hidden while the spinner turns
     assert f"{ESCAPE}[?25h" in text
-    code, plain = shown(place.folder, *arguments, NO_COLOR="1")
+    code, plain = shown(place.folder, *arguments, columns="160", NO_COLOR="1")
     assert code == 0
     assert ESCAPE not in plain
     assert "window 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: making the views\r\n" in plain
     assert "│ C1 " in plain
+    table = [len(line) for line in plain.splitlines() if line.startswith(("┏", "│", "└"))]
+    assert 120 < max(table) <= 160
+
+
+@pytest.mark.parametrize("env", [{}, *PLAIN])
+@pytest.mark.parametrize("columns", ["60", "160"])
+def test_help_is_as_wide_as_the_terminal(tmp_path: Path, columns: str, env: dict[str, str]) -> None:
+    code, text = shown(tmp_path, "daily", "--help", columns=columns, **env)
+    assert code == 0
+    assert max(len(line) for line in _COLOUR.sub("", text).splitlines()) == int(columns)
 
 
 def test_what_would_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:

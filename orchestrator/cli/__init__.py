@@ -1,14 +1,59 @@
 """The command line: options, one place that catches errors, exit codes."""
 
 import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from orchestrator import disk, terminal
 from orchestrator.cli import beginning, delivering, keeping, options, showing, warehouse
 from orchestrator.errors import ExportError, fault
 
+
+class _FlagsWithoutValue:
+    """Help that shows no type beside a flag, which takes no value; typer shows <bool>."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own, which is private
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # of what it is mixed into
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_FlagsWithoutValue, TyperCommand):
+    pass
+
+
+class _Group(_FlagsWithoutValue, TyperGroup):
+    pass
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - no command needs it
+
+        name = "event-based-export"
+        typer.echo(f"{name} {version(name)}")
+        raise typer.Exit
+
+
+def _root(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 app = typer.Typer(
+    cls=_Group,
+    callback=_root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Export e-mail events as an activity and a broadcast file per brand, and deliver them.",
@@ -28,9 +73,9 @@ for _command in (
     keeping.prune,
     keeping.check,
 ):
-    app.command()(options.grouped(_command))
-beginning.config.command()(options.grouped(beginning.schema))
-app.add_typer(beginning.config, name="config")
+    app.command(cls=_Command)(options.grouped(_command))
+beginning.config.command(cls=_Command)(options.grouped(beginning.schema))
+app.add_typer(beginning.config, name="config", cls=_Group)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from orchestrator import config as configs
 from orchestrator import notify
 from orchestrator import project as projects
-from orchestrator.cli.options import Common, Configured, Day, brands, day, one_day
+from orchestrator.cli.options import Common, Configured, Day, brands, day, interruptible, one_day
 from orchestrator.jobs import Request
 from orchestrator.windows import Days
 
@@ -117,7 +117,7 @@ def _deliver(request: Request, which: Which, common: Configured, target: str | N
         result = pipeline.foresee(loaded, project, request, now=now)
         report.run(result)
         raise typer.Exit(result.exit_code)
-    with notify.on_failure(loaded.notify), report.progress() as progress:
+    with notify.on_failure(loaded.notify), report.progress() as progress, interruptible():
         project = projects.find(loaded.folder, target)
         result = pipeline.run(loaded, project, request, now=now, progress=progress)
     report.run(result)

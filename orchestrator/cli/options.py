@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from orchestrator import config as configs
 from orchestrator import project as projects
 from orchestrator import yaml_source
-from orchestrator.errors import ExportError
+from orchestrator.errors import ExportError, InterruptedRunError, did_you_mean
 from orchestrator.exports import EVERY_BRAND
 from orchestrator.report import LogFormat, Report
 from orchestrator.windows import Days
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 
 def day(value: str) -> date:
@@ -36,6 +39,22 @@ def one_day(value: str) -> Days:
     return Days(day(value), day(value))
 
 
+def one_of(kind: type[Kind]) -> Callable[[str], Kind]:
+    """Return what reads a name of an enum, and raises what typer shows as wrong usage.
+
+    Typer by itself offers no nearest name.
+    """
+
+    def read(value: str) -> Kind:
+        if value in list(kind):
+            return kind(value)
+        *names, last = (repr(each.value) for each in kind)
+        hint = did_you_mean(value, list(kind))
+        raise typer.BadParameter(f"{value!r}: expected {', '.join(names)} or {last}{hint}")
+
+    return read
+
+
 Day = Annotated[
     Days | None,
     typer.Option("--date", parser=one_day, metavar="D", help="Only windows that begin that day."),
@@ -52,7 +71,7 @@ def _without_a_word() -> Iterator[None]:
 def brands(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Yield the brands of exports.yml that begin so, for the shell."""
     with _without_a_word():
-        source = yaml_source.read(configs.find(context.params.get("config")))
+        source = yaml_source.read(configs.find(context.params.get("config")), secrets=False)
         names = {export["brand"] for export in source.values["exports"]} - {EVERY_BRAND}
         yield from sorted(name for name in names if name.startswith(incomplete))
 
@@ -72,7 +91,12 @@ class Output:
         False
     )
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="How lines on stderr are written.")
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            parser=one_of(LogFormat),
+            help="How lines on stderr are written.",
+        ),
     ] = LogFormat.TEXT
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more, with tracebacks.")] = (
         False
@@ -114,6 +138,20 @@ current = Report()
 """How the command at hand reports."""
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise InterruptedRunError at Ctrl-C."""
+    try:
+        yield
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # DuckDB makes a RuntimeError of it where it comes in the middle of a query.
+        if isinstance(error, RuntimeError) and str(error) != "Query interrupted":
+            raise
+        raise InterruptedRunError(
+            "interrupted; what was made and delivered so far is kept, and the next run goes on"
+        ) from error
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take groups: each parameter that is a dataclass stands for its fields."""
     groups: dict[str, type] = {}
@@ -131,7 +169,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         for name, group in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             values[name] = group(**fields)
-        command(**values)
+        with interruptible():
+            command(**values)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     ordered = sorted(parameters, key=lambda parameter: parameter.kind)

@@ -13,7 +13,7 @@ from orchestrator import project as projects
 from orchestrator import schedule as schedules
 from orchestrator import status as statuses
 from orchestrator import status_past, status_report
-from orchestrator.cli.options import Common, Configured, Day, brands
+from orchestrator.cli.options import Common, Configured, Day, brands, one_of
 from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
 
@@ -43,7 +43,8 @@ def preview(
     brand: Annotated[str, typer.Option("--brand", help="Whose files.", autocompletion=brands)],
     day: Day = None,
     rows: Annotated[
-        int, typer.Option("--rows", min=1, metavar="N", help="How many of each file.")
+        int,
+        typer.Option("--rows", min=1, max=1_000_000, metavar="N", help="How many of each file."),
     ] = 10,
     common: Common,
 ) -> None:
@@ -97,7 +98,7 @@ def status(
     Example: orchestrate status --html status.html
     """
     report = configured.report()
-    loaded = configs.load(configured.config)
+    loaded = configs.load(configured.config, secrets=False)
     request, now = Request(brands=brand or ()), datetime.now(UTC)
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         found = statuses.read(loaded, request, ledger, now=now)
@@ -116,7 +117,14 @@ def status(
 
 
 def schedule(
-    scheduler: Annotated[schedules.Scheduler, typer.Argument(help="Who is to start the runs.")],
+    scheduler: Annotated[
+        schedules.Scheduler,
+        typer.Argument(
+            parser=one_of(schedules.Scheduler),
+            metavar="WHO",
+            help="Who is to start the runs.",
+        ),
+    ],
     *,
     common: Common,
 ) -> None:
@@ -125,7 +133,7 @@ def schedule(
     Example: orchestrate schedule systemd
     """
     report = common.report()
-    loaded = configs.load(common.config)
+    loaded = configs.load(common.config, secrets=False)
     program = Path(sys.argv[0]).absolute()
     units = schedules.render(loaded, scheduler, program=program, target=common.target)
     report.text(units.rstrip("\n"))

@@ -1,9 +1,11 @@
 """One SSH connection: pinned host keys, login, and errors that say what to do."""
 
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncssh
 from pydantic import SecretStr
@@ -190,7 +192,7 @@ def _text(secret: SecretStr | None) -> str | None:
 
 
 def _private_key(destination: Sftp) -> Sequence[asyncssh.SSHKeyPair]:
-    path, passphrase = destination.private_key, _text(destination.passphrase)
+    path, passphrase = Path(str(destination.private_key)), _text(destination.passphrase)
     try:
         return asyncssh.load_keypairs([str(path)], passphrase)
     except OSError as error:
@@ -199,6 +201,11 @@ def _private_key(destination: Sftp) -> Sequence[asyncssh.SSHKeyPair]:
             "Correct private_key, or the file's permissions."
         ) from error
     except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
+        if not re.search(b"-----END .*PRIVATE KEY-----", path.read_bytes()):
+            raise UnreachableError(
+                f"{address(destination)}: {path} holds no private key ({error}). Correct "
+                "private_key; a name that ends in .pub is that of a public one."
+            ) from error
         need = "the passphrase is not the right one" if passphrase else "does it need a passphrase?"
         raise UnreachableError(
             f"{address(destination)}: the private key {path} cannot be opened: {need} ({error})"

@@ -175,6 +175,27 @@ def test_a_wrong_or_missing_passphrase_is_fatal(
     assert "guessed" not in message.replace(str(tmp_path), "")
 
 
+@pytest.mark.parametrize("passphrase", ["guessed", None])
+@pytest.mark.parametrize("kind", ["public", "garbage", "cut"])
+def test_a_file_that_is_no_private_key_is_fatal(
+    sftp_server: Sshd, tmp_path: Path, kind: str, passphrase: str | None
+) -> None:
+    path = tmp_path / "key"
+    lock(sftp_server.client_key)
+    path.write_bytes(
+        {
+            "public": sftp_server.client_key.with_suffix(".pub").read_bytes(),
+            "garbage": os.urandom(200),
+            "cut": sftp_server.client_key.read_bytes()[:200],
+        }[kind]
+    )
+
+    message = refusal(sftp_server.destination(private_key=path, passphrase=passphrase), tmp_path)
+
+    assert f"{path} holds no private key (" in message
+    assert "passphrase" not in message
+
+
 def test_a_missing_key_file_is_fatal(sftp_server: Sshd, tmp_path: Path) -> None:
     message = refusal(sftp_server.destination(private_key=tmp_path / "absent"), tmp_path)
 
