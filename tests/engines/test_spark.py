@@ -83,6 +83,7 @@ def _with_added_columns(place: SparkPlace) -> list[str]:
     return names
 
 
+@pytest.mark.faults  # Spark takes long
 def test_texts_and_columns_of_any_type_are_written_as_duckdb_writes_them(place: SparkPlace) -> None:
     _write_days(place)
     names = _with_added_columns(place)
@@ -265,6 +266,7 @@ def test_a_target_that_cannot_work_is_refused(output: dict[str, Any], message: s
         Session({"method": "session", **output})
 
 
+@pytest.mark.faults  # Spark takes long
 def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(place: SparkPlace) -> None:
     _write_days(place)
     for target in ("duckdb", "spark"):
