@@ -84,7 +84,7 @@ def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
         here.check(reference)
 
 
-@pytest.mark.parametrize("taking", [False, True])
+@pytest.mark.parametrize("taking", [pytest.param(False, marks=pytest.mark.faults), True])
 def test_killed_while_files_are_encrypted_and_announced(
     packed: Arena, tmp_path: Path, *, taking: bool
 ) -> None:
