@@ -5,17 +5,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import URL, Connection, Executable, Table, bindparam, func, select
+from sqlalchemy import URL, Connection, bindparam, func, select
 
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry
+from orchestrator.ledger_statements import OF_REVISION, each, forget, is_named
 from orchestrator.ledger_tables import (
     ACTIVITIES,
     DELIVERIES,
     RECOUNTS,
     WINDOWS,
-    is_named,
     replaced,
     same,
 )
@@ -23,16 +23,13 @@ from orchestrator.windows import Window
 
 __all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Arrival", "Delivery", "Entry", "Ledger"]
 
-_OF_REVISION = {
-    table: is_named(table, *records.KEY) for table in (WINDOWS, DELIVERIES, RECOUNTS, ACTIVITIES)
-}
-_FILES = select(DELIVERIES).where(_OF_REVISION[DELIVERIES]).order_by(DELIVERIES.c.position)
+_FILES = select(DELIVERIES).where(OF_REVISION[DELIVERIES]).order_by(DELIVERIES.c.position)
 _EARLIER = (
     select(DELIVERIES)
     .where(is_named(DELIVERIES, *records.WINDOW_KEY))
     .where(DELIVERIES.c.revision < bindparam("its_revision"))
 )
-_SCHEDULED = select(WINDOWS.c.scheduled).where(_OF_REVISION[WINDOWS])
+_SCHEDULED = select(WINDOWS.c.scheduled).where(OF_REVISION[WINDOWS])
 _FILE = DELIVERIES.update().where(is_named(DELIVERIES, *records.KEY, "destination", "path"))
 _ARRIVED = _FILE.values(delivered_at=bindparam("noted"))
 _RENAMING = _FILE.values(rename_sent=bindparam("noted"))
@@ -157,11 +154,11 @@ class Ledger:
         ]
         with self._begin() as connection:
             _replace(connection, [entry for entry, _ in written])
-            _forget(connection, DELIVERIES, [entry for entry, _ in written])
-            _each(connection, DELIVERIES.insert(), files)
+            forget(connection, DELIVERIES, [entry for entry, _ in written])
+            each(connection, DELIVERIES.insert(), files)
             for table, rows in ((RECOUNTS, chosen), (ACTIVITIES, counted)):
-                _forget(connection, table, made)
-                _each(connection, table.insert(), rows)
+                forget(connection, table, made)
+                each(connection, table.insert(), rows)
 
     def reopen(self, entries: Iterable[tuple[Entry, Sequence[str]]]) -> None:
         """Note that the files of these revisions are to go to these destinations again.
@@ -181,7 +178,7 @@ class Ledger:
     def arrived(self, arrivals: Iterable[Arrival]) -> None:
         """Note that files are at their destinations."""
         with self._begin() as connection:
-            _each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
+            each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
 
     def renaming(
         self,
@@ -197,7 +194,7 @@ class Ledger:
         What arrived before is noted in the same transaction, which is flushed once.
         """
         with self._begin() as connection:
-            _each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
+            each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
             of_file = records.named(entry, destination=destination, path=path)
             connection.execute(_RENAMING, {**of_file, "noted": sent})
 
@@ -207,20 +204,9 @@ class Ledger:
             _replace(connection, [replace(entry, state=DELIVERED) for entry in entries])
 
 
-def _each(connection: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> None:
-    """Carry out a statement for each of the rows, if there are any."""
-    if rows:
-        connection.execute(statement, rows)
-
-
-def _forget(connection: Connection, table: Table, entries: Sequence[Entry]) -> None:
-    gone = table.delete().where(_OF_REVISION[table])
-    _each(connection, gone, [records.named(entry) for entry in entries])
-
-
 def _replace(connection: Connection, entries: Sequence[Entry]) -> None:
-    _forget(connection, WINDOWS, entries)
-    _each(connection, WINDOWS.insert(), [records.values(entry) for entry in entries])
+    forget(connection, WINDOWS, entries)
+    each(connection, WINDOWS.insert(), [records.values(entry) for entry in entries])
 
 
 def _arrival(of: Arrival) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_records import DELIVERED, Entry
+from orchestrator.ledger_statements import each, forget
 from orchestrator.ledger_tables import RECOUNTS, WINDOWS, remade, same
 
 _ROWS = ("activity_rows", "broadcast_rows")
@@ -63,16 +64,17 @@ class Recounts:
 
     def note(self, counted: Iterable[Entry]) -> None:
         """Keep what was counted: the entries as they were delivered, with the rows of now."""
+        entries = list(counted)
+        rows = [
+            {
+                **records.key(entry),
+                "choice": entry.choice,
+                "counted_at": datetime.now(UTC),
+                "activity_rows": entry.activity_rows,
+                "broadcast_rows": entry.broadcast_rows,
+            }
+            for entry in entries
+        ]
         with self._database.begin() as connection:
-            for entry in counted:
-                key = records.key(entry)
-                connection.execute(RECOUNTS.delete().filter_by(**key))
-                connection.execute(
-                    RECOUNTS.insert().values(
-                        **key,
-                        choice=entry.choice,
-                        counted_at=datetime.now(UTC),
-                        activity_rows=entry.activity_rows,
-                        broadcast_rows=entry.broadcast_rows,
-                    )
-                )
+            forget(connection, RECOUNTS, entries)
+            each(connection, RECOUNTS.insert(), rows)

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     and_,
-    bindparam,
     exists,
 )
 
@@ -42,14 +41,22 @@ class _Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _key() -> list[Column[Any]]:
+    """Return the columns that name a revision of a window, for one more table."""
+    types: dict[str, Any] = {
+        "export": String(300),
+        "window_start": _Instant,
+        "window_end": _Instant,
+        "revision": Integer,
+    }
+    return [Column(name, types[name], primary_key=True) for name in KEY]
+
+
 METADATA = MetaData()
 WINDOWS = Table(
     "windows",
     METADATA,
-    Column("export", String(300), primary_key=True),
-    Column("window_start", _Instant, primary_key=True),
-    Column("window_end", _Instant, primary_key=True),
-    Column("revision", Integer, primary_key=True),
+    *_key(),
     Column("scheduled", Boolean, nullable=False),  # found due, not asked for by date
     Column("state", String(20), nullable=False),
     Column("activity_rows", BigInteger),
@@ -59,10 +66,7 @@ WINDOWS = Table(
 DELIVERIES = Table(
     "deliveries",
     METADATA,
-    Column("export", String(300), primary_key=True),
-    Column("window_start", _Instant, primary_key=True),
-    Column("window_end", _Instant, primary_key=True),
-    Column("revision", Integer, primary_key=True),
+    *_key(),
     Column("destination", String(200), primary_key=True),
     Column("path", String(1000), primary_key=True),
     Column("kind", String(20), nullable=False),  # broadcast, activity, ready, manifest
@@ -76,10 +80,7 @@ DELIVERIES = Table(
 RECOUNTS = Table(  # of each revision that has files
     "recounts",
     METADATA,
-    Column("export", String(300), primary_key=True),
-    Column("window_start", _Instant, primary_key=True),
-    Column("window_end", _Instant, primary_key=True),
-    Column("revision", Integer, primary_key=True),
+    *_key(),
     Column("choice", String(1000), nullable=False),  # which rows the files hold
     # What the views showed later on.
     Column("counted_at", _Instant),
@@ -96,10 +97,7 @@ REMOVALS = Table(  # what retention need not ask for again, until it is delivere
 ACTIVITIES = Table(  # the rows of each revision's activity file, by activity
     "activities",
     METADATA,
-    Column("export", String(300), primary_key=True),
-    Column("window_start", _Instant, primary_key=True),
-    Column("window_end", _Instant, primary_key=True),
-    Column("revision", Integer, primary_key=True),
+    *_key(),
     Column("activity", String, primary_key=True),
     Column("rows", BigInteger, nullable=False),
     sqlite_with_rowid=False,  # half the room
@@ -107,10 +105,7 @@ ACTIVITIES = Table(  # the rows of each revision's activity file, by activity
 FAILURES = Table(  # what kept a revision from being made or delivered, each reason once
     "failures",
     METADATA,
-    Column("export", String(300), primary_key=True),
-    Column("window_start", _Instant, primary_key=True),
-    Column("window_end", _Instant, primary_key=True),
-    Column("revision", Integer, primary_key=True),
+    *_key(),
     Column("digest", String(64), primary_key=True),  # of status and reason, too long for a key
     Column("status", String(20), nullable=False),  # failed, stopped
     Column("reason", String(1000), nullable=False),
@@ -118,14 +113,6 @@ FAILURES = Table(  # what kept a revision from being made or delivered, each rea
     Column("last_at", _Instant, nullable=False),
     Column("times", Integer, nullable=False),
 )
-
-
-def is_named(table: Table, *columns: str) -> ColumnElement[bool]:
-    """Return the condition of rows whose columns are the parameters `its_…`.
-
-    A statement that is made once and given parameters costs a tenth of one made each time.
-    """
-    return and_(*(table.c[name] == bindparam(f"its_{name}") for name in columns))
 
 
 def same(one: FromClause, other: FromClause, columns: Sequence[str] = KEY) -> ColumnElement[bool]:

@@ -1,0 +1,36 @@
+"""Statements of the ledger that are made once, and carried out for many rows.
+
+One that is made anew each time costs ten times as much.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Executable, Table, and_, bindparam
+
+from orchestrator import ledger_records as records
+from orchestrator.ledger_records import Entry
+from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, RECOUNTS, WINDOWS
+
+
+def is_named(table: Table, *columns: str) -> ColumnElement[bool]:
+    """Return the condition of rows whose columns are the parameters of ledger_records.named."""
+    return and_(*(table.c[name] == bindparam(f"its_{name}") for name in columns))
+
+
+OF_REVISION = {
+    table: is_named(table, *records.KEY) for table in (WINDOWS, DELIVERIES, RECOUNTS, ACTIVITIES)
+}
+"""By table: the condition of a revision's rows."""
+
+
+def each(connection: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> None:
+    """Carry out a statement for each of the rows, if there are any."""
+    if rows:
+        connection.execute(statement, rows)
+
+
+def forget(connection: Connection, table: Table, entries: Sequence[Entry]) -> None:
+    """Remove a table's rows of these revisions."""
+    gone = table.delete().where(OF_REVISION[table])
+    each(connection, gone, [records.named(entry) for entry in entries])
