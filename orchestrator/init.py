@@ -4,14 +4,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
-from orchestrator import config_schema, project
+from orchestrator import config_schema, project, templates
 from orchestrator.errors import UsageError
 from orchestrator.exports import Export
 
@@ -62,16 +60,7 @@ def example() -> str:
         for model in Export.__mro__
         if "__annotations__" in vars(model)
     }
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - no HTML
-    )
-    environment.filters["shown"] = _shown
-    source = (files("orchestrator") / "assets" / "exports.yml").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return templates.plain("exports.yml", shown=_shown).render(
         top=schema["properties"],
         line=keys["DestinationLine"],
         sftp=keys["Sftp"],

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,18 +102,10 @@ def _moments(export: Export) -> Moments:
 
 
 def _template(scheduler: Scheduler) -> "jinja2.Template":
-    import jinja2  # noqa: PLC0415 - this module says who schedules, to every command
+    from orchestrator import templates  # noqa: PLC0415 - who schedules is said to every command
 
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - no HTML; each format quotes in its own way
-    )
-    environment.filters |= {"json": json.dumps, "shell": shlex.join, "systemd": _systemd}
-    source = files("orchestrator") / "assets" / "schedule" / scheduler.value
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    name = f"schedule/{scheduler.value}"
+    return templates.plain(name, json=json.dumps, shell=shlex.join, systemd=_systemd)
 
 
 def _systemd(words: Sequence[str]) -> str:
