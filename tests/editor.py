@@ -1,12 +1,14 @@
 """What an editor makes of exports.yml: YAML 1.2, as its core schema reads it, and a JSON Schema."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # has no types
 
-from orchestrator import config_schema
+from orchestrator import config, config_schema
+from orchestrator.errors import ConfigError
 
 VALIDATOR = Draft202012Validator(config_schema.schema())
 
@@ -38,6 +40,16 @@ def read(text: str) -> Any:  # noqa: ANN401 - YAML
 def complaints(text: str) -> list[str]:
     """Return what an editor underlines."""
     return [error.message for error in VALIDATOR.iter_errors(read(text))]
+
+
+def is_loaded(path: Path, text: str) -> bool:
+    """Write the file and tell whether the loader takes it."""
+    path.write_text(text, encoding="utf-8")
+    try:
+        config.load(path)
+    except ConfigError:
+        return False
+    return True
 
 
 def _with_text_keys(value: Any) -> Any:  # noqa: ANN401 - YAML

@@ -13,7 +13,6 @@ from place import ROOT
 from test_cli import ORCHESTRATE
 
 from orchestrator import config, config_schema, demo
-from orchestrator.errors import ConfigError
 from orchestrator.exports import Export
 
 MINIMAL = """\
@@ -33,16 +32,6 @@ def with_sftp(line: str) -> str:
     return MINIMAL.replace(
         "{directory: files}", SFTP.replace("username: u", f"username: u, {line}")
     )
-
-
-def is_loaded(folder: Path, text: str) -> bool:
-    path = folder / "exports.yml"
-    path.write_text(text, encoding="utf-8")
-    try:
-        config.load(path)
-    except ConfigError:
-        return False
-    return True
 
 
 def keys(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -197,7 +186,7 @@ WRONG = [
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_wrong_both_refuse(tmp_path: Path, text: str) -> None:
-    assert not is_loaded(tmp_path, text)
+    assert not editor.is_loaded(tmp_path / "exports.yml", text)
     assert editor.complaints(text) != []
 
 
@@ -251,5 +240,5 @@ RIGHT = [
 
 @pytest.mark.parametrize("text", RIGHT)
 def test_what_is_right_both_take(tmp_path: Path, text: str) -> None:
-    assert is_loaded(tmp_path, text)
+    assert editor.is_loaded(tmp_path / "exports.yml", text)
     assert editor.complaints(text) == []

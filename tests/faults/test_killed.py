@@ -109,9 +109,7 @@ def test_killed_at_one_point_while_files_are_encrypted_and_announced(
     packed: Arena, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
     with arena(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
-        for number in (1, 2)[: 1 if point in ONCE else 2]:
-            for when in WHEN:
-                here.kill(point, when, number)
+        kill_at_each_pass(here, point)
         here.finish()
         here.check(packed)
 
@@ -131,9 +129,7 @@ def test_killed_at_one_point_again_and_again(
     longer: Arena, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
     with arena(tmp_path / "arena", days=6, taking=taking) as here:
-        for number in (1, 2)[: 1 if point in ONCE else 2]:
-            for when in WHEN:
-                here.kill(point, when, number)
+        kill_at_each_pass(here, point)
         here.finish()
         here.check(longer)
 
@@ -167,6 +163,13 @@ def test_other_bytes_after_a_kill_leave_no_part_file(
         with sqlite3.connect(here.folder / "state/ledger.db") as ledger:
             revisions = "select max(revision) from windows where export = 'ACME daily'"
             assert ledger.execute(revisions).fetchall() == [(2,)]
+
+
+def kill_at_each_pass(here: Arena, point: str) -> None:
+    """Kill a run before and after a point, at its first pass and, if there is one, its second."""
+    for number in (1, 2)[: 1 if point in ONCE else 2]:
+        for when in WHEN:
+            here.kill(point, when, number)
 
 
 def kill_at_random(reference: Arena, folder: Path, *, times: int, taking: bool) -> None:
