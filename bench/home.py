@@ -36,11 +36,18 @@ class Home:
 
     def inside(self, *arguments: str, tested: bool = True) -> tuple[Cost, Cost]:
         """Do the same, and return what all of it cost and what of it dbt did."""
-        steps = self.folder / "steps.json"
-        command = [sys.executable, _HERE / "inside.py", steps]
+        command = [sys.executable, _HERE / "inside.py", self.steps]
         command += [] if tested else ["--untested"]
-        whole = self._anew(command, arguments)
-        return whole, Cost(**json.loads(steps.read_text()))
+        return self._anew(command, arguments), self.noted()
+
+    @property
+    def steps(self) -> Path:
+        """The file in which a command notes what some of its steps cost."""
+        return self.folder / "steps.json"
+
+    def noted(self) -> Cost:
+        """Return what the last command noted there."""
+        return Cost(**json.loads(self.steps.read_text()))
 
     def run(self, *command: str | Path) -> Cost:
         """Run any command here."""

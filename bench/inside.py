@@ -6,31 +6,13 @@ tests are run.
 """
 
 import functools
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter, process_time
+
+from clock import Clock
 
 from orchestrator import cli, pipeline
 from orchestrator.warehouse import Warehouse
-
-
-class Clock:
-    """Adds up the seconds, by the wall and of CPU, of what happens within it."""
-
-    wall = cpu = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count the time of the block."""
-        wall, cpu = perf_counter(), process_time()
-        try:
-            yield
-        finally:
-            self.wall += perf_counter() - wall
-            self.cpu += process_time() - cpu
 
 
 def main(steps: Path, *, tested: bool) -> None:
@@ -47,7 +29,7 @@ def main(steps: Path, *, tested: bool) -> None:
     try:
         cli.main()
     finally:
-        steps.write_text(json.dumps({"wall": clock.wall, "cpu": clock.cpu}), encoding="utf-8")
+        clock.note(steps)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Files from PostgreSQL without dbt: read the rows that it made, and write both files of a brand.
 
-Usage: python bench/reading.py FOLDER. The rows are in the schema `made` of the database that
-libpq's variables name.
+Usage: python bench/reading.py FOLDER STEPS. The rows are in the schema `made` of the database that
+libpq's variables name. STEPS gets the seconds of dbt's import, which the engine needs to connect.
 """
 
 import sys
 from pathlib import Path
 
 import yaml
+from clock import Clock
 
 from orchestrator import config, engines, files, project
 from orchestrator.content import Content
@@ -32,22 +33,27 @@ def _form(there: Project, loaded: config.Config, kind: Kind) -> Form:
     return Form(kind, dialect, content, resolve(loaded, export, kind, columns))
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, steps: Path) -> None:
     """Write them."""
+    clock = Clock()
+    with clock.running():
+        from orchestrator.dbt import Dbt  # noqa: F401, PLC0415 - its import is timed
+    clock.note(steps)
     there = project.find(folder, "postgres")
     loaded = config.load(folder / "exports.yml")
     engine = engines.engine(there, folder)
     engine.open()
     try:
         relations = {view: f"made.{view}" for view in VIEWS.values()}
-        stage = engine.read(relations, "made.int_brands")
-        for kind in KINDS:
+        forms = {kind: _form(there, loaded, kind) for kind in KINDS}
+        columns = {VIEWS[kind]: form.columns() for kind, form in forms.items()}
+        stage = engine.read(relations, "made.int_brands", columns)
+        for kind, form in forms.items():
             for brand in stage.brands:
-                written = files.write(stage, _form(there, loaded, kind), {brand: folder / kind})
-                print(kind, written[brand])
+                print(kind, files.write(stage, form, {brand: folder / kind})[brand])
     finally:
         engine.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

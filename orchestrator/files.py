@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import rows
 from orchestrator.content import Content
@@ -14,7 +14,7 @@ from orchestrator.exports import Kind
 from orchestrator.fields import FileField
 from orchestrator.packing import PackedFile
 from orchestrator.sql import literal
-from orchestrator.stage import Stage
+from orchestrator.stage import KEYS, Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,17 +35,24 @@ class Form:
         salts = [field.salt and field.salt.get_secret_value() for field in self.fields]
         return f"{self.kind} {self.dialect!r} {self.content!r} {self.fields!r} {salts!r}"
 
+    def columns(self) -> set[str]:
+        """Return the columns of the view that the file is made of."""
+        columns = {field.column for field in self.fields} | KEYS[self.kind]
+        return columns | ({"is_machine"} if self._only_people else set())
+
     def condition(self) -> str:
         """Return the SQL condition of the rows that the file holds."""
-        if self.kind == "broadcast":
-            return "true"
         conditions = ["true"]
-        if self.content.activity_types != "all":
+        if self.kind == "activity" and self.content.activity_types != "all":
             codes = ", ".join(literal(code) for code in self.content.activity_types)
             conditions.append(f"activity in ({codes})")
-        if self.content.machine_activity == "exclude":
+        if self._only_people:
             conditions.append("is_machine is not true")
         return " and ".join(conditions)
+
+    @property
+    def _only_people(self) -> bool:
+        return self.kind == "activity" and self.content.machine_activity == "exclude"
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class _File:
             self.abandon()
             raise self._unencodable(error, "the header") from error
 
-    def write(self, lines: "pa.StringArray") -> None:
+    def write(self, lines: "pa.Array[Any]") -> None:
         text = _bytes(lines)
         if self._encoding == "utf-8":
             self._file.write(text)
@@ -141,7 +148,7 @@ class _File:
         )
 
 
-def _bytes(lines: "pa.StringArray") -> memoryview:
+def _bytes(lines: "pa.Array[Any]") -> memoryview:
     """Return the text of consecutive lines as it lies in Arrow's own buffer (no copy)."""
     _, offsets, data = lines.buffers()
     if offsets is None or data is None:
@@ -150,7 +157,7 @@ def _bytes(lines: "pa.StringArray") -> memoryview:
     return memoryview(data)[bounds[lines.offset] : bounds[lines.offset + len(lines)]]
 
 
-def _row_of(error: UnicodeEncodeError, lines: "pa.StringArray") -> int:
+def _row_of(error: UnicodeEncodeError, lines: "pa.Array[Any]") -> int:
     """Return which of these lines, from 1, holds the character at fault."""
     end = 0
     for number, text in enumerate(lines.to_pylist(), start=1):

@@ -36,7 +36,7 @@ class PackedFile:
         """Make the file; a zip file's member gets its name."""
         self.path = path
         self._encrypt_for = encrypt_for
-        self._raw = _opened(path)
+        self._raw = _HashedFile(path)
         self._stack = ExitStack()  # of what buffers and compresses; it leaves the file open
         file = self._stack.enter_context(os.fdopen(self._raw.fileno(), "wb", closefd=False))
         self._sink = _COMPRESSIONS[compression](file, path.name, self._stack)
@@ -53,15 +53,14 @@ class PackedFile:
         if self._encrypt_for:
             self._raw.close()
             plain, self.path = self.path, self.path.with_name(self.path.name + openpgp.SUFFIX)
-            self._raw = _opened(self.path)
+            self._raw = _HashedFile(self.path)
             try:
                 openpgp.encrypt(plain, self.path, self._encrypt_for)
             finally:
                 plain.unlink()
         with _named(self.path), self._raw as file:
             os.fsync(file)
-            file.seek(0)
-            return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+            return os.fstat(file.fileno()).st_size, file.sha256()
 
     def abandon(self) -> None:
         """Remove the file."""
@@ -71,9 +70,31 @@ class PackedFile:
         self.path.unlink(missing_ok=True)
 
 
-def _opened(path: Path) -> FileIO:
-    """Make a file that its owner alone can read."""
-    return FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "r+")
+class _HashedFile(FileIO):
+    """A file that is hashed as it is written, and read again only where that was not in order."""
+
+    def __init__(self, path: Path) -> None:
+        """Make a file that its owner alone can read."""
+        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "r+")
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer, says typeshed
+        position = self.tell()
+        written = super().write(data)
+        if position == self._hashed:
+            self._digest.update(memoryview(data)[:written])
+            self._hashed += written
+        else:
+            self._hashed = -1  # a place was written twice
+        return written
+
+    def sha256(self) -> str:
+        """Return the hash of the whole file, in hexadecimal."""
+        if self._hashed == os.fstat(self.fileno()).st_size:
+            return self._digest.hexdigest()
+        self.seek(0)
+        return hashlib.file_digest(self, "sha256").hexdigest()
 
 
 @contextmanager

@@ -29,9 +29,10 @@ def texts(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialec
 
 
 def _join(texts: Sequence[str], dialect: Dialect) -> str:
-    end = "chr(13) || chr(10)" if dialect.line_ending == "crlf" else "chr(10)"
-    delimiter = f" || {literal(dialect.delimiter)} || "
-    return delimiter.join(_quoted(text, dialect) for text in texts) + f" || {end}"
+    end = "chr(13), chr(10)" if dialect.line_ending == "crlf" else "chr(10)"
+    delimiter = f", {literal(dialect.delimiter)}, "
+    # One call: a chain of || would copy what it has at each step.
+    return f"concat({delimiter.join(_quoted(text, dialect) for text in texts)}, {end})"
 
 
 def _quoted(text: str, dialect: Dialect) -> str:

@@ -1,5 +1,7 @@
 """Names and texts in SQL."""
 
+from collections.abc import Collection
+
 
 def identifier(name: str) -> str:
     """Return an SQL identifier."""
@@ -9,3 +11,8 @@ def identifier(name: str) -> str:
 def literal(text: str) -> str:
     """Return an SQL text."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def names(columns: Collection[str] | None) -> str:
+    """Return what a query selects: these columns, else all."""
+    return ", ".join(map(identifier, sorted(columns))) if columns else "*"

@@ -6,10 +6,11 @@ they lie or copied. Files are written from them and from nowhere else.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import disk
 from orchestrator.errors import ExportError, in_own_words
@@ -23,9 +24,11 @@ TABLES = {"activity": "stage.activities", "broadcast": "stage.broadcasts"}
 VIEWS = {"activity": "activities_daily", "broadcast": "broadcasts_daily"}
 # The order of rows within a brand: instants first, texts by their bytes (DuckDB's own order).
 _ORDER = {
-    "activity": "activity_date, broadcast_id, customer_id, activity, event_id",
-    "broadcast": "sent_on, broadcast_id",
+    "activity": ("activity_date", "broadcast_id", "customer_id", "activity", "event_id"),
+    "broadcast": ("sent_on", "broadcast_id"),
 }
+KEYS = {kind: {"brand", *columns} for kind, columns in _ORDER.items()}
+"""The columns that a stage cannot do without."""
 _ROWS_PER_BATCH = 50_000
 _MEMORY = "512MB"
 _THREADS = 4  # each wants some 100 MB of it
@@ -126,40 +129,37 @@ class Stage:
 
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
-    ) -> Iterator[tuple[str, "pa.StringArray"]]:
+    ) -> Iterator[tuple[str, "pa.Array[Any]"]]:
         """Yield `(brand, lines)`, ordered, some thousands of lines of one brand at a time.
 
         `line` is the expression of a row's line, `condition` that of the rows wanted.
         """
-        import pyarrow.compute as pc  # noqa: PLC0415 - a run with nothing due does not need it
-
+        several = len(brands) > 1
+        what = f"brand, {line} as line" if several else f"{line} as line"
         with explained():
-            rows = self._select(kind, f"{line} as line", brands=brands, condition=condition)
-            for batch in rows.to_arrow_reader(_ROWS_PER_BATCH):
-                runs = pc.call_function("run_end_encode", [batch.column("brand")])
-                lines, start = batch.column("line"), 0
-                for brand, end in zip(
-                    runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True
-                ):
-                    yield brand, lines.slice(start, end - start)
-                    start = end
+            rows = self._select(kind, what, brands=brands, condition=condition)
+            for batch in _ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
+                if several:
+                    yield from _by_brand(batch)
+                else:
+                    yield brands[0], batch.column("line")
 
     def texts(
         self, kind: str, texts: Sequence[str], *, brand: str, condition: str = "true"
-    ) -> list[Sequence[str | None]]:
+    ) -> Sequence[Sequence[str | None]]:
         """Return the texts of each row of a brand, in the order of lines()."""
         with explained():
             rows = self._select(kind, ", ".join(texts), brands=[brand], condition=condition)
-            return [row[1:] for row in rows.fetchall()]
+            return rows.fetchall()
 
     def _select(
         self, kind: str, what: str, *, brands: Sequence[str], condition: str
     ) -> "duckdb.DuckDBPyRelation":
-        # A key that is alike in every row would only cost: a third of the time of a sort.
-        order = _ORDER[kind] if len(brands) == 1 else f"brand, {_ORDER[kind]}"
+        # A column that is alike in every row would only cost, as a key a third of a sort's time.
+        order = ", ".join(_ORDER[kind] if len(brands) == 1 else ("brand", *_ORDER[kind]))
         return self.connection.sql(
             f"""
-            select brand, {what}
+            select {what}
             from {TABLES[kind]}
             where brand in (select unnest($brands)) and {condition}
             order by {order}
@@ -167,3 +167,23 @@ class Stage:
             """,  # noqa: S608 - names and texts are quoted where the expressions are made
             params={"brands": list(brands)},
         )
+
+
+def _ahead(batches: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
+    """Yield the batches; a thread gets the next one meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while batch := coming.result():
+            coming = thread.submit(next, batches, None)
+            yield batch
+
+
+def _by_brand(batch: "pa.RecordBatch") -> Iterator[tuple[str, "pa.Array[Any]"]]:
+    """Yield the lines of each brand, whose rows stand together."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - a run with nothing due does not need it
+
+    runs = pc.call_function("run_end_encode", [batch.column("brand")])
+    start = 0
+    for brand, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield brand, batch.column("line").slice(start, end - start)
+        start = end

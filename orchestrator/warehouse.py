@@ -1,5 +1,6 @@
 """The warehouse of a run: its engine and dbt, made ready at the first window that needs them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,18 +57,23 @@ class Warehouse:
         """Free the warehouse."""
         self.engine.close()
 
-    def check(self, config: Config) -> None:
-        """Check every export against the views. Raises ConfigError that lists what they lack."""
+    def check(self, config: Config) -> dict[str, set[str]]:
+        """Check every export against the views; return the columns that files need, by view.
+
+        Raises ConfigError that lists what the views lack.
+        """
         problems = []
+        needed: dict[str, set[str]] = {view: set() for view in VIEWS.values()}
         for export in config.exports:
             try:
                 fields.check_activity_types(config, export, self.dbt.columns(VIEWS["activity"]))
                 for kind in KINDS:
-                    self.form(config, export, kind)
+                    needed[VIEWS[kind]] |= self.form(config, export, kind).columns()
             except ConfigError as error:
                 problems.append(str(error))
         if problems:
             raise ConfigError("\n".join(dict.fromkeys(problems)))
+        return needed
 
     def form(self, config: Config, export: Export, kind: Kind) -> Form:
         """Return what decides the bytes of an export's file.
@@ -79,10 +85,17 @@ class Warehouse:
         columns = self.dbt.columns(VIEWS[kind])
         return Form(kind, dialect, content, fields.resolve(config, export, kind, columns))
 
-    def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
+    def stage(
+        self,
+        window: Window,
+        *,
+        tested: bool = True,
+        columns: Mapping[str, set[str]] | None = None,
+    ) -> tuple[Stage, list["TestWarning"]]:
         """Freeze the rows of a window and, where `tested`, run the data tests on them.
 
-        The rows of the window before are gone then. Raises GateError where dbt or a test fails,
+        The stage has `columns` of a view, by view; all where it is not named. The rows of the
+        window before are gone then. Raises GateError where dbt or a test fails,
         which says too what the raw tables lack.
         """
         try:
@@ -94,4 +107,5 @@ class Warehouse:
                 raise GateError(f"{lack}\n{error}") from error
             raise
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
-        return self.engine.read(relations, self.dbt.relation("int_brands")), warnings
+        brands = self.dbt.relation("int_brands")
+        return self.engine.read(relations, brands, columns or {}), warnings

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import random
 import resource
@@ -26,8 +27,9 @@ def pack(folder: Path, compression: Compression, *parts: bytes) -> Path:
     file = PackedFile(folder / NAME, compression)
     for part in parts:
         file.write(part)
-    size, _ = file.finish()
+    size, sha256 = file.finish()
     assert size == file.path.stat().st_size
+    assert sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
     return file.path
 
 

@@ -44,11 +44,14 @@ class Engine(Protocol):
     def open(self) -> None:
         """Connect. Raises UsageError or ExportError where the warehouse cannot be read."""
 
-    def read(self, relations: Mapping[str, str], brands_relation: str) -> "Stage":
+    def read(
+        self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
+    ) -> "Stage":
         """Show one window's rows to the stage, all as they stood at one moment.
 
-        `relations` are the tables that dbt has made of the views, by kind of file. They are read
-        where they are, or copied where the stage cannot get at them.
+        `relations` are the tables that dbt has made of the views, by view. They are read
+        where they are, or copied where the stage cannot get at them. `columns` are those wanted,
+        by view; all, where it does not name the view.
         """
 
     def close(self) -> None:

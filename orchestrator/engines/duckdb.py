@@ -13,7 +13,7 @@ import duckdb
 
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import UsageError
-from orchestrator.sql import literal
+from orchestrator.sql import literal, names
 from orchestrator.stage import TABLES, VIEWS, Stage, explained, settings
 
 _ALIAS = "warehouse"
@@ -55,14 +55,16 @@ class DuckDB:
         except duckdb.Error as error:
             raise unavailable(path, error) from error
 
-    def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
+    def read(
+        self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
+    ) -> Stage:
         """Return the window's rows where they lie."""
         assert self._connection  # noqa: S101 - open() comes first
         with explained():
             for kind, table in TABLES.items():
-                frozen = relations[VIEWS[kind]]  # quoted by dbt
-                view = f"create or replace view {table} as select * from {frozen}"  # noqa: S608
-                self._connection.execute(view)
+                view = VIEWS[kind]
+                rows = f"select {names(columns.get(view))} from {relations[view]}"  # noqa: S608 - quoted
+                self._connection.execute(f"create or replace view {table} as {rows}")
             brands = self._connection.table(brands_relation).order("brand").fetchall()
             return Stage.of(self._connection, [row[0] for row in brands])
 

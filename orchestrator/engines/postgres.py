@@ -18,7 +18,7 @@ from pyarrow import dataset
 from orchestrator import stage as stages
 from orchestrator.engines.postgres_server import connect, credentials, explained
 from orchestrator.errors import ExportError, LockedError
-from orchestrator.sql import identifier, literal
+from orchestrator.sql import identifier, literal, names
 from orchestrator.stage import TABLES, VIEWS, Stage
 
 _SUFFIX = "_run"
@@ -65,7 +65,9 @@ class PostgreSQL:
             self._connection = None
             raise
 
-    def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
+    def read(
+        self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
+    ) -> Stage:
         """Copy the window's rows into the stage, in one snapshot."""
         if self._stage is None:
             self._stage = stages.connect(self._folder)
@@ -73,8 +75,10 @@ class PostgreSQL:
             self._execute("begin isolation level repeatable read read only")
             try:
                 for kind, table in TABLES.items():
-                    rows = self._copy(relations[VIEWS[kind]], self._folder / f"{kind}.arrow")
-                    self._stage.register(f"arrow_{kind}", rows)
+                    wanted = names(columns.get(VIEWS[kind]))
+                    rows = f"select {wanted} from {relations[VIEWS[kind]]}"  # noqa: S608 - quoted
+                    copied = self._copy(rows, self._folder / f"{kind}.arrow")
+                    self._stage.register(f"arrow_{kind}", copied)
                     self._stage.execute(f"create or replace view {table} as from arrow_{kind}")
                 brands = self._fetch(f"select brand from {brands_relation}")  # noqa: S608 - dbt's
             finally:
@@ -105,14 +109,13 @@ class PostgreSQL:
         if not self._fetch(f"select oid from pg_namespace where nspname = {name}"):  # noqa: S608 - quoted
             self._execute(f"create schema {identifier(self._schema)}")
 
-    def _copy(self, relation: str, path: Path) -> dataset.Scanner:
+    def _copy(self, query: str, path: Path) -> dataset.Scanner:
         """Stream the rows into an Arrow file: DuckDB reads it like a table, and it costs less."""
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
-            columns = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
-            names = ", ".join(_column(field) for field in columns)
+            columns = ", ".join(_column(field) for field in cursor.adbc_execute_schema(query))
             cursor.adbc_statement.set_options(**_BATCHES)
-            cursor.execute(f"select {names} from {relation}")  # noqa: S608 - quoted by dbt
+            cursor.execute(f"select {columns} from ({query}) as wanted")  # noqa: S608 - quoted
             with (
                 cursor.fetch_record_batch() as rows,
                 pa.OSFile(str(path), "wb") as file,

@@ -20,7 +20,7 @@ from orchestrator.engines import spark_session, spark_tables
 from orchestrator.engines.spark_session import Session
 from orchestrator.engines.spark_tables import name
 from orchestrator.errors import UsageError
-from orchestrator.sql import literal
+from orchestrator.sql import literal, names
 from orchestrator.stage import TABLES, VIEWS, Stage, explained
 
 if TYPE_CHECKING:
@@ -64,12 +64,15 @@ class Spark:
             raise
         self._connection = stage.connect(self._folder)
 
-    def read(self, relations: Mapping[str, str], brands_relation: str) -> Stage:
+    def read(
+        self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
+    ) -> Stage:
         """Let the stage look at the files that the executors have written."""
         assert self._connection  # noqa: S101 - open() comes first
         with explained():
             for kind, table in TABLES.items():
-                rows = self._files(relations[VIEWS[kind]])
+                view = VIEWS[kind]
+                rows = f"select {names(columns.get(view))} {self._files(relations[view])}"
                 self._connection.execute(f"create or replace view {table} as {rows}")
             brands = self._connection.sql(self._files(brands_relation)).order("brand").fetchall()
             return Stage.of(self._connection, [row[0] for row in brands])

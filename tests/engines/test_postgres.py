@@ -79,7 +79,7 @@ def test_columns_of_every_common_type_read_as_on_duckdb(
     place.execute("drop table made.activities")
     place.execute(f"create table made.activities as select 'A'::text as brand, {columns}")
     engine.open()
-    stage = engine.read(_RELATIONS, "made.brands")
+    stage = engine.read(_RELATIONS, "made.brands", {})
     texts = ", ".join(f"cast(c{number} as varchar)" for number in range(len(values)))
     read = stage.connection.sql(f"select {texts} from stage.activities").fetchall()[0]
     assert dict(zip(values, read, strict=True)) == values
@@ -88,6 +88,17 @@ def test_columns_of_every_common_type_read_as_on_duckdb(
         native = con.sql(f"select {', '.join(f'cast({v} as varchar)' for v in alike)}").fetchall()
     assert dict(zip(alike, native[0], strict=True)) == alike
     assert stage.brands == ["A"]
+
+
+def test_columns_that_no_file_needs_are_not_copied(
+    place: PostgresPlace, engine: PostgreSQL
+) -> None:
+    place.execute("alter table made.activities add column url text")
+    engine.open()
+    stage = engine.read(_RELATIONS, "made.brands", {"activities_daily": {"brand"}})
+    copied = stage.connection.sql("from arrow_activity")
+    assert copied.columns == ["brand"]
+    assert engine.read(_RELATIONS, "made.brands", {}).types["activity"].keys() == {"brand", "url"}
 
 
 def test_a_run_leaves_the_views_of_people_and_what_hangs_on_them(place: PostgresPlace) -> None:
@@ -178,7 +189,7 @@ def test_a_connection_cut_in_the_middle_of_reading_is_said_and_the_next_run_read
     cutter = threading.Thread(target=cut)
     cutter.start()
     with pytest.raises(ExportError, match="terminating connection") as caught:
-        engine.read(_RELATIONS, "made.brands")
+        engine.read(_RELATIONS, "made.brands", {})
     cutter.join()
     assert "example.com" not in str(caught.value)
     engine.close()
@@ -188,7 +199,7 @@ def test_a_connection_cut_in_the_middle_of_reading_is_said_and_the_next_run_read
     again = PostgreSQL(place.output, place.folder / "again")
     (place.folder / "again").mkdir()
     again.open()
-    assert again.read(_RELATIONS, "made.brands").brands == ["A"]
+    assert again.read(_RELATIONS, "made.brands", {}).brands == ["A"]
     again.close()
 
 
@@ -244,7 +255,7 @@ def test_a_statement_that_takes_too_long_for_the_server_is_said(
     place.monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=200ms")
     engine.open()
     with pytest.raises(ExportError, match="canceling statement due to statement timeout"):
-        engine.read({**_RELATIONS, "activities_daily": "made.slow"}, "made.brands")
+        engine.read({**_RELATIONS, "activities_daily": "made.slow"}, "made.brands", {})
 
 
 def test_a_profile_that_cannot_be_used_says_why(place: PostgresPlace) -> None:

@@ -1,0 +1,27 @@
+"""What a part of a process costs."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter, process_time
+
+
+class Clock:
+    """Adds up the seconds, by the wall and of CPU, of what happens within it."""
+
+    wall = cpu = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time of the block."""
+        wall, cpu = perf_counter(), process_time()
+        try:
+            yield
+        finally:
+            self.wall += perf_counter() - wall
+            self.cpu += process_time() - cpu
+
+    def note(self, path: Path) -> None:
+        """Write the seconds to a file, as JSON."""
+        path.write_text(json.dumps({"wall": self.wall, "cpu": self.cpu}), encoding="utf-8")
