@@ -1,6 +1,7 @@
 """OpenPGP (RFC 9580): files that a receiver alone can read."""
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,17 @@ def recipient(path: Path) -> "Cert":
 
     Raises ValueError where there is none, or it is expired or revoked.
     """
+    try:
+        changed_at = path.stat().st_mtime_ns
+    except OSError:
+        changed_at = 0  # to read it says why
+    return _recipient(path, changed_at)
+
+
+@cache
+def _recipient(path: Path, changed_at: int) -> "Cert":
+    """Return a public key; of a thousand brands that share one, each asks three times."""
+    del changed_at  # a key of its own in the cache
     from pysequoia import encrypt  # noqa: PLC0415 - most configs have no key
 
     cert, now = _read(path), datetime.now(UTC)
