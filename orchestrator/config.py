@@ -3,23 +3,25 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from orchestrator import openpgp, patterns, yaml_source
+from orchestrator import config_paths, openpgp, yaml_source
 from orchestrator.config_errors import Problems
 from orchestrator.destinations import Destination, DestinationLine
 from orchestrator.errors import ConfigError, UsageError, did_you_mean
 from orchestrator.exports import Export
 from orchestrator.ledger_database import DRIVERS
 from orchestrator.notify import NotifyUrl
-from orchestrator.values import Duration, FilePath, Shown, Strict
+from orchestrator.values import Duration, FilePath, Shown, SomeTime, Strict
 from orchestrator.yaml_source import Source
+
+_AGE: TypeAdapter[timedelta | None] = TypeAdapter(SomeTime | None)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def load(path: Path | None, *, secrets: bool = True) -> Config:
     """Read and check exports.yml. Raises ConfigError that lists everything wrong in it.
 
     Without `secrets`, variables that only a delivery needs may be unset. Such a config knows no
-    destination and tells nobody: nothing can be delivered by it.
+    destination, only how long files stay there, and tells nobody: nothing can be delivered by it.
     """
     source = yaml_source.read(find(path), secrets=secrets)
     problems = Problems(source)
@@ -123,7 +125,7 @@ def load(path: Path | None, *, secrets: bool = True) -> Config:
     exports = tuple(_exports(top, problems))
     state = _state(top.state, source.path.parent, problems)
     if not problems:
-        _refuse_shared_paths(exports, problems)
+        config_paths.refuse_shared(exports, problems)
     if problems or state is None:
         raise problems.error()
     if not secrets:
@@ -136,7 +138,7 @@ def load(path: Path | None, *, secrets: bool = True) -> Config:
         state,
         outbox,
         top.keep_local,
-        {name: line.retention for name, line in lines.items() if line.retention},
+        dict(_retention(top)),
         tuple(top.notify),
     )
 
@@ -148,6 +150,13 @@ def _destinations(top: Top, problems: Problems) -> Iterator[tuple[str, Destinati
             yield name, DestinationLine.model_validate(value, context=context)
         except ValidationError as error:
             problems.add_all(error, ("destinations", name), DestinationLine)
+
+
+def _retention(top: Top) -> Iterator[tuple[str, timedelta]]:
+    """Yield how long files stay, also where a variable is unset and the rest of a line unknown."""
+    for name, value in top.destinations.items():
+        if age := _AGE.validate_python(value.get("retention")):
+            yield name, age
 
 
 def _exports(top: Top, problems: Problems) -> Iterator[Export]:
@@ -203,29 +212,3 @@ def _state(value: str, folder: Path, problems: Problems) -> URL | None:
     elif value.partition("?")[0].count("@") > 1:  # its rest would be shown as host or database
         problems.add(("state",), "a password with '@', ':', '/' or '?' writes them %40 %3A %2F %3F")
     return url
-
-
-def _refuse_shared_paths(exports: tuple[Export, ...], problems: Problems) -> None:
-    # The first of a month that is a Monday: there windows of every interval begin together.
-    moment = datetime(2027, 2, 1, 0, 5)  # noqa: DTZ001 - local in each export's own zone
-    owners: dict[str, int] = {}
-    for index, export in enumerate(exports):
-        at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
-        window = export.calendar.containing(at)
-        own: set[str] = set()
-        told: set[int] = set()  # one fact, however many of their files it is about
-        for _, path in export.files(brand=export.brand, window=window):
-            try:
-                patterns.check_path(path)
-            except ValueError as error:
-                problems.add(("exports", index), str(error))
-            owner = owners.setdefault(path.lstrip("/"), index)
-            if owner not in told and (owner != index or path in own):
-                told.add(owner)
-                other = f"exports[{owner}]" if owner != index else "another of its files"
-                problems.add(
-                    ("exports", index),
-                    f"would write the same path as {other} (such as '{path}'); "
-                    "give one of them its own directory or file names",
-                )
-            own.add(path)

@@ -5,13 +5,10 @@ import io
 import json
 import os
 import shlex
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml
@@ -19,7 +16,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 
-from orchestrator import disk
+from orchestrator import disk, interrupts
 from orchestrator.errors import ExportError, GateError, UsageError, in_own_words
 from orchestrator.fields import ViewColumn
 from orchestrator.project import Project
@@ -34,30 +31,6 @@ class TestWarning:
 
     test: str
     rows: int
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C in dbt raise KeyboardInterrupt, which dbt returns as one more failure."""
-    usual = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if usual is not signal.default_int_handler or not in_main_thread:
-        yield  # the signal is ignored, or is for somebody else
-        return
-    interrupted = False
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    if interrupted:
-        raise KeyboardInterrupt
 
 
 class Dbt:
@@ -173,7 +146,8 @@ class Dbt:
         self._faults.clear()
         runner = dbtRunner(manifest=self._manifest, callbacks=[self._hear])
         # Until dbt has read its log level it prints any error, with the traceback, on stdout.
-        with _interruptible(), redirect_stdout(io.StringIO()):
+        # An interrupt it returns as one more failure.
+        with interrupts.insisted(), redirect_stdout(io.StringIO()):
             return runner.invoke(arguments)
 
     def _hear(self, event: EventMsg) -> None:

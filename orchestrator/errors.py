@@ -6,6 +6,7 @@ secret and no e-mail address.
 
 import difflib
 import re
+import signal
 import traceback
 from collections.abc import Collection
 from pathlib import Path
@@ -107,9 +108,13 @@ class LockedError(ExportError):
 
 
 class InterruptedRunError(ExportError):
-    """Somebody pressed Ctrl-C. Exit code 130, as of a shell whose program SIGINT has ended."""
+    """A signal ended a command: exit code 130 (SIGINT, Ctrl-C) or 143 (SIGTERM), as of a shell."""
 
-    exit_code = 130
+    def __init__(self, advice: str, number: int) -> None:
+        """Take what to do now, and the signal's number."""
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        super().__init__(f"interrupted{by}; {advice}")
+        self.exit_code = 128 + number
 
 
 class LedgerError(ExportError):

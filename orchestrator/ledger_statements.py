@@ -3,12 +3,23 @@
 One that is made anew each time costs ten times as much.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table, and_, bindparam
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    RowMapping,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    inspect,
+)
 
 from orchestrator import ledger_records as records
+from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_records import Entry
 from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, RECOUNTS, WINDOWS
 
@@ -22,6 +33,8 @@ OF_REVISION = {
     table: is_named(table, *records.KEY) for table in (WINDOWS, DELIVERIES, RECOUNTS, ACTIVITIES)
 }
 """By table: the condition of a revision's rows."""
+_AT_ONCE = 10_000
+"""Rows in memory at a time."""
 
 
 def each(connection: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> None:
@@ -34,3 +47,16 @@ def forget(connection: Connection, table: Table, entries: Sequence[Entry]) -> No
     """Remove a table's rows of these revisions."""
     gone = table.delete().where(OF_REVISION[table])
     each(connection, gone, [records.named(entry) for entry in entries])
+
+
+def streamed(database: LedgerDatabase, query: Select[Any]) -> Iterator[RowMapping]:
+    """Yield rows as they come, for there may be millions; none of a table that an old ledger lacks.
+
+    Raises LedgerError where the database fails.
+    """
+    with database.begin() as connection:
+        known = inspect(connection)
+        tables = (found for found in query.columns_clause_froms if isinstance(found, Table))
+        if all(known.has_table(table.name) for table in tables):
+            found = query.execution_options(yield_per=_AT_ONCE)
+            yield from connection.execute(found).mappings()

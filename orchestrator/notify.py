@@ -61,7 +61,7 @@ def on_failure(urls: Sequence[SecretStr]) -> Iterator[None]:
     try:
         yield
     except (InterruptedRunError, LockedError):
-        raise  # somebody is there, or another run is at work: nothing is wrong
+        raise  # somebody stopped it, or another run is at work: nothing is wrong
     except ExportError as error:
         _send(urls, "the run failed", str(error).splitlines())
         raise

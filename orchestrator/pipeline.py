@@ -13,7 +13,7 @@ from orchestrator.errors import ExportError, LedgerError, LockedError, UsageErro
 from orchestrator.exports import EVERY_BRAND
 from orchestrator.jobs import Job, Request
 from orchestrator.ledger import Ledger
-from orchestrator.ledger_history import History
+from orchestrator.ledger_failures import Failures
 from orchestrator.outbox import Outbox
 from orchestrator.production import Production
 from orchestrator.products import Product
@@ -56,7 +56,7 @@ def run(
         ledger = Ledger(config.state)
         production = Production(config, project, outbox=outbox, ledger=ledger, now=now)
         shipping = Shipping(config, outbox=outbox, ledger=ledger)
-        work = _Work(request, ledger, History(ledger.database), production, shipping, progress)
+        work = _Work(request, ledger, Failures(ledger.database), production, shipping, progress)
         try:
             jobs, warnings = _wanted(config, request, ledger, now)
             if request.resend:
@@ -99,7 +99,7 @@ class _Work:
 
     request: Request
     ledger: Ledger
-    history: History
+    failures: Failures
     production: Production
     shipping: Shipping
     progress: Progress
@@ -118,7 +118,7 @@ class _Work:
                 made += self._shipped(batch) if deliver else batch
             found = [products.result(product, deliver=deliver) for product in made]
             found += map(products.foreseen, self._finish_every_brand(todo, made))
-            self.history.note(products.failures(found))
+            self.failures.note(products.failures(found))
             results += found
         return results
 
@@ -138,7 +138,7 @@ class _Work:
             raise  # nothing else could be made either
         except UsageError as error:  # the same
             results = [products.result(Product(job, error=error), deliver=True) for job in to_make]
-            self.history.note(products.failures(results))
+            self.failures.note(products.failures(results))
             raise
         except ExportError as error:
             yield [Product(job, error=error) for job in to_make]

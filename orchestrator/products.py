@@ -10,7 +10,7 @@ from orchestrator.exports import COMPLETION, KINDS, Export, Kind
 from orchestrator.files import WrittenFile
 from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, Ledger
-from orchestrator.ledger_history import Failure
+from orchestrator.ledger_failures import Failure
 from orchestrator.outbox import Outbox
 from orchestrator.result import FileResult, Status, WindowResult
 

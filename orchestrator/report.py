@@ -4,18 +4,17 @@ import dataclasses
 import json
 import logging
 import sys
-import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from orchestrator import terminal
 from orchestrator.errors import ExportError
+from orchestrator.log_lines import LogFormat
 from orchestrator.result import LateRows, RunResult, Status, WindowResult
 from orchestrator.windows import Window
 
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
     from orchestrator.retention import PruneResult
 
 _log = logging.getLogger("orchestrate")
-
-
-class LogFormat(StrEnum):
-    """How lines on stderr are written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +38,7 @@ class Report:
     def start(self) -> None:
         """Send the log to stderr."""
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_JsonLines() if self.log_format is LogFormat.JSON else _TextLines())
+        handler.setFormatter(self.log_format.formatter())
         # asyncssh tells of every request at INFO.
         logging.getLogger("asyncssh").setLevel(logging.WARNING)
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -210,35 +202,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     if isinstance(value, bytes):
         return b64encode(value).decode()
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-class _Lines(logging.Formatter):
-    """Shows a traceback's places; the words of no error but our own, which may quote a value."""
-
-    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own
-        found: BaseException | None = ei[1]
-        lines: list[str] = []
-        while found is not None:
-            words = f": {found}" if isinstance(found, ExportError) else ""
-            lines[:0] = [*traceback.format_tb(found.__traceback__), f"{_kind(found)}{words}\n"]
-            found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-        return "".join(lines).rstrip("\n")
-
-
-def _kind(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-class _TextLines(_Lines):
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
-
-
-class _JsonLines(_Lines):
-    def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)

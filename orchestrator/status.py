@@ -14,7 +14,8 @@ from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.exports import KINDS
 from orchestrator.jobs import Job, Line, Lines, Request
 from orchestrator.ledger import WRITTEN, Entry, Ledger
-from orchestrator.ledger_history import Failure, History, Made
+from orchestrator.ledger_failures import Failure, Failures
+from orchestrator.ledger_history import History, Made
 from orchestrator.ledger_recounts import Recounts
 from orchestrator.outbox import Outbox
 from orchestrator.retention import Retention
@@ -55,12 +56,11 @@ class _Facts:
         self._now = now
         self._lines = Lines(config, request)
         self._holders = ledger.holders()
-        history = History(ledger.database)
-        self._newest = history.newest()
+        self._newest = History(ledger.database).newest()
         self._spans = ledger.spans()
         self._coming = due.coming(self._lines, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
-        for failure in history.failing():
+        for failure in Failures(ledger.database).failing():
             self._failing[failure.export][failure.window] = failure
         self._late: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
         recounts = Recounts(ledger.database)

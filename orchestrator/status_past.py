@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
+from zoneinfo import ZoneInfo
 
 from orchestrator.config import Config
 from orchestrator.jobs import Line, Lines, Request
 from orchestrator.ledger import Entry, Ledger
-from orchestrator.ledger_history import Failure, History
+from orchestrator.ledger_failures import Failure, Failures
+from orchestrator.ledger_history import History
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
@@ -47,22 +49,28 @@ def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> 
         return found[0] if found else None
 
     days: dict[str, dict[str, Day]] = defaultdict(lambda: defaultdict(Day))
-    for name, start, activity, rows in history.rows(earlier):
+    for name, start, rows in history.rows(earlier):
         if line := owner(name):
-            days[name][_date(line, start)].rows[activity] += rows
+            days[name][_date(line.export.timezone, start)].rows.update(rows)
     for name, window, at in history.completions(earlier):
         if line := owner(name):
             lag = at - line.export.calendar.due(window)
-            days[name][_date(line, window.start)].lags.append(max(lag.total_seconds(), 0))
+            days[name][_date(line.export.timezone, window.start)].lags.append(
+                max(lag.total_seconds(), 0)
+            )
     # A clock that was ahead may have left windows that begin on days to come.
     first, last = since.date().isoformat(), (now + _EARLIEST).date().isoformat()
     shown = {
         name: {d: day for d, day in found.items() if first <= d <= last}
         for name, found in days.items()
     }
-    failures = [failure for failure in history.failures(since) if owner(failure.export)]
+    failures = [
+        failure for failure in Failures(ledger.database).since(since) if owner(failure.export)
+    ]
     return Past(since, shown, failures)
 
 
-def _date(line: Line, start: datetime) -> str:
-    return start.astimezone(line.export.timezone).date().isoformat()
+@cache
+def _date(zone: ZoneInfo, start: datetime) -> str:
+    """Return the local day; a thousand exports have their windows at the same moments."""
+    return start.astimezone(zone).date().isoformat()

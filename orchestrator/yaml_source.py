@@ -174,4 +174,6 @@ def _render(node: yaml.Node, location: Location, reader: _Reader) -> str:
 
 
 def _is_for_delivery(location: Location) -> bool:
-    return location[:1] in (("destinations",), ("notify",)) or location[-1:] == ("salt",)
+    if location[:1] == ("destinations",):
+        return location[-1] != "retention"  # it says what is old, with or without a delivery
+    return location[:1] == ("notify",) or location[-1:] == ("salt",)

@@ -1,6 +1,7 @@
 """The README tells every command, option and key, and its example works."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_the_readme_s_exports_yml_is_right(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_example_is_right() -> None:
     assert [export.brand for export in config.load(ROOT / "exports.yml").exports] == ["*"]
+
+
+def test_every_module_has_its_place_in_contributing() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    names = {name for cell in cells for name in re.findall(r"[\w*]+", cell)}
+    modules = sorted(path.stem for path in (ROOT / "orchestrator").glob("*.py"))
+    assert [name for name in modules if not any(fnmatch(name, each) for each in names)] == [
+        "__init__"
+    ]
 
 
 def test_no_link_leads_nowhere() -> None:

@@ -343,10 +343,14 @@ def test_a_folder_that_is_not_mounted_is_not_taken_for_empty(place: Place) -> No
 
 
 def test_as_a_command(place: Place) -> None:
-    place.configure("  - {brand: ACME}", destinations="{there: {directory: there, retention: 60d}}")
+    folder = "\"{{ env_var('FOLDER') }}\""
+    there = f"{{there: {{directory: {folder}, retention: 60d}}}}"
+    place.configure("  - {brand: ACME}", destinations=there)
+    place.monkeypatch.setenv("FOLDER", "there")
     archive = Archive(place, place.folder / "there")
     archive.deliver(61, "a.csv")
     archive.deliver(1, "b.csv")
+    place.monkeypatch.delenv("FOLDER")  # by the ledger alone
     ran = orchestrate(place.folder, "prune", "--dry-run", "--json")
     document = json.loads(ran.stdout)
     assert (ran.returncode, document["exit_code"]) == (0, 0)
@@ -355,6 +359,9 @@ def test_as_a_command(place: Place) -> None:
     assert f"there: a.csv, delivered 61 days ago, {day}" in ran.stderr
     assert f"outbox: a.csv, delivered 61 days ago, {day}" in ran.stderr
     assert archive.files() == ["a.csv", "b.csv"]
+    ran = orchestrate(place.folder, "prune")
+    assert (ran.returncode, "FOLDER is not set" in ran.stderr) == (2, True)
+    place.monkeypatch.setenv("FOLDER", "there")
     ran = orchestrate(place.folder, "prune")
     assert (ran.returncode, ran.stdout) == (0, "")
     assert "there: old files removed: 2" in ran.stderr

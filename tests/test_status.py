@@ -19,7 +19,7 @@ from orchestrator import config, status, status_report
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.jobs import Request
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Ledger
-from orchestrator.ledger_history import Failure, History
+from orchestrator.ledger_failures import Failure, Failures
 from orchestrator.status_facts import ExportStatus, ProblemKind, Status
 from orchestrator.windows import Window
 
@@ -155,7 +155,7 @@ def test_a_window_that_tests_stop_is_told_once_and_how_often(acme: Place) -> Non
     export = one(acme, FIRST)
     assert (export.problems, export.failed_windows) == ([], 0)
     with closing(Ledger(config.load(acme.folder / "exports.yml").state, read_only=True)) as ledger:
-        kept = History(ledger.database).failures(moment("2026-01-01 00:00"))
+        kept = Failures(ledger.database).since(moment("2026-01-01 00:00"))
     assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
 
 
@@ -366,35 +366,35 @@ def test_problems_stand_first_and_the_worst_before_the_others(
     late = Window(moment("2020-11-20 00:00"), moment("2020-11-21 00:00"))
     ledger.plan([Entry(f"{brand} daily", window, 1) for brand in "BCE"])
     ledger.plan([Entry("B daily", late, 1)])
-    history = History(ledger.database)
-    history.note([Failure("E daily", window, 1, "stopped", "a test")])
-    history.note([Failure("C daily", window, 1, "failed", "a server")])
+    failures = Failures(ledger.database)
+    failures.note([Failure("E daily", window, 1, "stopped", "a test")])
+    failures.note([Failure("C daily", window, 1, "failed", "a server")])
     found = look(place, "2026-11-21 07:00")
     assert [export.brand for export in found.exports] == ["E", "C", "B", "A", "D"]
     assert status_report.summary(found) == "5 exports, 3 with problems"
 
 
 def test_a_reason_is_short_and_there_are_not_too_many(ledger: Ledger) -> None:
-    history = History(ledger.database)
+    failures = Failures(ledger.database)
     window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
     begin = moment("2026-11-21 06:00")
 
     def fail(reason: str, minutes: int) -> None:
         at = begin + timedelta(minutes=minutes)
-        history.note([Failure("ACME daily", window, 1, "failed", reason, at, at)])
+        failures.note([Failure("ACME daily", window, 1, "failed", reason, at, at)])
 
     fail("first\x1b[31m\n line " + "ö" * 1000, 0)
     for number in range(100):
         fail(f"process {number} was in the way", number)
     fail("process 99 was in the way", 200)
     fail("process 99 was in the way", 300)
-    kept = history.failures(begin)
+    kept = failures.since(begin)
     assert len(kept) == 20
     assert (kept[0].reason, kept[0].times) == ("process 99 was in the way", 3)
     assert (kept[0].first_at, kept[0].last_at) == (begin + 99 * HOUR / 60, begin + 5 * HOUR)
-    assert history.failures(begin + timedelta(minutes=250)) == kept[:1]
+    assert failures.since(begin + timedelta(minutes=250)) == kept[:1]
     fail("first\x1b[31m\n line " + "ö" * 1000, 400)
-    told = history.failures(begin)[0].reason
+    told = failures.since(begin)[0].reason
     assert len(told) == 500
     assert told.startswith("first\\x1b[31m line öö")
     assert told.endswith("ö…")
@@ -406,7 +406,7 @@ def test_an_old_failure_is_no_problem_of_a_window_that_waits_again(
     configure(place, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
     window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
     past = moment("2020-01-01 00:00")
-    History(ledger.database).note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
+    Failures(ledger.database).note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
     entry = delivered(ledger, window, moment("2026-11-21 06:01"))
     ledger.reopen([(entry, ["d0"])])
     assert kinds(one(place, "2026-11-21 07:00")) == ["undelivered"]
@@ -510,7 +510,7 @@ destinations:
       port: "{{ env_var('NOT_SET') }}"
       username: acme
       passphrase: "{{ env_var('NOT_SET') }}"
-  there: {directory: "{{ env_var('NOT_SET') }}/there", retention: "{{ env_var('NOT_SET') }}"}
+  there: {directory: "{{ env_var('NOT_SET') }}/there", retention: 60d}
 defaults:
   destination: [managed, there]
   activity_fields: [{column: email_address, hash: sha256, salt: "{{ env_var('NOT_SET') }}"}]
@@ -538,10 +538,18 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Place) -> None:
     assert (code, "1 export, 1 with problems" in told) == (0, True), told
     code, told = ran("schedule", "cron")
     assert (code, "orchestrate run" in told) == (0, True), told
+    code, told = ran("daily", "--dry-run")
+    assert (code, "due       ACME daily" in told) == (0, True), told
+    code, told = ran("prune", "--dry-run")
+    assert (code, "nothing is old enough to go" in told) == (0, True), told
     code, told = ran("daily")
     assert (code, "exports.yml:5: destinations.managed.sftp.host: " in told) == (2, True), told
     loaded = config.load(path, secrets=False)
-    assert (loaded.destinations, loaded.retention, loaded.notify) == ({}, {}, ())
+    assert (loaded.destinations, loaded.notify) == ({}, ())
+    assert loaded.retention == {"there": timedelta(days=60)}
+    path.write_text(SECRETS.replace("60d", "\"{{ env_var('NOT_SET') }}\""))
+    with pytest.raises(ConfigError, match=r":9: destinations\.there\.retention: .*NOT_SET is not"):
+        config.load(path, secrets=False)
     path.write_text(SECRETS.replace("\"{{ env_var('NOT_SET') }}\"}]", "[]}]"))
     with pytest.raises(ConfigError, match=r":12: defaults\.activity_fields\[0\]\.salt: .*expected"):
         config.load(path, secrets=False)

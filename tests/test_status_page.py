@@ -16,7 +16,7 @@ from orchestrator import config, status, status_page, status_past
 from orchestrator.exports import EVERY_BRAND
 from orchestrator.jobs import Lines, Request
 from orchestrator.ledger import Delivery, Entry, Ledger
-from orchestrator.ledger_history import Failure, History
+from orchestrator.ledger_failures import Failure, Failures
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAYS = 21
@@ -41,7 +41,7 @@ def weeks(place: Place) -> Place:
     place.configure('  - {brand: ALFA, timezone: Asia/Tokyo}\n  - {brand: BETA}\n  - {brand: "*"}')
     loaded = config.load(place.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:
-        history = History(ledger.database)
+        failures = Failures(ledger.database)
         for line in Lines(loaded, Request()):
             calendar, brand = line.export.calendar, line.export.brand
             window = calendar.last_due(NOW)
@@ -62,10 +62,10 @@ def weeks(place: Place) -> Place:
                     if brand == "BETA":
                         at = calendar.due(window)
                         failure = Failure(line.name, window, 1, "failed", REASON, at)
-                        history.note([failure])
+                        failures.note([failure])
                 window = calendar.containing(window.start - timedelta(hours=1))
         window = calendar.last_due(NOW)
-        history.note([Failure(f"{EVIL} daily", window, 1, "failed", f"{EVIL!r}: bad", NOW, NOW)])
+        failures.note([Failure(f"{EVIL} daily", window, 1, "failed", f"{EVIL!r}: bad", NOW, NOW)])
     return place
 
 

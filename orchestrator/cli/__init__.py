@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from orchestrator import disk, terminal
+from orchestrator import disk, interrupts, terminal
 from orchestrator.cli import beginning, delivering, keeping, options, showing, warehouse
 from orchestrator.errors import ExportError, fault
 
@@ -80,6 +80,7 @@ app.add_typer(beginning.config, name="config", cls=_Group)
 
 def main() -> None:
     """Run the command line; the one place that catches errors."""
+    interrupts.heed()
     terminal.obey()
     try:
         app()

@@ -13,6 +13,8 @@ from orchestrator.cli.options import Common, Configured, Day, brands, day, inter
 from orchestrator.jobs import Request
 from orchestrator.windows import Days
 
+_KEPT = "what was made and delivered so far is kept, and the next run goes on"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Which:
@@ -110,14 +112,14 @@ def _deliver(request: Request, which: Which, common: Configured, target: str | N
     from orchestrator import pipeline  # noqa: PLC0415 - `--help` needs no dbt
 
     report = common.report()
-    loaded = configs.load(common.config)
+    loaded = configs.load(common.config, secrets=not which.dry_run)
     now = datetime.now(UTC)
     if which.dry_run:
         project = projects.find(loaded.folder, target)
         result = pipeline.foresee(loaded, project, request, now=now)
         report.run(result)
         raise typer.Exit(result.exit_code)
-    with notify.on_failure(loaded.notify), report.progress() as progress, interruptible():
+    with notify.on_failure(loaded.notify), report.progress() as progress, interruptible(_KEPT):
         project = projects.find(loaded.folder, target)
         result = pipeline.run(loaded, project, request, now=now, progress=progress)
     report.run(result)

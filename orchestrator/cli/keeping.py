@@ -22,7 +22,7 @@ def prune(
     Example: orchestrate prune --dry-run
     """
     report = configured.report()
-    loaded = configs.load(configured.config)
+    loaded = configs.load(configured.config, secrets=not dry_run)
     keep_house = retention.foresee if dry_run else retention.prune
     result = keep_house(loaded, now=datetime.now(UTC))
     report.prune(result)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from orchestrator import config as configs
+from orchestrator import interrupts, yaml_source
 from orchestrator import project as projects
-from orchestrator import yaml_source
 from orchestrator.errors import ExportError, InterruptedRunError, did_you_mean
 from orchestrator.exports import EVERY_BRAND
-from orchestrator.report import LogFormat, Report
+from orchestrator.log_lines import LogFormat
+from orchestrator.report import Report
 from orchestrator.windows import Days
 
 Kind = TypeVar("Kind", bound=StrEnum)
@@ -139,17 +141,20 @@ current = Report()
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise InterruptedRunError at Ctrl-C."""
+def interruptible(advice: str) -> Iterator[None]:
+    """Raise InterruptedRunError, which says what to do now, at Ctrl-C or SIGTERM."""
     try:
         yield
-    except (KeyboardInterrupt, RuntimeError) as error:
-        # DuckDB makes a RuntimeError of it where it comes in the middle of a query.
-        if isinstance(error, RuntimeError) and str(error) != "Query interrupted":
+    except (typer.Exit, InterruptedRunError):
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        # DuckDB makes a RuntimeError of Ctrl-C in the middle of a query. SIGTERM may end what a
+        # command works with too, such as Spark's Java: what fails after it is told of by nobody.
+        stopped = isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
+        if not stopped and not interrupts.received:
             raise
-        raise InterruptedRunError(
-            "interrupted; what was made and delivered so far is kept, and the next run goes on"
-        ) from error
+        number = next(iter(interrupts.received), signal.SIGINT)
+        raise InterruptedRunError(advice, number) from error
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -169,7 +174,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         for name, group in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             values[name] = group(**fields)
-        with interruptible():
+        with interruptible("call it again"):
             command(**values)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__

@@ -1,29 +1,36 @@
-"""Ctrl-C in dbt, which keeps KeyboardInterrupt to itself: the run ends, the next one goes on."""
+"""Ctrl-C and SIGTERM, also in dbt, which keeps them to itself: a run ends, the next one goes on."""
 
+import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 
 import pytest
 from place import Place
-from test_cli import orchestrate
+from test_cli import ORCHESTRATE, orchestrate
 
-_TOLD = "error: interrupted; what was made and delivered so far is kept, and the next run goes on"
+_ADVICE = "what was made and delivered so far is kept, and the next run goes on"
+_TOLD = {
+    signal.SIGINT: f"error: interrupted; {_ADVICE}",
+    signal.SIGTERM: f"error: interrupted by SIGTERM; {_ADVICE}",
+}
 _DAYS = [datetime.now(UTC).date() - timedelta(days=number) for number in (4, 3, 2)]
-# The real command line, with SIGINT some seconds after dbt began: to parse, to build a window, or
+# The real command line, with a signal some seconds after dbt began: to parse, to build a window, or
 # to build one that may have late rows. The product has no hook for it.
 _INTERRUPTED = """
-import os, signal, sys, threading
+import os, sys, threading
 from orchestrator import audit, cli, dbt
 
-where, seconds, *arguments = sys.argv[1:]
+number, where, seconds, *arguments = sys.argv[1:]
 invoke, late = dbt.dbtRunner.invoke, audit.Audit.late
 waiting = {where}
 
 def invoked(runner, words):
     if words[0] in waiting:
         waiting.clear()
-        interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)
+        interrupt = lambda: os.kill(os.getpid(), int(number))
         threading.Timer(float(seconds), interrupt).start()
     return invoke(runner, words)
 
@@ -38,18 +45,18 @@ cli.main()
 
 
 @pytest.mark.parametrize(
-    ("where", "seconds"),
+    ("sent", "where", "seconds"),
     [
-        ("parse", 0),
-        pytest.param("parse", 0.3, marks=pytest.mark.faults),
-        pytest.param("build", 0.1, marks=pytest.mark.faults),
-        ("build", 0.4),
-        ("late", 0.1),
-        pytest.param("late", 0.3, marks=pytest.mark.faults),
+        (signal.SIGINT, "parse", 0),
+        pytest.param(signal.SIGTERM, "parse", 0.3, marks=pytest.mark.faults),
+        pytest.param(signal.SIGINT, "build", 0.1, marks=pytest.mark.faults),
+        (signal.SIGTERM, "build", 0.4),
+        (signal.SIGINT, "late", 0.1),
+        pytest.param(signal.SIGTERM, "late", 0.3, marks=pytest.mark.faults),
     ],
 )
 def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
-    place: Place, where: str, seconds: float
+    place: Place, sent: signal.Signals, where: str, seconds: float
 ) -> None:
     place.configure(f"  - {{brand: ACME, start: {_DAYS[0]}}}")
     for number, day in enumerate(_DAYS, start=1):
@@ -58,7 +65,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
         assert orchestrate(place.folder, "daily", "--date", str(_DAYS[0])).returncode == 0
     before = place.all_bytes()
     ran = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED, where, str(seconds), "daily"],
+        [sys.executable, "-c", _INTERRUPTED, str(int(sent)), where, str(seconds), "daily"],
         cwd=place.folder,
         capture_output=True,
         text=True,
@@ -66,7 +73,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
         check=False,
     )
     told = ran.stderr.splitlines()
-    assert (ran.returncode, told[-1], ran.stdout) == (130, _TOLD, ""), ran.stderr
+    assert (ran.returncode, told[-1], ran.stdout) == (128 + sent, _TOLD[sent], ""), ran.stderr
     # Of dbt, or of Python, not a word.
     assert all(line.startswith(("window ", "looking for ")) for line in told[:-1]), ran.stderr
     assert ("looking for late rows" in told) == (where == "late")
@@ -82,3 +89,43 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
     delivered = [line for line in following.stderr.splitlines() if line.startswith("delivered ")]
     assert 2 * len(delivered) == len(place.files()) - len(after)
     assert "nothing is due" in orchestrate(place.folder, "daily").stderr
+
+
+def test_a_command_that_is_ended_leaves_nothing_behind(place: Place) -> None:
+    place.mailing("ACME", str(_DAYS[0]))
+    place.configure("  - {brand: ACME}")
+    work = place.folder / "work"
+    work.mkdir()
+    with subprocess.Popen(
+        [ORCHESTRATE, "preview", "--brand", "ACME"],
+        cwd=place.folder,
+        env={**os.environ, "TMPDIR": str(work)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as ran:
+        deadline = monotonic() + 60
+        while not list(work.glob("*/*")) and monotonic() < deadline:
+            sleep(0.01)
+        ran.terminate()
+        _, told = ran.communicate(timeout=60)
+    assert ran.returncode == 128 + signal.SIGTERM, told
+    assert told.splitlines()[-1] == "error: interrupted by SIGTERM; call it again"
+    assert list(work.iterdir()) == []
+
+
+# Ctrl-C while the command line is loaded.
+_LOADING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from orchestrator.entry import main
+main()
+"""
+
+
+def test_ctrl_c_before_the_command_line_is_loaded_shows_no_traceback() -> None:
+    ran = subprocess.run([sys.executable, "-c", _LOADING], capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr, ran.stdout) == (-signal.SIGINT, b"", b"")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from postgres import Postgres
 
 from orchestrator.errors import ExportError, fault, in_own_words
-from orchestrator.report import LogFormat, Report
+from orchestrator.log_lines import LogFormat
+from orchestrator.report import Report
 
 VALUES = st.builds(
     "{}KANARIE{}KANARIE{}".format,

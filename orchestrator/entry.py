@@ -1,0 +1,12 @@
+"""The entry point: until the command line is loaded, Ctrl-C ends the process without a word."""
+
+import signal
+
+
+def main() -> None:
+    """Load and run the command line, which heeds signals from then on."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from orchestrator import cli  # noqa: PLC0415 - it takes a while
+
+    cli.main()
