@@ -1,10 +1,14 @@
 """The entry point: until the command line is loaded, Ctrl-C ends the process without a word."""
 
+import gc
 import signal
 
 
 def main() -> None:
     """Load and run the command line, which heeds signals from then on."""
+    # Imports make hundreds of thousands of objects, which stay: to look through them again and
+    # again is a tenth of a run with nothing due.
+    gc.set_threshold(200_000)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from orchestrator import cli  # noqa: PLC0415 - it takes a while

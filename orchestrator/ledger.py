@@ -1,6 +1,6 @@
 """The ledger: what was delivered, when, to where, byte for byte."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection, bindparam, func, select
 
 from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry
+from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Place
 from orchestrator.ledger_statements import OF_REVISION, each, forget, is_named
 from orchestrator.ledger_tables import (
     ACTIVITIES,
@@ -21,7 +21,7 @@ from orchestrator.ledger_tables import (
 )
 from orchestrator.windows import Window
 
-__all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Arrival", "Delivery", "Entry", "Ledger"]
+__all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Delivery", "Entry", "Ledger", "Place"]
 
 _FILES = select(DELIVERIES).where(OF_REVISION[DELIVERIES]).order_by(DELIVERIES.c.position)
 _EARLIER = (
@@ -175,28 +175,18 @@ class Ledger:
                 later = WINDOWS.delete().where(WINDOWS.c.revision > key.pop("revision"))
                 connection.execute(later.filter_by(**key, state=PLANNED))
 
-    def arrived(self, arrivals: Iterable[Arrival]) -> None:
-        """Note that files are at their destinations."""
-        with self._begin() as connection:
-            each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
-
     def renaming(
-        self,
-        entry: Entry,
-        destination: str,
-        path: str,
-        *,
-        sent: bool,
-        arrivals: Iterable[Arrival] = (),
+        self, files: Iterable[Place], *, sent: bool, arrived: Mapping[Place, datetime] | None = None
     ) -> None:
-        """Note that a file may have got its final name, or that it has not.
+        """Note that files may have got their final names, or that they have not.
 
-        What arrived before is noted in the same transaction, which is flushed once.
+        Those that have `arrived`, and when, are noted in the same transaction, which is flushed
+        once.
         """
+        arrivals = [_noted(file, at) for file, at in (arrived or {}).items()]
         with self._begin() as connection:
-            each(connection, _ARRIVED, [_arrival(item) for item in arrivals])
-            of_file = records.named(entry, destination=destination, path=path)
-            connection.execute(_RENAMING, {**of_file, "noted": sent})
+            each(connection, _ARRIVED, arrivals)
+            each(connection, _RENAMING, [_noted(file, sent) for file in files])
 
     def finish(self, entries: Iterable[Entry]) -> None:
         """Note that every file of these entries is at every destination."""
@@ -209,6 +199,6 @@ def _replace(connection: Connection, entries: Sequence[Entry]) -> None:
     each(connection, WINDOWS.insert(), [records.values(entry) for entry in entries])
 
 
-def _arrival(of: Arrival) -> dict[str, Any]:
-    of_file = records.named(of.entry, destination=of.destination, path=of.path)
-    return {**of_file, "noted": of.at}
+def _noted(file: Place, what: datetime | bool) -> dict[str, Any]:  # noqa: FBT001 - a value
+    of_file = records.named(file.entry, destination=file.destination, path=file.path)
+    return {**of_file, "noted": what}

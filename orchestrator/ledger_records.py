@@ -42,13 +42,12 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """A file that got its final name at a destination."""
+class Place:
+    """Where a file of an entry goes: to a path at a destination."""
 
     entry: Entry
     destination: str
     path: str
-    at: datetime
 
 
 WINDOW_KEY = ("export", "window_start", "window_end")

@@ -2,9 +2,11 @@
 
 import functools
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from orchestrator import files, patterns, products
 from orchestrator.config import Config
@@ -142,10 +144,12 @@ class Production:
         activities: dict[str, Mapping[str, int]] = {}
         for number, (form, by_brand) in enumerate(groups.values()):
             folder = self._outbox.work / "files" / str(number)
-            paths = {
-                brand: folder / str(index) / job.plain_name(form.kind)
-                for index, (brand, job) in enumerate(by_brand.items())
-            }
+            names: Counter[str] = Counter()  # brands may have them in directories of their own
+            paths: dict[str, Path] = {}
+            for brand, job in by_brand.items():
+                name = job.plain_name(form.kind)
+                paths[brand] = folder / str(names[name]) / name
+                names[name] += 1
             written = files.write(stage, form, paths)
             for brand, file in written.items():
                 made[by_brand[brand].entry.export, form.kind] = file

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
+from orchestrator.delivery_notes import DeliveryNotes
 from orchestrator.errors import DeliveryError
 from orchestrator.exports import COMPLETION
-from orchestrator.ledger import Arrival, Delivery, Entry, Ledger
+from orchestrator.ledger import Delivery, Entry, Ledger, Place
 from orchestrator.outbox import Outbox
 from orchestrator.products import Product
 
@@ -68,17 +68,17 @@ class Shipping:
                 batches.setdefault(name, []).append(uploads)
                 members.setdefault(name, []).append(number)
 
-        def entry(name: str, upload: Upload) -> Entry:
-            return products[owners[name, upload.remote]].job.entry
+        def place(name: str, upload: Upload) -> Place:
+            return Place(products[owners[name, upload.remote]].job.entry, name, upload.remote)
 
-        outcomes = self._delivered(batches, entry)
+        outcomes = self._delivered(batches, place)
         for name, results in outcomes.items():
             for number, outcome, uploads in zip(members[name], results, batches[name], strict=True):
                 if outcome.error:
                     error = DeliveryError(f"destination '{name}': {outcome.error}")
                     errors.setdefault(number, []).append(error)
-                for upload in {*uploads} - {*outcome.uploads_done, outcome.unsure}:
-                    self._ledger.renaming(entry(name, upload), name, upload.remote, sent=False)
+                if kept := {*uploads} - {*outcome.uploads_done, outcome.unsure}:
+                    self._ledger.renaming([place(name, each) for each in kept], sent=False)
             if all(isinstance(outcome.error, UnreachableError) for outcome in results):
                 self._down[name] = errors[members[name][-1]][-1]
         whole = [p for number, p in enumerate(products) if number not in errors]
@@ -93,33 +93,20 @@ class Shipping:
         ]
 
     def _delivered(
-        self, batches: Mapping[str, list[list["Upload"]]], entry: Callable[[str, "Upload"], Entry]
+        self, batches: Mapping[str, list[list["Upload"]]], place: Callable[[str, "Upload"], Place]
     ) -> dict[str, list["Outcome"]]:
         """Deliver batches by destination, and note each file's way in the ledger."""
         from orchestrator.delivery import deliver_all  # noqa: PLC0415 - not where nothing is due
 
-        arrivals: list[Arrival] = []
-
-        def on_renaming(name: str, upload: "Upload") -> None:
-            # With it goes what arrived since: each transaction costs a flush. Until then that is
-            # known as well, for its rename was sent and its part file is gone.
-            self._ledger.renaming(
-                entry(name, upload), name, upload.remote, sent=True, arrivals=arrivals
-            )
-            arrivals.clear()
-
-        def on_published(name: str, upload: "Upload") -> None:
-            arrivals.append(Arrival(entry(name, upload), name, upload.remote, datetime.now(UTC)))
-
+        notes = DeliveryNotes(self._ledger, place)
         try:
             return deliver_all(
                 {name: (self._config.destinations[name], found) for name, found in batches.items()},
-                on_published,
-                on_renaming=on_renaming,
+                notes.published,
+                on_renaming=notes.renaming,
             )
         finally:
-            if arrivals:
-                self._ledger.arrived(arrivals)
+            notes.close()
 
     def _earlier(self, entry: Entry) -> list[Delivery]:
         return self._ledger.earlier(entry) if entry.revision > 1 else []

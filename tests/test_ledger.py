@@ -14,7 +14,7 @@ from postgres import Postgres
 from sqlalchemy import URL, create_engine, inspect, make_url
 
 from orchestrator.errors import LedgerError, LockedError
-from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Arrival, Delivery, Entry, Ledger
+from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger, Place
 from orchestrator.ledger_recounts import Recounts
 from orchestrator.windows import Window
 
@@ -54,9 +54,10 @@ def test_a_window_s_life(ledger: Ledger, url: URL) -> None:
     ledger.write([(written, FILES)])
     assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == FILES
-    ledger.renaming(written, "there", "b.csv", sent=True)
+    there = Place(written, "there", "b.csv")
+    ledger.renaming([there], sent=True)
     assert ledger.deliveries(written)[0].rename_sent
-    ledger.arrived([Arrival(written, "there", "b.csv", datetime.now(UTC))])
+    ledger.renaming([], sent=True, arrived={there: datetime.now(UTC)})
     ledger.finish([written])
     ledger.close()
     reopened = Ledger(url)

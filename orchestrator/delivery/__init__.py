@@ -1,10 +1,10 @@
 """Delivery: publish files at their destinations, each whole and each once."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from orchestrator.delivery.batches import Retry, deliver_async, together
+from orchestrator.delivery.batches import Retry, deliver_async, ignore, together
 from orchestrator.delivery.uploads import Outcome, UnreachableError, Upload
 from orchestrator.destinations import Directory, Sftp
 
@@ -24,12 +24,13 @@ def deliver_all(
     deliveries: Mapping[str, Delivery],
     on_published: Callable[[str, Upload], None],
     *,
-    on_renaming: Callable[[str, Upload], None] = lambda _name, _upload: None,
+    on_renaming: Callable[[str, Upload], Awaitable[None]] = lambda _name, upload: ignore(upload),
     retry: Retry | None = None,
 ) -> dict[str, list[Outcome]]:
     """Publish at several destinations at once; one that is down does not hold up the others.
 
-    The callbacks get the destination's name and the upload, one call at a time, in this thread.
+    The callbacks get the destination's name and the upload, in this thread; `on_renaming` is
+    awaited.
     """
 
     async def run() -> list[list[Outcome]]:

@@ -10,16 +10,22 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.delivery import directory, sftp
 from orchestrator.delivery.session import Session
-from orchestrator.delivery.uploads import LostError, Outcome, Track, UnreachableError, Upload
+from orchestrator.delivery.uploads import (
+    Announce,
+    LostError,
+    Outcome,
+    Track,
+    UnreachableError,
+    Upload,
+)
 from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-SFTP_AT_ONCE = 32
-"""Batches under way on one SFTP channel; more gains nothing at 20 ms."""
-_DIRECTORY_AT_ONCE = 4
+AT_ONCE = 32
+"""Batches under way at one destination; on an SFTP channel more gains nothing at 20 ms."""
 _MEBIBYTE = 1024 * 1024
 
 
@@ -35,7 +41,7 @@ class Retry:
     growth: float = 3.0
 
 
-def ignore(upload: Upload) -> None:
+async def ignore(upload: Upload) -> None:
     """Take note of nothing."""
     del upload
 
@@ -45,20 +51,20 @@ async def deliver_async(
     batches: Sequence[Sequence[Upload]],
     on_published: Callable[[Upload], None],
     *,
-    on_renaming: Callable[[Upload], None] = ignore,
+    on_renaming: Announce = ignore,
     retry: Retry | None = None,
 ) -> list[Outcome]:
     """Publish every batch and return what became of each, in the same order.
 
     Within a batch a file is begun only once the one before it has its final name. A batch that
-    fails stops there; the others go on. `on_published` is called after each rename and
-    `on_renaming` right before it, one call at a time, in the thread of the event loop; what they
-    raise stops the delivery.
+    fails stops there; the others go on. `on_published` is called after each rename, and
+    `on_renaming` is awaited right before it, both in the thread of the event loop; what they raise
+    stops the delivery.
     """
     work = [_Batch(uploads) for uploads in batches]
     if isinstance(destination, Directory):
         publish = partial(directory.publish, destination, on_renaming=on_renaming)
-        await _drain(work, publish, on_published, at_once=_DIRECTORY_AT_ONCE)
+        await _drain(work, publish, on_published, at_once=AT_ONCE)
     else:
         await _deliver_sftp(
             destination, work, on_published, on_renaming=on_renaming, retry=retry or Retry()
@@ -142,7 +148,7 @@ async def _deliver_sftp(
     work: Sequence[_Batch],
     on_published: Callable[[Upload], None],
     *,
-    on_renaming: Callable[[Upload], None],
+    on_renaming: Announce,
     retry: Retry,
 ) -> None:
     failures = best = 0
@@ -153,7 +159,7 @@ async def _deliver_sftp(
             reached = True
             try:
                 publish = partial(sftp.publish, session, on_renaming=on_renaming)
-                await _drain(work, publish, on_published, at_once=SFTP_AT_ONCE)
+                await _drain(work, publish, on_published, at_once=AT_ONCE)
             finally:
                 await session.close()
         except LostError as error:

@@ -2,22 +2,21 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from orchestrator import folders
-from orchestrator.delivery.uploads import Track, Upload, part_of, read_blocks, target_path
+from orchestrator.delivery.uploads import Announce, Track, Upload, part_of, read_blocks, target_path
 from orchestrator.destinations import Directory
 from orchestrator.errors import DeliveryError
 
 
 async def publish(
-    destination: Directory, upload: Upload, track: Track, *, on_renaming: Callable[[Upload], None]
+    destination: Directory, upload: Upload, track: Track, *, on_renaming: Announce
 ) -> None:
     """Copy one file aside, flush it, and rename it over the final name.
 
-    Missing folders are made. `on_renaming` is called right before the rename.
+    Missing folders are made. `on_renaming` is awaited right before the rename.
     Raises DeliveryError if the file system refuses.
     """
     top = destination.directory
@@ -35,7 +34,7 @@ async def publish(
         with suppress(FileNotFoundError):
             await remove(_below(top, target_path(outdated, absolute=False)))
     track.rename_sent = True
-    on_renaming(upload)
+    await on_renaming(upload)
     try:
         await asyncio.to_thread(_rename, part, path)
     except DeliveryError:
@@ -59,6 +58,8 @@ async def remove(path: Path) -> None:
 def _below(top: Path, relative: PurePosixPath) -> Path:
     """Return the path in the folder. Raises DeliveryError where a link would lead out of it."""
     path = top / relative
+    if len(relative.parts) == 1:
+        return path
     try:
         real = path.parent.resolve()
         inside = real.is_relative_to(top.resolve())

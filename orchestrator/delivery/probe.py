@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import asyncssh
 
 from orchestrator.delivery import directory, sftp
-from orchestrator.delivery.batches import SFTP_AT_ONCE, ignore, together
+from orchestrator.delivery.batches import AT_ONCE, ignore, together
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.transfer import size_of
 from orchestrator.delivery.uploads import LostError, Track, Upload, part_of
@@ -90,7 +90,7 @@ async def _each(place: "_Place", trial: Trial, uploads: Sequence[Upload], verdic
             except DeliveryError as error:
                 verdict.errors.append(error)
 
-    await together(serve() for _ in range(min(SFTP_AT_ONCE, len(queue))))
+    await together(serve() for _ in range(min(AT_ONCE, len(queue))))
 
 
 class _Place(ABC):

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import asyncssh
 
 from orchestrator.delivery import directory, sftp
-from orchestrator.delivery.batches import SFTP_AT_ONCE, together
+from orchestrator.delivery.batches import AT_ONCE, together
 from orchestrator.delivery.refusals import refused
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.uploads import LostError, Upload, target_path
@@ -95,7 +95,7 @@ async def _drain(
             except DeliveryError as error:
                 sweep.errors.append(error)
 
-    await together(serve() for _ in range(min(SFTP_AT_ONCE, len(queue))))
+    await together(serve() for _ in range(min(AT_ONCE, len(queue))))
 
 
 class _Place(ABC):

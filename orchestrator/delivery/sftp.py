@@ -1,7 +1,6 @@
 """Publish one file over SFTP: a part file beside the target, proven, then renamed over it."""
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -10,19 +9,17 @@ import asyncssh
 from orchestrator.delivery.refusals import refused
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.transfer import fill, size_of
-from orchestrator.delivery.uploads import LostError, Track, Upload, part_of, target_path
+from orchestrator.delivery.uploads import Announce, LostError, Track, Upload, part_of, target_path
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)
 _MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
 
 
-async def publish(
-    session: Session, upload: Upload, track: Track, *, on_renaming: Callable[[Upload], None]
-) -> None:
+async def publish(session: Session, upload: Upload, track: Track, *, on_renaming: Announce) -> None:
     """Upload and rename one file; go on where an earlier attempt stopped.
 
-    `on_renaming` is called once the part file is whole, right before it is renamed.
+    `on_renaming` is awaited once the part file is whole, right before it is renamed.
     Raises LostError if the connection goes, and DeliveryError if the server refuses.
     """
     path = target_path(upload, absolute=True)
@@ -54,7 +51,7 @@ async def publish(
     for outdated in upload.outdated():
         await _retract(session, target_path(outdated, absolute=True))
     track.rename_sent = True
-    on_renaming(upload)
+    await on_renaming(upload)
     try:
         await _rename(session, part, path)
     except asyncssh.SFTPError as error:

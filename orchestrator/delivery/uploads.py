@@ -1,7 +1,7 @@
 """What is delivered, and how it went: uploads, outcomes, and names on the other side."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +9,10 @@ from orchestrator.errors import DeliveryError
 
 BLOCK = 255 * 1024
 """Bytes per read and write: the most that OpenSSH's sftp-server takes in one request."""
+
+
+Announce = Callable[["Upload"], Awaitable[None]]
+"""Awaited right before a file gets its final name."""
 
 
 class UnreachableError(DeliveryError):

@@ -214,6 +214,9 @@ def test_a_destination_that_is_down_does_not_hold_up_the_others(
         calls.append((name, upload.remote))
         last[name] = time.monotonic()
 
+    async def announce(name: str, upload: Upload) -> None:
+        calls.append((f"renaming {name}", upload.remote))
+
     outcomes = deliver_all(
         {
             "down": (down.destination(), batches),
@@ -221,7 +224,7 @@ def test_a_destination_that_is_down_does_not_hold_up_the_others(
             "managed": (up.destination(), batches),
         },
         note,
-        on_renaming=lambda name, upload: calls.append((f"renaming {name}", upload.remote)),
+        on_renaming=announce,
         retry=Retry(attempts=2, pause=2, growth=1),
     )
     end = time.monotonic()

@@ -39,7 +39,7 @@ POINTS = {
     "folder.rename": "orchestrator.delivery.directory:_rename",
     "ledger.renaming": "orchestrator.ledger:Ledger.renaming",
     "sftp.rename": "asyncssh:SFTPClient.posix_rename",
-    "ledger.arrived": "orchestrator.ledger:Ledger.arrived",
+    "notes.close": "orchestrator.delivery_notes:DeliveryNotes.close",
     "ledger.finish": "orchestrator.ledger:Ledger.finish",
     "outbox.tidy": "orchestrator.outbox:Outbox.tidy",
 }

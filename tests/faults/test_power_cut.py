@@ -32,8 +32,13 @@ class Recorder:
         self._wrap(
             monkeypatch, os, "replace", lambda old, new: f"replace {self._at(old)} {self._at(new)}"
         )
-        for name in ("write", "renaming", "arrived"):
-            self._wrap(monkeypatch, Ledger, name, lambda *_, name=name, **__: f"ledger {name}")
+        self._wrap(monkeypatch, Ledger, "write", lambda *_: "ledger write")
+        self._wrap(
+            monkeypatch,
+            Ledger,
+            "renaming",
+            lambda _, files, **__: f"ledger {'renaming' if files else 'arrived'}",
+        )
 
     def at(self, pattern: str) -> int:
         """Return when the one event was that matches; there must be one."""
