@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -15,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
+import warm
 import yaml
 from dbt.cli.main import dbtRunner
 
@@ -416,25 +415,18 @@ def test_a_key_that_is_not_unique_stops_the_build(built: Built, tmp_path: Path) 
 
 
 def _dbt(*arguments: str, warehouse: Path, variables: Row, project: Path = PROJECT) -> Built:
-    command = [str(Path(sys.executable).parent / "dbt"), *arguments]
-    command += _options(project, warehouse.parent, variables)
-    command += [] if "--profiles-dir" in arguments else PROFILES
+    words = [*arguments, *_options(project, warehouse.parent, variables)]
+    words += [] if "--profiles-dir" in arguments else PROFILES
     environment = {
         **os.environ,
         "DUCKDB_PATH": str(warehouse),
         "ORCHESTRATE_TARGET": "duckdb",
         "DO_NOT_TRACK": "1",
     }
-    done = subprocess.run(
-        command,
-        cwd=warehouse.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return Built(warehouse, warehouse.parent / "target", done.returncode, done.stdout)
+    folder = warehouse.parent
+    output = folder / "said.txt"
+    run = warm.start("dbt.cli.main:cli", *words, cwd=folder, env=environment, output=output)
+    return Built(warehouse, folder / "target", run.wait(), output.read_text())
 
 
 def _options(project: Path, folder: Path, variables: Row) -> list[str]:

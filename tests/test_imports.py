@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from place import Place
@@ -33,12 +34,15 @@ def imported(place: Place, *arguments: str) -> tuple[int, list[str]]:
     return ran.returncode, line.split()[1:]
 
 
-@pytest.fixture
-def delivered(place: Place) -> Place:
-    place.mailing("ACME", "2026-11-19")
-    place.configure("  - {brand: ACME}")
-    place.run("2026-11-20 07:00", daily_only=True)
-    return place
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place in which nothing is due of 19 November; no test changes that."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        place = Place(tmp_path_factory.mktemp("delivered"), monkeypatch)
+        place.mailing("ACME", "2026-11-19")
+        place.configure("  - {brand: ACME}")
+        place.run("2026-11-20 07:00", daily_only=True)
+        yield place
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,16 @@ def pages(place: Place, tmp_path: Path) -> Path:
     return tmp_path / "pages"
 
 
-@pytest.fixture
-def found(place: Place) -> Lineage:
-    folder = place.folder / "target"
-    there = project.find(place.folder, None)
-    dbt = str(Path(sys.executable).with_name("dbt"))
-    where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
-    compiled = [dbt, "compile", f"--target-path={folder}", *where]
-    subprocess.run(compiled, check=True, cwd=place.folder)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        place = Place(tmp_path_factory.mktemp("compiled"), monkeypatch)
+        folder = place.folder / "target"
+        there = project.find(place.folder, None)
+        dbt = str(Path(sys.executable).with_name("dbt"))
+        where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
+        compiled = [dbt, "compile", f"--target-path={folder}", *where]
+        subprocess.run(compiled, check=True, cwd=place.folder)
     return lineage.read(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
 
 

@@ -97,7 +97,8 @@ def test_airflow_s_dags_are_python(place: Place) -> None:
 
 def test_cron_s_line_runs(place: Place) -> None:
     place.folder.joinpath("100% sure").mkdir()
-    place.configure("  - {brand: ACME, start: 2026-11-20}")
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    place.configure(f"  - {{brand: ACME, at: '00:00', settle: 0s, start: {yesterday}}}")
     exports = place.folder / "100% sure" / "exports.yml"
     place.folder.joinpath("exports.yml").rename(exports)
     place.folder.joinpath("100% sure", "orchestrate.env").write_text(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,24 @@ import reading
 import whole
 from reading import Tables
 from sshd import Sshd
+
+
+def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
+    """Run `orchestrate` in a folder, check how it exits, return its document."""
+    drop = ("DBT_", "ORCHESTRATE_", "DUCKDB_")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("orchestrate"), *words, "--json"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith(drop)},
+        capture_output=True,
+        check=False,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == expect, (words, done.returncode, said)
+    assert "Traceback" not in said
+    assert "@example.org" not in said
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 class Place:
@@ -41,24 +60,10 @@ defaults: {{destination: [receiver, archive]}}
 {whole.EXPORTS}""",
             encoding="utf-8",
         )
-        drop = ("DBT_", "ORCHESTRATE_", "DUCKDB_")
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
 
     def command(self, *words: str, expect: int = 0) -> dict[str, Any]:
-        """Run `orchestrate`, check how it exits, return its document."""
-        done = subprocess.run(
-            [Path(sys.executable).with_name("orchestrate"), *words, "--json"],
-            cwd=self.folder,
-            env=self._environment,
-            capture_output=True,
-            check=False,
-        )
-        said = done.stderr.decode()
-        assert done.returncode == expect, (words, done.returncode, said)
-        assert "Traceback" not in said
-        assert "@example.org" not in said
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
+        """Run `orchestrate` here."""
+        return command(self.folder, *words, expect=expect)
 
     def assert_delivered(self, expected: dict[str, bytes]) -> None:
         """Check that these files, and no others, are whole at both destinations and the outbox."""
@@ -83,15 +88,24 @@ def place(tmp_path: Path, sftp_server: Sshd) -> Place:
     return Place(tmp_path, sftp_server)
 
 
-@pytest.fixture
-def raw(place: Place) -> Tables:
-    """What the warehouse holds after two loads, by the second reading of the rules."""
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
+    """A folder after two loads, and what its warehouse holds by the second reading of the rules."""
+    folder = tmp_path_factory.mktemp("loaded")
     tables = awkward.make()
-    whole.write_raw(place.folder / "raw", tables)
-    whole.write_replacements(place.folder / "more", tables)
-    place.command("load", "raw", expect=3)
-    place.command("load", "more")
-    return reading.warehouse(tables, awkward.replacements(tables))
+    whole.write_raw(folder / "raw", tables)
+    whole.write_replacements(folder / "more", tables)
+    command(folder, "load", "raw", expect=3)
+    command(folder, "load", "more")
+    return folder, reading.warehouse(tables, awkward.replacements(tables))
+
+
+@pytest.fixture
+def raw(place: Place, loaded: tuple[Path, Tables]) -> Tables:
+    """What the place's warehouse holds: it is a copy of the one that is loaded."""
+    folder, held = loaded
+    shutil.copytree(folder, place.folder, dirs_exist_ok=True)
+    return held
 
 
 def test_each_raw_row_is_loaded_once_or_rejected(place: Place, raw: Tables) -> None:

@@ -1,15 +1,11 @@
-"""`check` on warehouses that are servers: the same findings as on DuckDB."""
+"""`check` on a warehouse that is a server: the same findings as on DuckDB."""
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from postgres import Postgres
 from postgres_place import PostgresPlace
-from raw_files import broadcast
-from spark_cluster import SparkCluster
-from spark_place import SparkPlace
 
 from orchestrator import check, config
 from orchestrator.check import Finding
@@ -44,20 +40,3 @@ def test_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: P
         "raw.email_clicks: the column url is missing",
         "raw.email_opens is missing",
     ]
-
-
-def test_spark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_cluster: SparkCluster
-) -> None:
-    for name, value in spark_cluster.environment.items():
-        monkeypatch.setenv(name, value)
-    place = SparkPlace(tmp_path / "place", monkeypatch)
-    day = datetime(2026, 10, 21, tzinfo=UTC)
-    place.write("broadcasts", [broadcast(1, sent_on=day, received_at=day)])
-    place.load()
-    path = place.configure()
-    found = warehouse(path, "spark")
-    assert found.ok, found.text
-    shutil.rmtree(place.warehouse / "raw.db/email_opens")
-    found = warehouse(path, "spark")
-    assert (found.ok, found.text) == (False, "raw.email_opens is missing")

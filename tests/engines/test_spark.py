@@ -17,8 +17,10 @@ import pytest
 import yaml
 from raw_files import broadcast, event
 from spark_cluster import SparkCluster
-from spark_place import SparkPlace
+from spark_place import NOW, SparkPlace
 
+from orchestrator import check, config
+from orchestrator.check import Finding
 from orchestrator.engines import spark_tables
 from orchestrator.engines.spark_session import Session
 from orchestrator.errors import ExportError, UsageError
@@ -132,6 +134,22 @@ def test_a_window_reads_its_own_days_alone(place: SparkPlace) -> None:
         assert re.search(r"received_on#\d+ <= 2026-10-22", line)
     opens = {Path(file).parent.name for file in read if "/email_opens/" in file}
     assert opens == set(wanted)
+
+
+def test_check_tells_a_raw_table_that_is_missing(place: SparkPlace) -> None:
+    place.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY)])
+    place.load()
+    found = _checked(place)
+    assert found.ok, found.text
+    shutil.rmtree(place.warehouse / "raw.db/email_opens")
+    found = _checked(place)
+    assert (found.ok, found.text) == (False, "raw.email_opens is missing")
+
+
+def _checked(place: SparkPlace) -> Finding:
+    loaded = config.load(place.configure())
+    result = check.check(loaded, "spark", now=NOW, progress=lambda _: None)
+    return next(finding for finding in result.findings if finding.subject == "warehouse")
 
 
 def _plan(sql: str) -> tuple[str, list[str]]:

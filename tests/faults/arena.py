@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +16,12 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+import warm
 from opened import Opener
 from place import Place
 from receiver import Taker, Watch
 from sshd import Sshd
 
-_CRASH = Path(__file__).with_name("crash.py")
 SFTP_SERVERS = "/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh:/usr/libexec"
 _RENAME = re.compile(r'posix-rename old "(?:.*?)" new "(.*?)"')
 _STRANGERS = (".something.part", ".activity_ACME_2020.csv.0123456789abcdef.part", "notes.txt")
@@ -176,14 +175,13 @@ class Run:
             "TMPDIR": str(arena.temporary),
             "TRACE": str(self._trace),
         }
-        command = [sys.executable, str(_CRASH), point, when, str(number), "daily"]
-        self._process = subprocess.Popen(
-            [*command, "--config", str(config or arena.folder / "exports.yml")],
+        self._said = self._trace.with_suffix(".said")  # on stderr, for stdout has nothing
+        named = str(config or arena.folder / "exports.yml")
+        self._process = warm.start(
+            *("crash:main", point, when, str(number), "daily", "--config", named),
+            cwd=Path.cwd(),
             env=environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            output=self._said,
         )
 
     @property
@@ -202,13 +200,13 @@ class Run:
     def wait(self, seconds: float | None = None) -> Ended:
         """Wait for its end, or kill the group after so many seconds."""
         try:
-            _, errors = self._process.communicate(timeout=seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            _, errors = self._process.communicate()
+            code = self._process.wait()
         passed = self._trace.read_text().splitlines() or ["nothing"]
-        return Ended(self._process.returncode, errors, passed[-1])
+        return Ended(code, self._said.read_text(), passed[-1])
 
 
 @contextmanager
