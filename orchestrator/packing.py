@@ -5,6 +5,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
@@ -15,6 +16,8 @@ from orchestrator import openpgp
 Compression = Literal["none", "gzip", "zstd", "zip"]
 SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst", "zip": ".zip"}
 
+_FLUSHED_AT_ONCE = 64 * 1024 * 1024  # bytes; a second less to wait at the end, of each GB
+_FLUSHER = ThreadPoolExecutor(1, "flush")
 _GZIP_LEVEL = 6  # gzip's own default
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file knows
 
@@ -38,7 +41,7 @@ class PackedFile:
         self._encrypt_for = encrypt_for
         self._raw = _HashedFile(path)
         self._stack = ExitStack()  # of what buffers and compresses; it leaves the file open
-        file = self._stack.enter_context(os.fdopen(self._raw.fileno(), "wb", closefd=False))
+        file = self._stack.enter_context(_Buffer(self._raw))
         self._sink = _COMPRESSIONS[compression](file, path.name, self._stack)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -59,7 +62,7 @@ class PackedFile:
             finally:
                 plain.unlink()
         with _named(self.path), self._raw as file:
-            os.fsync(file)
+            file.flush_whole()
             return os.fstat(file.fileno()).st_size, file.sha256()
 
     def abandon(self) -> None:
@@ -71,13 +74,19 @@ class PackedFile:
 
 
 class _HashedFile(FileIO):
-    """A file that is hashed as it is written, and read again only where that was not in order."""
+    """A file that is hashed and flushed as it is written.
+
+    It is read again only where it was not written in order.
+    """
+
+    _flushing: Future[None] | None = None
 
     def __init__(self, path: Path) -> None:
         """Make a file that its owner alone can read."""
         super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "r+")
         self._digest = hashlib.sha256()
         self._hashed = 0
+        self._unflushed = 0
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer, says typeshed
         position = self.tell()
@@ -87,7 +96,28 @@ class _HashedFile(FileIO):
             self._hashed += written
         else:
             self._hashed = -1  # a place was written twice
+        self._unflushed += written
+        if self._unflushed >= _FLUSHED_AT_ONCE:
+            self._settle()
+            self._unflushed = 0
+            self._flushing = _FLUSHER.submit(os.fdatasync, self.fileno())
         return written
+
+    def flush_whole(self) -> None:
+        """Return once all of it is on the disk (fsync(2))."""
+        self._settle()
+        os.fsync(self)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._settle()
+        super().close()
+
+    def _settle(self) -> None:
+        """Wait for the flush under way. Raises OSError where it failed: it is told only once."""
+        flushing, self._flushing = self._flushing, None
+        if flushing:
+            flushing.result()
 
     def sha256(self) -> str:
         """Return the hash of the whole file, in hexadecimal."""
@@ -95,6 +125,13 @@ class _HashedFile(FileIO):
             return self._digest.hexdigest()
         self.seek(0)
         return hashlib.file_digest(self, "sha256").hexdigest()
+
+
+class _Buffer(BufferedWriter):
+    """Leaves the file open where it is closed, as by those that compress into it."""
+
+    def close(self) -> None:
+        self.flush()
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import random
@@ -36,6 +37,29 @@ def pack(folder: Path, compression: Compression, *parts: bytes) -> Path:
 def unpack(path: Path, compression: Compression) -> bytes:
     done = subprocess.run([*READ[compression], path], capture_output=True, check=True)
     return done.stdout
+
+
+def test_a_large_file_is_flushed_and_hashed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: flushed.append(os.fstat(file).st_size))
+    monkeypatch.setattr(hashlib, "file_digest", None)  # it need not be read again
+    parts = [bytes([number]) * 2**20 for number in range(130)]
+    path = pack(tmp_path, "none", *parts)
+    assert path.read_bytes() == b"".join(parts)
+    assert [size // 2**26 for size in flushed] == [1, 2]
+
+
+def test_a_flush_that_failed_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with pytest.raises(OSError, match=f"Input/output error: '{tmp_path / NAME}'"):
+        pack(tmp_path, "none", b"," * 2**27)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
