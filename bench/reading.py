@@ -4,7 +4,6 @@ Usage: python bench/reading.py FOLDER STEPS. The rows are in the schema `made` o
 libpq's variables name. STEPS gets the seconds of dbt's import, which the engine needs to connect.
 """
 
-import gc
 import sys
 from pathlib import Path
 
@@ -58,4 +57,3 @@ def main(folder: Path, steps: Path) -> None:
 
 if __name__ == "__main__":
     main(*map(Path, sys.argv[1:]))
-    gc.freeze()  # as the command does
