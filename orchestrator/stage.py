@@ -173,7 +173,7 @@ def _ahead(batches: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
     """Yield the batches; a thread gets the next one meanwhile."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, batches, None)
-        while batch := coming.result():
+        while (batch := coming.result()) is not None:  # one without rows is no end
             coming = thread.submit(next, batches, None)
             yield batch
 

@@ -95,8 +95,8 @@ class Warehouse:
         """Freeze the rows of a window and, where `tested`, run the data tests on them.
 
         The stage has `columns` of a view, by view; all where it is not named. The rows of the
-        window before are gone then. Raises GateError where dbt or a test fails,
-        which says too what the raw tables lack.
+        window before are gone then. Raises GateError where dbt or a test fails, which says too what
+        the raw tables lack.
         """
         try:
             warnings = self.dbt.build(window, tested=tested)

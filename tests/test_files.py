@@ -11,12 +11,13 @@ from typing import Any
 import duckdb
 import pandas as pd
 import psycopg
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres import Postgres
 
-from orchestrator import files
+from orchestrator import files, stage
 from orchestrator.content import Content
 from orchestrator.dialect import Dialect
 from orchestrator.errors import ExportError
@@ -303,3 +304,10 @@ def test_any_text_comes_back(
     text = writer.text(delimiter=delimiter, quoting=quoting).decode()
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     assert [row[1] for row in rows[1:]] == expected(texts, "")
+
+
+def test_a_batch_without_rows_is_not_the_end() -> None:
+    batches = [pa.RecordBatch.from_pydict({"line": ["x\n"] * rows}) for rows in (2, 0, 1)]
+    reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+    read = stage._ahead(reader)  # noqa: SLF001 - DuckDB cannot be made to give one
+    assert [len(batch) for batch in read] == [2, 0, 1]
