@@ -64,11 +64,11 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         warehouse = Warehouse.open(project, Path(folder), Path(folder))
         try:
-            columns = warehouse.check(config)
+            warehouse.check(config)
             look = _Look(config, warehouse, brand, Path(folder) / "head")
             for window in sorted({window for _, window in wanted}):
                 progress(f"window {window}: making the views")
-                whole, _ = warehouse.stage(window, tested=False, columns=columns)
+                whole, _ = warehouse.stage(window, tested=False)
                 stage = replace(whole, most=most)
                 for export in (export for export, at in wanted if at == window):
                     heads += look.heads(stage, export, window)

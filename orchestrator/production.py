@@ -50,7 +50,6 @@ class Production:
         self._outbox = outbox
         self._ledger = ledger
         self.warehouse: Warehouse | None = None
-        self._columns: Mapping[str, set[str]] = {}
         self._now = now
         self.brands: set[str] = set()
         self.warnings: list[str] = []
@@ -75,8 +74,8 @@ class Production:
         """
         if self.warehouse is None:
             self.warehouse = Warehouse.open(self._project, self._outbox.work, self._outbox.cache)
-            self._columns = self.warehouse.check(self._config)
-        stage, warnings = self.warehouse.stage(window, columns=self._columns)
+            self.warehouse.check(self._config)
+        stage, warnings = self.warehouse.stage(window)
         for found in warnings:
             self._warn(f"{window}: the data test {found.test} warns of {found.rows}")
         ready = list(self._expand(jobs, stage, window=window, wanted=brands, taken=taken))

@@ -1,7 +1,6 @@
 """The warehouse of a run: its engine and dbt, made ready at the first window that needs them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ class Warehouse:
 
     engine: Engine
     dbt: "Dbt"
+    columns: dict[str, set[str]] = field(default_factory=dict)
+    """Those that files need, by view, once exports were checked; a stage has them alone then."""
 
     @classmethod
     def open(cls, project: Project, folder: Path, cache: Path) -> "Warehouse":
@@ -57,23 +58,22 @@ class Warehouse:
         """Free the warehouse."""
         self.engine.close()
 
-    def check(self, config: Config) -> dict[str, set[str]]:
-        """Check every export against the views; return the columns that files need, by view.
+    def check(self, config: Config) -> None:
+        """Check every export against the views, and note the columns that files need.
 
         Raises ConfigError that lists what the views lack.
         """
         problems = []
-        needed: dict[str, set[str]] = {view: set() for view in VIEWS.values()}
         for export in config.exports:
             try:
                 fields.check_activity_types(config, export, self.dbt.columns(VIEWS["activity"]))
                 for kind in KINDS:
-                    needed[VIEWS[kind]] |= self.form(config, export, kind).columns()
+                    needed = self.form(config, export, kind).columns()
+                    self.columns.setdefault(VIEWS[kind], set()).update(needed)
             except ConfigError as error:
                 problems.append(str(error))
         if problems:
             raise ConfigError("\n".join(dict.fromkeys(problems)))
-        return needed
 
     def form(self, config: Config, export: Export, kind: Kind) -> Form:
         """Return what decides the bytes of an export's file.
@@ -85,18 +85,11 @@ class Warehouse:
         columns = self.dbt.columns(VIEWS[kind])
         return Form(kind, dialect, content, fields.resolve(config, export, kind, columns))
 
-    def stage(
-        self,
-        window: Window,
-        *,
-        tested: bool = True,
-        columns: Mapping[str, set[str]] | None = None,
-    ) -> tuple[Stage, list["TestWarning"]]:
+    def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
         """Freeze the rows of a window and, where `tested`, run the data tests on them.
 
-        The stage has `columns` of a view, by view; all where it is not named. The rows of the
-        window before are gone then. Raises GateError where dbt or a test fails, which says too what
-        the raw tables lack.
+        The rows of the window before are gone then. Raises GateError where dbt or a test fails,
+        which says too what the raw tables lack.
         """
         try:
             warnings = self.dbt.build(window, tested=tested)
@@ -108,4 +101,4 @@ class Warehouse:
             raise
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
         brands = self.dbt.relation("int_brands")
-        return self.engine.read(relations, brands, columns or {}), warnings
+        return self.engine.read(relations, brands, self.columns), warnings

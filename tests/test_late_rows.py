@@ -1,7 +1,5 @@
 """Rows that come in after their window was delivered."""
 
-from typing import Any
-
 import pytest
 from place import Place, days
 from sqlalchemy import make_url
@@ -100,9 +98,9 @@ def test_rows_are_counted_as_each_export_chooses_them(
     built: list[tuple[Window, bool]] = []
     stage = Warehouse.stage
 
-    def spied(self: Warehouse, window: Window, **how: Any):  # type: ignore[no-untyped-def] # noqa: ANN202, ANN401 - as it was
-        built.append((window, how.get("tested", True)))
-        return stage(self, window, **how)
+    def spied(self: Warehouse, window: Window, *, tested: bool = True):  # type: ignore[no-untyped-def] # noqa: ANN202 - as it was
+        built.append((window, tested))
+        return stage(self, window, tested=tested)
 
     monkeypatch.setattr(Warehouse, "stage", spied)
     acme.configure(
