@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -95,12 +95,8 @@ def _ledger(config: Config) -> str:
         if not file.exists():  # whoever makes it owns it: that is for the first run
             _writable(_nearest(file.parent), "the ledger")
             return f"{name} is made by the first run"
-    ledger = Ledger(url)
-    try:
-        with ledger.database.begin() as connection:
-            connection.execute(REMOVALS.delete().where(false()))
-    finally:
-        ledger.close()
+    with closing(Ledger(url)) as ledger, ledger.database.begin() as connection:
+        connection.execute(REMOVALS.delete().where(false()))
     return f"{name} can be written"
 
 
@@ -132,15 +128,14 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
     from orchestrator.warehouse import Warehouse  # noqa: PLC0415 - seconds
 
     found = project.find(config.folder, target)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        warehouse = Warehouse.open(found, Path(folder), Path(folder))
-        try:
-            warehouse.check(config)
-            warehouse.dbt.check_raw_tables()
-            stage, _ = warehouse.stage(Window(now, now + timedelta(microseconds=1)))
-            brands += stage.brands
-        finally:
-            warehouse.close()
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        closing(Warehouse.open(found, Path(folder), Path(folder))) as warehouse,
+    ):
+        warehouse.check(config)
+        warehouse.dbt.check_raw_tables()
+        stage, _ = warehouse.stage(Window(now, now + timedelta(microseconds=1)))
+        brands += stage.brands
     if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
         raise ExportError(f"target {found.target}: {production.NO_BRANDS}")
     told = f"target {found.target}: the views can be made, and have every field"

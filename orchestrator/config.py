@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL
 
-from orchestrator import config_paths, openpgp, yaml_source
+from orchestrator import config_paths, ledger_url, openpgp, yaml_source
 from orchestrator.config_errors import Problems
 from orchestrator.destinations import Destination, DestinationLine
 from orchestrator.errors import ConfigError, UsageError, did_you_mean
 from orchestrator.exports import Export
-from orchestrator.ledger_database import DRIVERS
 from orchestrator.notify import NotifyUrl
 from orchestrator.values import Duration, FilePath, Shown, SomeTime, Strict
 from orchestrator.yaml_source import Source
@@ -123,7 +121,7 @@ def load(path: Path | None, *, secrets: bool = True) -> Config:
         raise problems.error() from error
     lines = dict(_destinations(top, problems))
     exports = tuple(_exports(top, problems))
-    state = _state(top.state, source.path.parent, problems)
+    state = _state(top.state, problems)
     if not problems:
         config_paths.refuse_shared(exports, problems)
     if problems or state is None:
@@ -191,24 +189,9 @@ def _only(destinations: dict[str, Any]) -> str:
     return next(iter(destinations)) if len(destinations) == 1 else "managed"
 
 
-def _state(value: str, folder: Path, problems: Problems) -> URL | None:
+def _state(value: str, problems: Problems) -> URL | None:
     try:
-        url = make_url(value)
-        driver = f"{url.get_backend_name()}+{url.get_driver_name()}"
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        driver = ""
-    if driver not in DRIVERS:
-        problems.add(
-            ("state",),
-            "expected sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE where several "
-            "hosts share the ledger; other databases have no lock that ends with its holder",
-        )
+        return ledger_url.checked(value, problems.source.path.parent)
+    except ValueError as error:
+        problems.add(("state",), str(error))
         return None
-    if url.get_backend_name() == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            problems.add(("state",), "a ledger in memory would forget; name a file")
-        else:
-            url = url.set(database=str(folder / Path(str(url.database)).expanduser()))
-    elif value.partition("?")[0].count("@") > 1:  # its rest would be shown as host or database
-        problems.add(("state",), "a password with '@', ':', '/' or '?' writes them %40 %3A %2F %3F")
-    return url

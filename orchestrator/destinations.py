@@ -28,6 +28,12 @@ class Sftp(Strict):
     timeout: SomeTime = timedelta(seconds=60)
     """A server that is silent for so long is given up."""
 
+    @property
+    def address(self) -> str:
+        """The server as people write it: `host:port`, with an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
 
 class Directory(Strict):
     """A local or mounted folder."""

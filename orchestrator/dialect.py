@@ -1,5 +1,7 @@
 """The dialect of a file: how a row becomes bytes."""
 
+import codecs
+import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -7,16 +9,54 @@ from pydantic import AfterValidator, model_validator
 
 from orchestrator import openpgp
 from orchestrator.packing import SUFFIXES, Compression
-from orchestrator.values import (
-    Delimiter,
-    Encoding,
-    FilePath,
-    Null,
-    Strict,
-    TimestampFormat,
-    TimeZone,
-)
+from orchestrator.patterns import TIME_CODES
+from orchestrator.values import FilePath, Strict, TimeZone, text_like
 
+
+def _delimiter(value: str) -> str:
+    if not value or re.search('["\r\n]', value):
+        raise ValueError("expected one or more characters, no double quote and no line break")
+    if value == r"\t":
+        raise ValueError(r'for a tab, write "\t" in double quotes')
+    return value
+
+
+def _null(value: str) -> str:
+    if re.search('["\r\n]', value):
+        raise ValueError("expected text without a double quote or a line break")
+    return value
+
+
+def _encoding(value: str) -> str:
+    no_character_sets = {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+    try:
+        codec = codecs.lookup(value)
+        "".encode(value)  # a codec from bytes to bytes, such as zip, refuses
+    except (LookupError, ValueError) as error:
+        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252") from error
+    if codec.name in no_character_sets:
+        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252")
+    return "utf-8" if codec.name == "utf-8" else value
+
+
+def _timestamp_format(value: str) -> str:
+    rest = re.sub(TIME_CODES, "", value)
+    if not value or re.search('["\r\n]', value) or "%" in rest:
+        raise ValueError(
+            "expected the codes %Y %m %d %H %M %S %f %z %y %j %b %B %a %A %I %p %u %w %G %V %U "
+            "%W %%, or %-d %-m %-H %-I %-M %-S %-j %-y for no leading zero"
+        )
+    return value
+
+
+_Delimiter = Annotated[
+    str, AfterValidator(_delimiter), text_like(r'^(?!\\t$)[^"\r\n]+$', or_number=True)
+]
+_Null = Annotated[str, AfterValidator(_null), text_like(r'^[^"\r\n]*$', or_number=True)]
+_Encoding = Annotated[str, AfterValidator(_encoding)]
+_TimestampFormat = Annotated[
+    str, AfterValidator(_timestamp_format), text_like(r'^[^"\r\n]+$', or_number=True)
+]
 _PublicKey = Annotated[FilePath, AfterValidator(openpgp.checked)]
 
 
@@ -25,7 +65,7 @@ class Dialect(Strict):
 
     timezone: TimeZone = ZoneInfo("UTC")
     """An IANA name: the zone of windows, of file names, and of times in the files."""
-    delimiter: Delimiter = ","
+    delimiter: _Delimiter = ","
     """What stands between two fields: one or more characters."""
     header: bool = True
     """Whether the first line holds the headings."""
@@ -33,15 +73,15 @@ class Dialect(Strict):
     """Headings and names of activities: `en`, `nl`, or `names` for those of columns and codes."""
     quoting: Literal["minimal", "all"] = "minimal"
     """Quotes around fields that need them (`minimal`, RFC 4180), or around `all`."""
-    null: Null = ""
+    null: _Null = ""
     """What stands for null; an empty text is "" in quotes, so the two differ."""
     newlines: Literal["keep", "space"] = "keep"
     """Line breaks inside a text: `keep` them, or write each as a `space`."""
     line_ending: Literal["lf", "crlf"] = "lf"
     """What ends a line: `lf` or `crlf`."""
-    encoding: Encoding = "utf-8"
+    encoding: _Encoding = "utf-8"
     """Such as utf-8-sig, utf-16, latin-1, cp1252; a character that it lacks is an error."""
-    timestamp_format: TimestampFormat = "%Y-%m-%d %H:%M:%S"
+    timestamp_format: _TimestampFormat = "%Y-%m-%d %H:%M:%S"
     """The codes of strftime, local time; %z is the UTC offset."""
     compression: Compression = "none"
     """`gzip`, `zstd` or `zip`: adds .gz, .zst or .zip to the name."""

@@ -7,6 +7,7 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, RowMapping, exists, func, select
 
+from orchestrator import ledger_records as records
 from orchestrator.ledger_database import LedgerDatabase
 from orchestrator.ledger_tables import DELIVERIES, REMOVALS, WINDOWS, replaced
 from orchestrator.windows import Window
@@ -113,7 +114,7 @@ def _last(
     if row["window_end"] < newest[row["export"]]:
         yield Sent(
             row["export"],
-            Window(row["window_start"], row["window_end"]),
+            records.window(row),
             row["position"],
             row["path"],
             row["bytes"],

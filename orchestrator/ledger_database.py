@@ -1,30 +1,19 @@
 """The ledger's database: one connection, which is also the lock that keeps runs apart."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from orchestrator import disk, locking
+from orchestrator import disk, ledger_url, locking
 from orchestrator.errors import LedgerError
 from orchestrator.ledger_tables import METADATA, WINDOWS
 
-DRIVERS = ("sqlite+pysqlite", "postgresql+psycopg", "postgresql+psycopg2")
-"""What a ledger can live in: a lock must end with its holder, and only here it does."""
-
 _LOCK = 0x45424558  # of this database, whatever the schema; nobody else's number
-_PATIENCE = {  # seconds, but for the last; libpq, "Parameter Key Words"
-    "connect_timeout": "10",
-    "keepalives_idle": "60",  # dbt may work for hours, and a firewall forgets
-    "keepalives_interval": "10",
-    "keepalives_count": "6",
-    "tcp_user_timeout": "60000",
-}
-# The server, too, finds out in two minutes that a host is gone, and frees its lock.
+# As the client does by ledger_url, the server finds out in two minutes that a host is gone, and
+# frees its lock.
 _SESSION = text("""
     select set_config(wanted.name, wanted.setting, false)
     from pg_settings
@@ -96,8 +85,8 @@ class LedgerDatabase:
         if sqlite and read_only:
             if not file.exists():
                 return self._empty()
-            url = _readable(url, file)
-        connection = self._connect(url if sqlite else _with_patience(url))
+            url = ledger_url.readable(url, file)
+        connection = self._connect(url if sqlite else ledger_url.with_patience(url))
         if read_only:
             with connection.begin():
                 known = inspect(connection).has_table(WINDOWS.name)
@@ -168,23 +157,3 @@ _OF_A_FILE = (
     "; correct 'state' in exports.yml, or see to it that the file is a ledger, and that this user "
     "may write to it and in its folder"
 )
-
-
-def _readable(url: URL, file: Path) -> URL:
-    """Return what opens the file also where nothing can be made beside it.
-
-    SQLite makes files there to read in WAL mode ("Write-Ahead Logging", Read-Only Databases).
-    Without them it reads the file alone, which holds everything unless a run is at work, or was
-    cut short: then they are there.
-    """
-    if os.access(file.parent, os.W_OK) or file.with_name(f"{file.name}-wal").exists():
-        return url
-    alone = {"mode": "ro", "immutable": "1", "uri": "true"}
-    return url.set(database=f"file:{quote(str(file))}", query=alone)
-
-
-def _with_patience(url: URL) -> URL:
-    query = {**_PATIENCE, "application_name": f"orchestrate, {locking.this_process()}"}
-    return url.update_query_dict(
-        {key: value for key, value in query.items() if key not in url.query}
-    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, SecretStr
 
-from orchestrator import report
+from orchestrator import phrases
 from orchestrator.errors import ExportError, InterruptedRunError, LockedError
 from orchestrator.result import RunResult, Status
 
@@ -50,7 +50,7 @@ def tell(urls: Sequence[SecretStr], result: RunResult) -> None:
     what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
     if result.late:
         what.append(f"{len(result.late)} windows have late rows")
-    lines = [*map(report.line, failed), *map(report.late_line, result.late)]
+    lines = [*map(phrases.line, failed), *map(phrases.late_line, result.late)]
     if lines:
         _send(urls, ", ".join(what), lines, kind="failure" if failed else "warning")
 

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,12 +33,9 @@ Progress = Callable[[str], None]
 def foresee(config: Config, project: Project, request: Request, *, now: datetime) -> RunResult:
     """Return what a run would do, and do nothing (`--dry-run`)."""
     engines.check(project)
-    ledger = Ledger(config.state, read_only=True)
-    try:
+    with closing(Ledger(config.state, read_only=True)) as ledger:
         jobs, warnings = _wanted(config, request, ledger, now)
         return RunResult([products.foreseen(job) for job in jobs], warnings)
-    finally:
-        ledger.close()
 
 
 def run(
@@ -52,30 +50,28 @@ def run(
     """
     engines.check(project)
     outbox = Outbox(config.outbox)
-    with outbox.open():
-        ledger = Ledger(config.state)
-        production = Production(config, project, outbox=outbox, ledger=ledger, now=now)
+    with (
+        outbox.open(),
+        closing(Ledger(config.state)) as ledger,
+        closing(Production(config, project, outbox=outbox, ledger=ledger, now=now)) as production,
+    ):
         shipping = Shipping(config, outbox=outbox, ledger=ledger)
         work = _Work(request, ledger, Failures(ledger.database), production, shipping, progress)
-        try:
-            jobs, warnings = _wanted(config, request, ledger, now)
-            if request.resend:
-                warnings += resending.reopen(jobs, ledger)
-            results = work.carry_out(jobs)
-            late: list[Late] = []
-            if production.warehouse:
-                progress("looking for late rows")
-                audit = Audit(config, request, ledger=ledger, warehouse=production.warehouse)
-                made = {(result.export, result.window) for result in results}
-                made |= {(job.entry.export, job.entry.window) for job in jobs}
-                late = audit.late(made)
-                warnings += audit.warnings
-                results += work.carry_out([found.job for found in late if found.job])
-            retention = Retention(config, outbox=outbox, ledger=ledger, now=now)
-            pruned = retention.prune(destinations=request.deliver)
-        finally:
-            production.close()
-            ledger.close()
+        jobs, warnings = _wanted(config, request, ledger, now)
+        if request.resend:
+            warnings += resending.reopen(jobs, ledger)
+        results = work.carry_out(jobs)
+        late: list[Late] = []
+        if production.warehouse:
+            progress("looking for late rows")
+            audit = Audit(config, request, ledger=ledger, warehouse=production.warehouse)
+            made = {(result.export, result.window) for result in results}
+            made |= {(job.entry.export, job.entry.window) for job in jobs}
+            late = audit.late(made)
+            warnings += audit.warnings
+            results += work.carry_out([found.job for found in late if found.job])
+        retention = Retention(config, outbox=outbox, ledger=ledger, now=now)
+        pruned = retention.prune(destinations=request.deliver)
     warnings += [*production.warnings, *pruned.warnings]
     return RunResult(results, warnings, [found.rows for found in late])
 

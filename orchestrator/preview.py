@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -61,19 +62,18 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
     if not wanted:
         raise UsageError(f"'{brand}' stands for several brands; name one of them with --brand")
     heads: list[Head] = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        warehouse = Warehouse.open(project, Path(folder), Path(folder))
-        try:
-            warehouse.check(config)
-            look = _Look(config, warehouse, brand, Path(folder) / "head")
-            for window in sorted({window for _, window in wanted}):
-                progress(f"window {window}: making the views")
-                whole, _ = warehouse.stage(window, tested=False)
-                stage = replace(whole, most=most)
-                for export in (export for export, at in wanted if at == window):
-                    heads += look.heads(stage, export, window)
-        finally:
-            warehouse.close()
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        closing(Warehouse.open(project, Path(folder), Path(folder))) as warehouse,
+    ):
+        warehouse.check(config)
+        look = _Look(config, warehouse, brand, Path(folder) / "head")
+        for window in sorted({window for _, window in wanted}):
+            progress(f"window {window}: making the views")
+            whole, _ = warehouse.stage(window, tested=False)
+            stage = replace(whole, most=most)
+            for export in (export for export, at in wanted if at == window):
+                heads += look.heads(stage, export, window)
     return heads
 
 
@@ -84,11 +84,8 @@ def _wanted(config: Config, request: Request, now: datetime) -> Iterator[tuple[E
         for line in lines:
             yield line.export, line.export.calendar.last_due(now)
         return
-    ledger = Ledger(config.state, read_only=True)
-    try:
+    with closing(Ledger(config.state, read_only=True)) as ledger:
         jobs = asked.jobs(lines, ledger, request.days, now=now)
-    finally:
-        ledger.close()
     yield from {job.entry.export: (job.export, job.entry.window) for job in jobs}.values()
 
 

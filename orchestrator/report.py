@@ -7,16 +7,15 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from orchestrator import terminal
 from orchestrator.errors import ExportError
 from orchestrator.log_lines import LogFormat
-from orchestrator.result import LateRows, RunResult, Status, WindowResult
-from orchestrator.windows import Window
+from orchestrator.phrases import ROWS, count, late_line, line
+from orchestrator.result import RunResult, Status
 
 if TYPE_CHECKING:
     from orchestrator.check import CheckResult
@@ -68,7 +67,7 @@ class Report:
     def load(self, result: "LoadResult") -> None:
         """Report what a load did."""
         for table in result.tables:
-            text = f"{table.table}: {count(table.rows, _ROWS)} read, {table.added:,} added"
+            text = f"{table.table}: {count(table.rows, ROWS)} read, {table.added:,} added"
             if table.replaced:
                 text += f", {table.replaced:,} replaced"
             if table.present:
@@ -78,7 +77,7 @@ class Report:
                 _log.warning(
                     "%s: %s rejected, with the reasons in %s",
                     table.table,
-                    count(table.rejected, _ROWS),
+                    count(table.rejected, ROWS),
                     table.reject_file,
                 )
         self.document({**_plain(result), "exit_code": 3 if result.rejected else 0})
@@ -107,7 +106,7 @@ class Report:
     def preview(self, heads: Sequence["Head"]) -> None:
         """Show the heads of files: their bytes on stdout, and to people a table of their rows."""
         for head in heads:
-            self.say(f"{head.path}: the first {len(head.first)} of {count(head.rows, _ROWS)}")
+            self.say(f"{head.path}: the first {len(head.first)} of {count(head.rows, ROWS)}")
             if self.as_json:
                 continue
             if self.log_format is LogFormat.TEXT:  # in a log no row may stand
@@ -139,55 +138,6 @@ class Report:
 
 def _level(status: Status) -> int:
     return logging.ERROR if status in (Status.FAILED, Status.STOPPED) else logging.INFO
-
-
-def line(result: WindowResult) -> str:
-    """Return what became of a window, in a line."""
-    text = f"{result.status:<9} {_name(result)}"
-    if result.revision > 1:
-        text += f" (revision {result.revision})"
-    counts = [(file.rows, NOUNS[file.kind]) for file in result.files if file.rows is not None]
-    if counts:
-        text += ": " + ", ".join(count(*rows) for rows in counts)
-    elif result.files:
-        text += ": " + ", ".join(file.path for file in result.files)
-    if there := sorted({name for file in result.files for name in file.destinations}):
-        text += f", at {', '.join(there)}"
-    return f"{text}: {result.error}" if result.error else text
-
-
-def late_line(late: LateRows) -> str:
-    """Return in a line which rows of a window are late, and what is to be done about it."""
-    counts = [
-        f"{count(late.now[kind], NOUNS[kind])}, {late.delivered[kind]:,} delivered"
-        for kind in late.now
-        if late.now[kind] > late.delivered[kind]
-    ]
-    what = f"send that window again with: {late.command}" if late.command else "sent again"
-    return f"late rows in {_name(late)}: {'; '.join(counts)}; {what}"
-
-
-def _name(of: WindowResult | LateRows) -> str:
-    return f"{of.export} {begin(of.window, of.timezone)}"
-
-
-def begin(window: Window, timezone: str) -> str:
-    """Return the local day, or where that is not enough the moment, that a window begins with."""
-    start = window.start.astimezone(ZoneInfo(timezone))
-    days = start.strftime("%H%M") == "0000" and window.end - window.start > _PART_OF_A_DAY
-    form = "%Y-%m-%d" if days else "%Y-%m-%d %H:%M%z"
-    return f"{start:{form}}"
-
-
-_PART_OF_A_DAY = timedelta(hours=12)  # a day has some hours less where the clocks change
-_ROWS = ("row", "rows")
-NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
-"""What a row is called, by kind of file: one, and more."""
-
-
-def count(number: int | None, noun: tuple[str, str]) -> str:
-    """Return so many of something, in words: `1 row`, `2,000 rows`."""
-    return f"{number:,} {noun[number != 1]}"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

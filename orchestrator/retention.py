@@ -4,6 +4,7 @@ import logging
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -58,22 +59,15 @@ class PruneResult:
 
 def foresee(config: Config, *, now: datetime) -> PruneResult:
     """Return what would go, and remove nothing (`--dry-run`)."""
-    ledger = Ledger(config.state, read_only=True)
-    try:
+    with closing(Ledger(config.state, read_only=True)) as ledger:
         return Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now).foresee()
-    finally:
-        ledger.close()
 
 
 def prune(config: Config, *, now: datetime) -> PruneResult:
     """Remove what is due, outside of a run. Raises LockedError where a run is at work."""
     outbox = Outbox(config.outbox)
-    with outbox.open():
-        ledger = Ledger(config.state)
-        try:
-            return Retention(config, outbox=outbox, ledger=ledger, now=now).prune()
-        finally:
-            ledger.close()
+    with outbox.open(), closing(Ledger(config.state)) as ledger:
+        return Retention(config, outbox=outbox, ledger=ledger, now=now).prune()
 
 
 class Retention:

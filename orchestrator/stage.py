@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import disk
-from orchestrator.errors import ExportError, in_own_words
+from orchestrator.errors import ExportError, UsageError, in_own_words
 from orchestrator.sql import literal
 
 if TYPE_CHECKING:
@@ -34,15 +34,35 @@ _MEMORY = "512MB"
 _THREADS = 4  # each wants some 100 MB of it
 
 
-def settings() -> dict[str, str]:
-    """Return the settings of DuckDB in a run: a window of any size within bounded memory.
+def limits() -> dict[str, str]:
+    """Return the settings that bound what one DuckDB takes: what does not fit goes to disk.
 
-    What does not fit goes to disk, beside the database file. The limit is $DUCKDB_MEMORY_LIMIT.
+    The memory is $DUCKDB_MEMORY_LIMIT. Raises UsageError where DuckDB cannot read that.
     """
+    import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
+    memory = os.environ.get("DUCKDB_MEMORY_LIMIT", _MEMORY)
+    try:
+        duckdb.connect(config={"memory_limit": memory}).close()
+    except duckdb.Error:
+        raise UsageError(
+            f"DUCKDB_MEMORY_LIMIT is '{memory}': expected a size such as {_MEMORY}"
+        ) from None
+    return {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, _THREADS))}
+
+
+def out_of_memory() -> str:
+    """Return what to do where DuckDB says that its memory is used up."""
+    return (
+        f"DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than {limits()['memory_limit']}"
+    )
+
+
+def settings() -> dict[str, str]:
+    """Return the settings of DuckDB in a run: a window of any size within bounded memory."""
     return {
         "TimeZone": "UTC",
-        "memory_limit": os.environ.get("DUCKDB_MEMORY_LIMIT", _MEMORY),
-        "threads": str(min(os.cpu_count() or 1, _THREADS)),
+        **limits(),
         # Each sort says its order; keeping that of the tables would keep their rows in memory.
         "preserve_insertion_order": "false",
     }
@@ -66,10 +86,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise ExportError(
-            "the stage failed: DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than"
-            f" {settings()['memory_limit']}"
-        ) from error
+        raise ExportError(f"the stage failed: {out_of_memory()}") from error
     except duckdb.OperationalError as error:  # the disk or the memory; no words of a row
         full = disk.full(error, "the outbox")
         raise full or ExportError(f"the stage failed: {error}") from error

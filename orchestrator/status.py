@@ -5,18 +5,14 @@ Nothing is locked and nothing is written, so it may be asked for while a run is 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator import due
 from orchestrator.config import Config
 from orchestrator.errors import UsageError, did_you_mean
-from orchestrator.exports import KINDS
 from orchestrator.jobs import Job, Line, Lines, Request
 from orchestrator.ledger import WRITTEN, Entry, Ledger
-from orchestrator.ledger_failures import Failure, Failures
 from orchestrator.ledger_history import History, Made
-from orchestrator.ledger_recounts import Recounts
 from orchestrator.outbox import Outbox
 from orchestrator.retention import Retention
 from orchestrator.status_facts import (
@@ -27,6 +23,7 @@ from orchestrator.status_facts import (
     ProblemKind,
     Status,
 )
+from orchestrator.status_problems import Problems
 from orchestrator.windows import Window
 
 
@@ -59,21 +56,11 @@ class _Facts:
         self._newest = History(ledger.database).newest()
         self._spans = ledger.spans()
         self._coming = due.coming(self._lines, ledger, now)
-        self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
-        for failure in Failures(ledger.database).failing():
-            self._failing[failure.export][failure.window] = failure
-        self._late: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
-        recounts = Recounts(ledger.database)
-        most = max((line.export.audit_windows for line in self._lines), default=0)
-        # What is not counted again any more was told for so many windows: it is left at that.
-        audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
-        for before, counted in recounts.late():
-            if (counted.export, counted.window) in audited:
-                self._late[counted.export].append((before, counted))
+        self._wrong = Problems(self._lines, ledger)
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         for job in due.jobs(config, ledger, request, now):
             self._waiting[job.entry.export].append(job)
-        self._known = {*self._newest, *self._waiting, *self._late, *self._failing}
+        self._known = {*self._newest, *self._waiting} | self._wrong.exports
         self._refuse_strangers(config, request)
 
     def _refuse_strangers(self, config: Config, request: Request) -> None:
@@ -100,7 +87,7 @@ class _Facts:
         for name, (line, _) in names.items():
             if name != line.name:
                 told[line.name] |= {job.entry.window for job in self._waiting[name]}
-                told[line.name] |= self._failing[name].keys()
+                told[line.name] |= self._wrong.failing(name).keys()
         for name, (line, brand) in names.items():
             found = self._export(name, line, brand, told[name])
             # A brand that no file could be made for, and that is no more, is not shown.
@@ -129,7 +116,7 @@ class _Facts:
             overdue_windows=len(overdue),
             failed_windows=sum(p.windows for p in problems if p.times),
             undelivered_windows={place: where[place] for place in line.export.destination},
-            late_rows=self._late_rows(name),
+            late_rows=self._wrong.late_rows(name),
             problems=sorted(problems, key=lambda problem: list(ProblemKind).index(problem.kind)),
         )
 
@@ -150,51 +137,14 @@ class _Facts:
             return None
         return max(lag.total_seconds(), 0.0)  # somebody may ask for a window before it is due
 
-    def _late_rows(self, name: str) -> dict[str, int]:
-        return {
-            kind: sum(
-                max((getattr(now, f"{kind}_rows") or 0) - getattr(before, f"{kind}_rows"), 0)
-                for before, now in self._late[name]
-            )
-            for kind in KINDS
-        }
-
     def _problems(
         self, name: str, line: Line, brand: str, lacking: dict[Window, list[str]]
     ) -> Iterator[Problem]:
-        alike: dict[tuple[ProblemKind, str], list[Problem]] = defaultdict(list)
-        failing = self._failing.get(name, {})
-        for window in sorted(lacking):
-            since = line.export.calendar.due(window)
-            if failure := failing.get(window):
-                found = _failed(failure)
-            elif places := lacking[window]:
-                found = Problem(ProblemKind.UNDELIVERED, 1, window, since, ", ".join(places))
-            else:
-                found = Problem(ProblemKind.OVERDUE, 1, window, since)
-            alike[found.kind, found.text].append(found)
-        for job in self._waiting[line.name]:
-            # A brand with a name that no file can have never waits by itself.
-            window = job.entry.window
-            if name != line.name and window in failing and window not in lacking:
-                alike[ProblemKind.FAILED, failing[window].reason].append(_failed(failing[window]))
-        for same in alike.values():
-            since = min(found.since for found in same)
-            times = max(found.times for found in same)
-            yield replace(same[0], windows=len(same), since=since, times=times)
+        yield from self._wrong.waiting(name, line, lacking, self._waiting[line.name])
         span = self._spans.get(line.name)
         if name == line.name and span and span.end > self._now:
             yield Problem(ProblemKind.AHEAD, 1, span, span.end)
-        if late := self._late[name]:
-            entry = late[0][1]  # the oldest
-            command = line.job(entry, brand=brand).command()
-            since = line.export.calendar.due(entry.window)
-            yield Problem(ProblemKind.LATE, len(late), entry.window, since, command)
-
-
-def _failed(found: Failure) -> Problem:
-    kind = ProblemKind(found.status)
-    return Problem(kind, 1, found.window, found.first_at, found.reason, found.times)
+        yield from self._wrong.late(name, line, brand)
 
 
 def _last(made: Made) -> LastWindow:

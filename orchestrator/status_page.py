@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from orchestrator import status_report as words
 from orchestrator.ledger_failures import Failure
-from orchestrator.report import begin
+from orchestrator.phrases import begin
 from orchestrator.status_facts import Status
 from orchestrator.status_past import PERIOD, Past
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from orchestrator import report
+from orchestrator import phrases
 from orchestrator.errors import on_one_line
 from orchestrator.status_facts import ExportStatus, Problem, ProblemKind, Status
 
@@ -57,14 +57,14 @@ def problems(status: Status) -> Iterator[tuple[ExportStatus, Problem]]:
 def summary(status: Status) -> str:
     """Return how many exports there are, and have problems."""
     wrong = sum(1 for export in status.exports if export.problems)
-    text = report.count(len(status.exports), ("export", "exports"))
+    text = phrases.count(len(status.exports), ("export", "exports"))
     text += f", {wrong:,} with problems" if wrong else ", no problems"
     return text if any(export.last for export in status.exports) else f"{text}, nothing made yet"
 
 
 def sentence(export: ExportStatus, problem: Problem) -> str:
     """Return what is wrong, and what is to be done about it where that is known."""
-    which = f"window {report.begin(problem.window, export.timezone)}"
+    which = f"window {phrases.begin(problem.window, export.timezone)}"
     if more := problem.windows - 1:
         which += f" and {more:,} more"
     since = moment(problem.since, export.timezone)
@@ -81,7 +81,7 @@ def sentence(export: ExportStatus, problem: Problem) -> str:
             return f"{which} {be} due since {since}, and not made"
         case ProblemKind.UNDELIVERED:
             return f"{which} {be} due since {since}, made, and not at {problem.text}"
-    runs = report.count(problem.times, ("run", "runs"))
+    runs = phrases.count(problem.times, ("run", "runs"))
     be = "were" if more else "was"
     what = f"{be} stopped" if problem.kind is ProblemKind.STOPPED else "failed"
     return f"{which} {what} in {runs} since {since}: {problem.text}"
@@ -93,14 +93,14 @@ def cells(export: ExportStatus) -> dict[str, str]:
     if last and last.rows:
         files = f"{len(last.files)}, {size(sum(file.size for file in last.files))}"
         of_last = [
-            report.begin(last.window, zone),
+            phrases.begin(last.window, zone),
             f"{last.rows['activity']:,}",
             f"{last.rows['broadcast']:,}",
             files,
             delivered(last.delivered, zone),
         ]
     else:
-        of_last = [report.begin(last.window, zone) if last else NOTHING, *[NOTHING] * 4]
+        of_last = [phrases.begin(last.window, zone) if last else NOTHING, *[NOTHING] * 4]
     texts = [
         on_one_line(export.brand),
         on_one_line(export.export).removeprefix(f"{on_one_line(export.brand)} "),
@@ -125,7 +125,7 @@ def delivered(places: Mapping[str, datetime | None], timezone: str) -> str:
 def late(export: ExportStatus) -> str:
     """Return how many rows came in after their windows were delivered, empty where none did."""
     counts = {kind: rows for kind, rows in export.late_rows.items() if rows}
-    return ", ".join(report.count(rows, report.NOUNS[kind]) for kind, rows in counts.items())
+    return ", ".join(phrases.count(rows, phrases.NOUNS[kind]) for kind, rows in counts.items())
 
 
 def moment(at: datetime, timezone: str) -> str:

@@ -1,9 +1,8 @@
-"""The values of exports.yml as people write them, each checked and given its type.
+"""Values of exports.yml as people write them: times, paths, names; each is checked and typed.
 
 A validator raises ValueError that says what was expected; config.py adds file, line and key.
 """
 
-import codecs
 import functools
 import re
 from dataclasses import dataclass
@@ -91,42 +90,6 @@ def _day(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
     return value
 
 
-def _delimiter(value: str) -> str:
-    if not value or re.search('["\r\n]', value):
-        raise ValueError("expected one or more characters, no double quote and no line break")
-    if value == r"\t":
-        raise ValueError(r'for a tab, write "\t" in double quotes')
-    return value
-
-
-def _null(value: str) -> str:
-    if re.search('["\r\n]', value):
-        raise ValueError("expected text without a double quote or a line break")
-    return value
-
-
-def _encoding(value: str) -> str:
-    no_character_sets = {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
-    try:
-        codec = codecs.lookup(value)
-        "".encode(value)  # a codec from bytes to bytes, such as zip, refuses
-    except (LookupError, ValueError) as error:
-        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252") from error
-    if codec.name in no_character_sets:
-        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252")
-    return "utf-8" if codec.name == "utf-8" else value
-
-
-def _timestamp_format(value: str) -> str:
-    rest = re.sub(patterns.TIME_CODES, "", value)
-    if not value or re.search('["\r\n]', value) or "%" in rest:
-        raise ValueError(
-            "expected the codes %Y %m %d %H %M %S %f %z %y %j %b %B %a %A %I %p %u %w %G %V %U "
-            "%W %%, or %-d %-m %-H %-I %-M %-S %-j %-y for no leading zero"
-        )
-    return value
-
-
 def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever the file holds
     """Expand `~`; a relative path starts from the folder that the context names."""
     if not isinstance(value, str | Path) or not str(value):
@@ -171,7 +134,7 @@ class _Timezones:
         return {"type": "string", "enum": sorted(_timezones())}
 
 
-def _text(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
+def text_like(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
     """Return what editors know of a value: the pattern (ECMA 262) of its text."""
     kind = ["string", "number"] if or_number else "string"
     return WithJsonSchema({"type": kind, "pattern": pattern})
@@ -180,32 +143,26 @@ def _text(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    _text("^[0-9]{1,6}[smhd]$"),
+    text_like("^[0-9]{1,6}[smhd]$"),
 ]
 SomeTime = Annotated[
     Duration,
     AfterValidator(_some_time),
-    _text("^(?!0+[smhd]$)[0-9]{1,6}[smhd]$"),
+    text_like("^(?!0+[smhd]$)[0-9]{1,6}[smhd]$"),
 ]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone), _Timezones()]
-TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), _text("^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-Delimiter = Annotated[
-    str, AfterValidator(_delimiter), _text(r'^(?!\\t$)[^"\r\n]+$', or_number=True)
-]
-Null = Annotated[str, AfterValidator(_null), _text(r'^[^"\r\n]*$', or_number=True)]
-Encoding = Annotated[str, AfterValidator(_encoding)]
-TimestampFormat = Annotated[
-    str, AfterValidator(_timestamp_format), _text(r'^[^"\r\n]+$', or_number=True)
+TimeOfDay = Annotated[
+    time, BeforeValidator(_time_of_day), text_like("^([01][0-9]|2[0-3]):[0-5][0-9]$")
 ]
 Extension = Annotated[
-    str, AfterValidator(_extension), _text("^[A-Za-z0-9][A-Za-z0-9._-]*$", or_number=True)
+    str, AfterValidator(_extension), text_like("^[A-Za-z0-9][A-Za-z0-9._-]*$", or_number=True)
 ]
 Day = Annotated[
     date,
     BeforeValidator(_day),
     Ge(date(1970, 1, 1)),
     Le(date(2999, 12, 31)),
-    _text("^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"),
+    text_like("^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"),
 ]
 Pattern = Annotated[str, AfterValidator(patterns.check)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

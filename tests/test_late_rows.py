@@ -4,7 +4,7 @@ import pytest
 from place import Place, days
 from sqlalchemy import make_url
 
-from orchestrator import report
+from orchestrator import phrases
 from orchestrator.ledger import Ledger
 from orchestrator.ledger_recounts import Recounts
 from orchestrator.result import RunResult, Status
@@ -54,7 +54,7 @@ def test_late_rows_are_told_and_left_alone(acme: Place) -> None:
     assert windows(result) == [("ACME daily", "20", 1, Status.DELIVERED)]
     assert late(result) == [("ACME daily", "19", 1, 2)]
     assert result.exit_code == 0
-    assert report.late_line(result.late[0]) == (
+    assert phrases.late_line(result.late[0]) == (
         "late rows in ACME daily 2026-11-19: 2 activities, 1 delivered; send that window again "
         "with: orchestrate daily --date 2026-11-19 --brand ACME --force"
     )

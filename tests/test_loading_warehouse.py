@@ -7,7 +7,8 @@ import duckdb
 import pytest
 from raw_files import AT, Warehouse, event, write
 
-from orchestrator.errors import LockedError, UsageError
+from orchestrator.engines.duckdb_loader import DuckdbLoader
+from orchestrator.errors import ExportError, LockedError, UsageError
 
 
 @pytest.fixture
@@ -89,6 +90,31 @@ def test_columns_that_may_not_be_null_say_so_and_nothing_is_indexed(warehouse: W
         ("email_address", "VARCHAR", True),
     ]
     assert warehouse.query("from duckdb_indexes()") == []
+
+
+def test_a_load_of_more_than_the_memory_goes_by_way_of_the_disk(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = """select i as event_id, 'B' as brand, 'b' as broadcast_id, 'c' as customer_id,
+        repeat(md5(i::varchar), 8) as email_address, timestamptz '2026-01-01 00:00:00+00'
+        as occurred_at, occurred_at as received_at, false as is_test from range(300000) as t(i)"""
+    duckdb.execute(f"copy ({query}) to '{warehouse.folder}/email_sends.parquet'")
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "64MB")  # the rows are 90
+    assert warehouse.one().added == 300_000
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "1MB")
+    with pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 1MB"):
+        warehouse.load()
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "much")
+    with pytest.raises(UsageError, match="DUCKDB_MEMORY_LIMIT is 'much': expected a size"):
+        warehouse.load()
+
+
+def test_the_profile_says_how_much_memory_a_load_has(warehouse: Warehouse) -> None:
+    write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
+    output = {"path": str(warehouse.path), "settings": {"memory_limit": "1KB"}}
+    warehouse.loader = lambda: DuckdbLoader(output)  # type: ignore[method-assign] # of a profile
+    with pytest.raises(ExportError, match="DuckDB ran out of memory"):
+        warehouse.load()
 
 
 def test_a_warehouse_in_use_names_its_holder(warehouse: Warehouse) -> None:

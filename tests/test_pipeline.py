@@ -11,7 +11,7 @@ import pytest
 from place import ROOT, Place, days
 from sshd import Sshd
 
-from orchestrator import report
+from orchestrator import phrases
 from orchestrator.errors import ConfigError, LockedError, UsageError
 from orchestrator.production import NO_BRANDS
 from orchestrator.result import RunResult, Status
@@ -436,7 +436,7 @@ def test_a_window_without_rows_may_deliver_nothing(acme: Place) -> None:
 
 def test_a_window_below_a_day_is_told_with_its_time(acme: Place) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: ACME, interval: hourly, start: 2026-11-20}")
-    told = [report.line(window) for window in acme.run("2026-11-20 02:20").windows]
+    told = [phrases.line(window) for window in acme.run("2026-11-20 02:20").windows]
     assert [line.partition(": ")[0] for line in told] == [
         "delivered ACME daily 2026-11-18",
         "delivered ACME hourly 2026-11-20 00:00+0000",

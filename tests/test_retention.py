@@ -12,10 +12,10 @@ import pytest
 from place import Place, is_root
 from sqlalchemy import update
 from sshd import Sshd
-from test_cli import orchestrate
+from warm import orchestrate
 
 from orchestrator import config, retention
-from orchestrator.delivery import removal
+from orchestrator.delivery import clocks
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
 from orchestrator.ledger_tables import WINDOWS
 from orchestrator.retention import PruneResult
@@ -131,7 +131,7 @@ def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> 
     archive.deliver(1, "a2.csv")
     theirs = archive.root / "theirs.csv"
     theirs.write_text("theirs")
-    link = archive.root / removal.CLOCK
+    link = archive.root / clocks.NAME
     link.symlink_to(theirs)
 
     assert archive.prune().exit_code == 0

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from orchestrator.delivery.batches import Retry, deliver_async, ignore, together
+from orchestrator.delivery.batches import Retry, deliver_async, ignore
+from orchestrator.delivery.tasks import by_name
 from orchestrator.delivery.uploads import Outcome, UnreachableError, Upload
 from orchestrator.destinations import Directory, Sftp
 
@@ -32,17 +33,14 @@ def deliver_all(
     The callbacks get the destination's name and the upload, in this thread; `on_renaming` is
     awaited.
     """
-
-    async def run() -> list[list[Outcome]]:
-        return await together(
-            deliver_async(
-                destination,
-                batches,
-                partial(on_published, name),
-                on_renaming=partial(on_renaming, name),
-                retry=retry,
-            )
-            for name, (destination, batches) in deliveries.items()
+    jobs = {
+        name: deliver_async(
+            destination,
+            batches,
+            partial(on_published, name),
+            on_renaming=partial(on_renaming, name),
+            retry=retry,
         )
-
-    return dict(zip(deliveries, asyncio.run(run()), strict=True))
+        for name, (destination, batches) in deliveries.items()
+    }
+    return asyncio.run(by_name(jobs))

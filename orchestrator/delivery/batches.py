@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from orchestrator.delivery import directory, sftp
 from orchestrator.delivery.session import Session
+from orchestrator.delivery.tasks import for_each
 from orchestrator.delivery.uploads import (
     Announce,
     LostError,
@@ -21,11 +21,8 @@ from orchestrator.delivery.uploads import (
 from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
-_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-AT_ONCE = 32
-"""Batches under way at one destination; on an SFTP channel more gains nothing at 20 ms."""
 _MEBIBYTE = 1024 * 1024
 
 
@@ -64,23 +61,12 @@ async def deliver_async(
     work = [_Batch(uploads) for uploads in batches]
     if isinstance(destination, Directory):
         publish = partial(directory.publish, destination, on_renaming=on_renaming)
-        await _drain(work, publish, on_published, at_once=AT_ONCE)
+        await _run(work, publish, on_published)
     else:
         await _deliver_sftp(
             destination, work, on_published, on_renaming=on_renaming, retry=retry or Retry()
         )
     return [batch.outcome() for batch in work]
-
-
-async def together(jobs: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Return what all jobs return; the first that raises ends the others."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Publish(Protocol):
@@ -127,20 +113,11 @@ class _Batch:
         return Outcome(tuple(self.done), self.error, unsure)
 
 
-async def _drain(
-    work: Iterable[_Batch],
-    publish: _Publish,
-    on_published: Callable[[Upload], None],
-    *,
-    at_once: int,
+async def _run(
+    work: Iterable[_Batch], publish: _Publish, on_published: Callable[[Upload], None]
 ) -> None:
-    queue = deque(batch for batch in work if batch.is_open)
-
-    async def serve() -> None:
-        while queue:
-            await queue.popleft().run(publish, on_published)
-
-    await together(serve() for _ in range(min(at_once, len(queue))))
+    left = [batch for batch in work if batch.is_open]
+    await for_each(left, lambda batch: batch.run(publish, on_published))
 
 
 async def _deliver_sftp(
@@ -155,13 +132,10 @@ async def _deliver_sftp(
     while any(batch.is_open for batch in work):
         reached = False
         try:
-            session = await Session.open(destination)
-            reached = True
-            try:
+            async with Session.open(destination) as session:
+                reached = True
                 publish = partial(sftp.publish, session, on_renaming=on_renaming)
-                await _drain(work, publish, on_published, at_once=AT_ONCE)
-            finally:
-                await session.close()
+                await _run(work, publish, on_published)
         except LostError as error:
             progress = sum(batch.progress() for batch in work)
             if progress > best:  # some servers hang up after each file

@@ -6,19 +6,21 @@ import os
 import secrets
 import tempfile
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import asyncssh
 
 from orchestrator.delivery import directory, sftp
-from orchestrator.delivery.batches import AT_ONCE, ignore, together
+from orchestrator.delivery.batches import ignore
 from orchestrator.delivery.session import Session
+from orchestrator.delivery.tasks import by_name
 from orchestrator.delivery.transfer import size_of
 from orchestrator.delivery.uploads import LostError, Track, Upload, part_of
+from orchestrator.delivery.visits import visit
 from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
@@ -32,12 +34,12 @@ class Trial:
     removes: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verdict:
     """What would fail, and what is good to know."""
 
-    errors: list[DeliveryError] = field(default_factory=list)
-    notes: set[str] = field(default_factory=set)
+    errors: Sequence[DeliveryError]
+    notes: Collection[str]
 
 
 def probe_all(trials: Mapping[str, Trial]) -> dict[str, Verdict]:
@@ -47,13 +49,10 @@ def probe_all(trials: Mapping[str, Trial]) -> dict[str, Verdict]:
     folder is not there yet, that happens in a hidden folder beside its place. The folders
     themselves are not made, and no file of anybody else is touched.
     """
-
-    async def run() -> list[Verdict]:
-        with tempfile.TemporaryDirectory() as folder:
-            uploads = [_made(Path(folder) / name) for name in ("first", "second one")]
-            return await together(_probe(trial, uploads) for trial in trials.values())
-
-    return dict(zip(trials, asyncio.run(run()), strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        uploads = [_made(Path(folder) / name) for name in ("first", "second one")]
+        jobs = {name: _probe(trial, uploads) for name, trial in trials.items()}
+        return asyncio.run(by_name(jobs))
 
 
 def _made(path: Path) -> Upload:
@@ -63,41 +62,21 @@ def _made(path: Path) -> Upload:
 
 
 async def _probe(trial: Trial, uploads: Sequence[Upload]) -> Verdict:
-    verdict = Verdict()
-    try:
-        if isinstance(trial.destination, Directory):
-            await _each(_Folder(trial.destination), trial, uploads, verdict)
-            return verdict
-        session = await Session.open(trial.destination)
-        try:
-            await _each(_Server(session), trial, uploads, verdict)
-        finally:
-            await session.close()
-    except DeliveryError as error:
-        verdict.errors.append(error)
-    return verdict
+    notes: set[str] = set()
 
+    def begin(at: Session | Directory) -> Callable[[str], Awaitable[None]]:
+        place = _Folder(at) if isinstance(at, Directory) else _Server(at)
+        return partial(place.probe, uploads=uploads, removes=trial.removes, notes=notes)
 
-async def _each(place: "_Place", trial: Trial, uploads: Sequence[Upload], verdict: Verdict) -> None:
-    queue = deque(trial.folders)
-
-    async def serve() -> None:
-        while queue:
-            try:
-                await place.probe(queue.popleft(), uploads, trial, verdict)
-            except LostError:
-                raise
-            except DeliveryError as error:
-                verdict.errors.append(error)
-
-    await together(serve() for _ in range(min(AT_ONCE, len(queue))))
+    errors = await visit(trial.destination, trial.folders, begin)
+    return Verdict(errors, notes)
 
 
 class _Place(ABC):
     server = ""
 
     async def probe(
-        self, folder: str, uploads: Sequence[Upload], trial: Trial, verdict: Verdict
+        self, folder: str, uploads: Sequence[Upload], *, removes: bool, notes: set[str]
     ) -> None:
         """Publish two files in a row under one name, and remove it."""
         wanted = there = self.locate(folder)
@@ -116,15 +95,15 @@ class _Place(ABC):
         try:
             for upload in ours:
                 await self.publish(there, upload)
-            verdict.notes |= await self.lacks(there / path)
+            notes |= await self.lacks(there / path)
             with suppress(FileNotFoundError):  # the receiver may be quick
                 await self.remove(there / left.pop(0))
         except LostError:
             raise
         except DeliveryError as error:
-            if trial.removes or path in left:
+            if removes or path in left:
                 raise
-            verdict.notes.add(f"{error} It is left there.")
+            notes.add(f"{error} It is left there.")
         finally:
             with suppress(DeliveryError):
                 for each in left:
@@ -183,23 +162,7 @@ class _Server(_Place):
         )
 
     async def lacks(self, path: PurePosixPath) -> set[str]:
-        call, client = self._session.call, self._session.client
-        found = set()
-        try:
-            await call(client.posix_rename(str(path), str(path)))
-        except asyncssh.SFTPOpUnsupported:
-            found.add("no posix-rename: a file that is sent again is away for a moment")
-        except asyncssh.SFTPError:
-            pass  # it was renamed over another file just now
-        with suppress(asyncssh.SFTPError):
-            file = await call(client.open(str(path), "r+b"))
-            try:
-                await call(file.fsync())
-            except asyncssh.SFTPOpUnsupported:
-                found.add("no fsync: what arrived last may be lost where the server loses power")
-            finally:
-                await call(file.close())
-        return found
+        return await sftp.lacks(self._session, path)
 
     async def remove(self, path: PurePosixPath) -> None:
         await sftp.remove(self._session, path)

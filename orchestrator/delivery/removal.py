@@ -2,29 +2,25 @@
 
 import asyncio
 import hashlib
-import os
 import stat
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import asyncssh
 
-from orchestrator.delivery import directory, sftp
-from orchestrator.delivery.batches import AT_ONCE, together
+from orchestrator.delivery import clocks, directory, sftp
 from orchestrator.delivery.refusals import refused
 from orchestrator.delivery.session import Session
-from orchestrator.delivery.uploads import LostError, Upload, target_path
+from orchestrator.delivery.tasks import by_name
+from orchestrator.delivery.uploads import Upload, target_path
+from orchestrator.delivery.visits import visit
 from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
-
-CLOCK = ".orchestrate.part"
-"""The name of the file that tells what time it is there; it is gone at once."""
 
 
 class Found(StrEnum):
@@ -36,12 +32,12 @@ class Found(StrEnum):
     RECENT = "recent"  # by the destination's own clock it is not old, and stays
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sweep:
     """What became of the files of one destination, by remote path, and what went wrong."""
 
-    found: dict[str, Found] = field(default_factory=dict)
-    errors: list[DeliveryError] = field(default_factory=list)
+    found: Mapping[str, Found]
+    errors: Sequence[DeliveryError]
 
 
 Request = tuple[Sftp | Directory, timedelta, Sequence[Sequence[Upload]]]
@@ -55,47 +51,26 @@ def remove_all(requests: Mapping[str, Request]) -> dict[str, Sweep]:
     older than the age by the clock that also dated it: a wrong clock here removes nothing there.
     Nothing is raised; a destination out of reach is tried once.
     """
-
-    async def run() -> list[Sweep]:
-        return await together(_sweep(*request) for request in requests.values())
-
-    return dict(zip(requests, asyncio.run(run()), strict=True))
+    jobs = {name: _sweep(*request) for name, request in requests.items()}
+    return asyncio.run(by_name(jobs))
 
 
 async def _sweep(
     destination: Sftp | Directory, age: timedelta, batches: Sequence[Sequence[Upload]]
 ) -> Sweep:
-    sweep = Sweep()
-    try:
-        if isinstance(destination, Directory):
-            await _drain(_Folder(destination.directory), age, batches, sweep)
-            return sweep
-        session = await Session.open(destination)
-        try:
-            await _drain(_Server(session), age, batches, sweep)
-        finally:
-            await session.close()
-    except DeliveryError as error:
-        sweep.errors.append(error)
-    return sweep
+    found: dict[str, Found] = {}
 
+    def begin(at: Session | Directory) -> Callable[[Sequence[Upload]], Awaitable[None]]:
+        place = _Folder(at.directory) if isinstance(at, Directory) else _Server(at)
 
-async def _drain(
-    place: "_Place", age: timedelta, batches: Sequence[Sequence[Upload]], sweep: Sweep
-) -> None:
-    queue = deque(batches)
+        async def prune(batch: Sequence[Upload]) -> None:
+            for upload in batch:
+                found[upload.remote] = await place.prune(upload, age)
 
-    async def serve() -> None:
-        while queue:
-            try:
-                for upload in queue.popleft():
-                    sweep.found[upload.remote] = await place.prune(upload, age)
-            except LostError:
-                raise
-            except DeliveryError as error:
-                sweep.errors.append(error)
+        return prune
 
-    await together(serve() for _ in range(min(AT_ONCE, len(queue))))
+    errors = await visit(destination, batches, begin)
+    return Sweep(found, errors)
 
 
 class _Place(ABC):
@@ -150,36 +125,13 @@ class _Server(_Place):
             raise refused(self._session, "looking at", path, error) from error
         files = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)  # not all tell
         same = seen.type in files and seen.size == upload.size
-        return self._told(seen, path) if same else None
+        return clocks.modified_at(self._session, seen, path) if same else None
 
     async def clock(self, upload: Upload) -> float:
-        path = target_path(upload, absolute=True).with_name(CLOCK)
-        call, client = self._session.call, self._session.client
-        try:
-            with suppress(asyncssh.SFTPNoSuchFile):  # of a run that was killed, or a link
-                await call(client.remove(str(path)))
-            file = await call(client.open(str(path), "xb"))
-            try:
-                await call(file.write(b"\n"))
-                seen = await call(file.stat())
-            finally:
-                with suppress(LostError):
-                    await call(file.close())
-            await call(client.remove(str(path)))
-        except asyncssh.SFTPError as error:
-            raise refused(self._session, "making and removing", path, error) from error
-        return self._told(seen, path)
+        return await clocks.of_server(self._session, target_path(upload, absolute=True).parent)
 
     async def remove(self, upload: Upload) -> None:
         await sftp.remove(self._session, target_path(upload, absolute=True))
-
-    def _told(self, seen: asyncssh.SFTPAttrs, path: PurePosixPath) -> float:
-        if seen.mtime is None:
-            raise DeliveryError(
-                f"{self._session.server}: does not say how old {path} is, so nothing is removed "
-                "there. Leave out its retention in exports.yml."
-            )
-        return float(seen.mtime)
 
 
 class _Folder(_Place):
@@ -209,13 +161,7 @@ class _Folder(_Place):
 
     def _clock(self, upload: Upload) -> float:
         with self._opened(upload) as path:
-            probe = path.with_name(CLOCK)
-            probe.unlink(missing_ok=True)  # of a run that was killed, or a link
-            with probe.open("xb") as file:
-                file.write(b"\n")
-                seen = os.fstat(file.fileno())
-            probe.unlink()
-            return seen.st_mtime
+            return clocks.of_folder(path.parent)
 
     @contextmanager
     def _opened(self, upload: Upload) -> Iterator[Path]:

@@ -1,14 +1,14 @@
 """One SFTP channel that many files share, watched so that a silent server is given up."""
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Self, TypeVar
 
 import asyncssh
 
-from orchestrator.delivery.connection import address, connect
+from orchestrator.delivery.connection import connect
 from orchestrator.delivery.uploads import BLOCK, LostError, UnreachableError
 from orchestrator.destinations import Sftp
 
@@ -27,8 +27,9 @@ class Session:
     """An open SFTP channel. Every request goes through `call`."""
 
     @classmethod
-    async def open(cls, destination: Sftp) -> Self:
-        """Connect, log in and start SFTP.
+    @asynccontextmanager
+    async def open(cls, destination: Sftp) -> AsyncIterator[Self]:
+        """Connect, log in and start SFTP; the channel is closed where the `with` ends.
 
         Raises LostError if that may go better later, else UnreachableError.
         """
@@ -39,15 +40,19 @@ class Session:
         except (asyncssh.ChannelOpenError, asyncssh.SFTPBadMessage) as error:
             connection.abort()
             raise UnreachableError(
-                f"{address(destination)}: the login works, but the server does not speak SFTP "
+                f"{destination.address}: the login works, but the server does not speak SFTP "
                 f"({error.reason}). Ask the receiver to allow SFTP for user {destination.username}."
             ) from error
         except (*_LOST, asyncssh.Error) as error:
             connection.abort()
             raise LostError(
-                f"{address(destination)}: SFTP did not start ({str(error) or 'no answer'})."
+                f"{destination.address}: SFTP did not start ({str(error) or 'no answer'})."
             ) from error
-        return cls(destination, connection, client)
+        session = cls(destination, connection, client)
+        try:
+            yield session
+        finally:
+            await session._close()
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class Session:
     ) -> None:
         """Take over an open connection; `open` makes one."""
         self.destination = destination
-        self.server = address(destination)
+        self.server = destination.address
         self.client = client
         self._timeout = destination.timeout.total_seconds()
         self.block = min(BLOCK, client.limits.max_write_len)
@@ -94,7 +99,7 @@ class Session:
             self._waiting -= 1
             task.cancel()
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Say goodbye; cut the connection if that is not answered."""
         self._watch.cancel()
         self._connection.close()

@@ -113,6 +113,27 @@ async def is_directory(session: Session, path: PurePosixPath) -> bool:
     return attributes.type in known
 
 
+async def lacks(session: Session, path: PurePosixPath) -> set[str]:
+    """Return what publishing would use, and the server does not offer; the file stays as it is."""
+    call, client = session.call, session.client
+    found = set()
+    try:
+        await call(client.posix_rename(str(path), str(path)))
+    except asyncssh.SFTPOpUnsupported:
+        found.add("no posix-rename: a file that is sent again is away for a moment")
+    except asyncssh.SFTPError:
+        pass  # it was renamed over another file just now
+    with suppress(asyncssh.SFTPError):
+        file = await call(client.open(str(path), "r+b"))
+        try:
+            await call(file.fsync())
+        except asyncssh.SFTPOpUnsupported:
+            found.add("no fsync: what arrived last may be lost where the server loses power")
+        finally:
+            await call(file.close())
+    return found
+
+
 async def _is_gone(session: Session, path: PurePosixPath) -> bool:
     try:
         await session.call(session.client.stat(str(path)))

@@ -11,10 +11,11 @@ from typing import Any
 
 import duckdb
 
+from orchestrator.engines import in_place
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import UsageError
-from orchestrator.sql import literal, names
-from orchestrator.stage import TABLES, VIEWS, Stage, explained, settings
+from orchestrator.sql import literal
+from orchestrator.stage import Stage, settings
 
 _ALIAS = "warehouse"
 
@@ -60,13 +61,7 @@ class DuckDB:
     ) -> Stage:
         """Return the window's rows where they lie."""
         assert self._connection  # noqa: S101 - open() comes first
-        with explained():
-            for kind, table in TABLES.items():
-                view = VIEWS[kind]
-                rows = f"select {names(columns.get(view))} from {relations[view]}"  # noqa: S608 - quoted
-                self._connection.execute(f"create or replace view {table} as {rows}")
-            brands = self._connection.table(brands_relation).order("brand").fetchall()
-            return Stage.of(self._connection, [row[0] for row in brands])
+        return in_place.show(self._connection, relations, brands_relation, columns)
 
     def close(self) -> None:
         """Free the warehouse, which dbt too holds until the process ends or it is told to."""

@@ -13,7 +13,8 @@ from orchestrator.contract import RECEIVED, Table
 from orchestrator.engines import Loaded
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.sql import identifier
+from orchestrator.sql import identifier, literal
+from orchestrator.stage import limits
 
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 
@@ -31,6 +32,8 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
         """
         self._schema = schema
         self._con = _connect(path_of(output))
+        for name, value in {**limits(), **(output.get("settings") or {})}.items():
+            self._con.execute(f"set {name} = {literal(str(value))}")
 
     def __exit__(self, *_: object) -> None:
         """Close the database and give up its lock."""

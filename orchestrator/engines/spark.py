@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from orchestrator import stage
-from orchestrator.engines import spark_session, spark_tables
+from orchestrator.engines import in_place, spark_tables
+from orchestrator.engines.spark_errors import explained
 from orchestrator.engines.spark_session import Session
 from orchestrator.engines.spark_tables import name
 from orchestrator.errors import UsageError
-from orchestrator.sql import literal, names
-from orchestrator.stage import TABLES, VIEWS, Stage, explained
+from orchestrator.sql import literal
+from orchestrator.stage import Stage
 
 if TYPE_CHECKING:
     import duckdb
@@ -55,7 +56,7 @@ class Spark:
         """Start Spark. Raises UsageError where there are no raw tables, and as Session does."""
         self._session = session = Session(self._output)
         try:
-            with spark_session.explained():
+            with explained():
                 self._find_raw_tables(session)
                 self._drop(session)
                 session.spark.sql(f"create schema {name(self._schema)}")
@@ -69,20 +70,16 @@ class Spark:
     ) -> Stage:
         """Let the stage look at the files that the executors have written."""
         assert self._connection  # noqa: S101 - open() comes first
-        with explained():
-            for kind, table in TABLES.items():
-                view = VIEWS[kind]
-                rows = f"select {names(columns.get(view))} {self._files(relations[view])}"
-                self._connection.execute(f"create or replace view {table} as {rows}")
-            brands = self._connection.sql(self._files(brands_relation)).order("brand").fetchall()
-            return Stage.of(self._connection, [row[0] for row in brands])
+        sources = {view: self._files(relation) for view, relation in relations.items()}
+        brands_source = self._files(brands_relation)
+        return in_place.show(self._connection, sources, brands_source, columns)
 
     def close(self) -> None:
         """Drop the run's tables and end Spark."""
         if self._connection:
             self._connection.close()
         if self._session:
-            with closing(self._session) as session, spark_session.explained():
+            with closing(self._session) as session, explained():
                 self._drop(session)
 
     def _find_raw_tables(self, session: Session) -> None:
@@ -100,10 +97,10 @@ class Spark:
         shutil.rmtree(session.warehouse / f"{self._schema}.db", ignore_errors=True)
 
     def _files(self, relation: str) -> str:
-        """Return the query of a table's files."""
+        """Return what DuckDB selects from to read a table's files."""
         assert self._session  # noqa: S101 - open() comes first
-        with spark_session.explained():
+        with explained():
             files = self._session.spark.table(relation).inputFiles()
         paths = (url2pathname(urlsplit(file).path) for file in files)
         listed = ", ".join(literal(glob.escape(path)) for path in sorted(paths))
-        return f"from read_parquet([{listed}], hive_partitioning = false)"
+        return f"read_parquet([{listed}], hive_partitioning = false)"

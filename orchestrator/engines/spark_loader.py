@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from orchestrator import locking
 from orchestrator.contract import RECEIVED, Table
 from orchestrator.engines import Loaded, spark_session
-from orchestrator.engines.spark_session import Session, explained
+from orchestrator.engines.spark_errors import explained
+from orchestrator.engines.spark_session import Session
 from orchestrator.engines.spark_tables import DAY, Folder, columns, name
 from orchestrator.errors import UsageError
 

@@ -7,12 +7,13 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator import yaml_source
-from orchestrator.errors import ExportError, UsageError, in_own_words
+from orchestrator.engines.spark_errors import explained, raised, words
+from orchestrator.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway  # type: ignore[import-untyped]
@@ -39,15 +40,6 @@ _DEFAULTS = {
 _ANSWER = 5.0  # seconds in which a master must accept a connection
 _LOOK = 2.0  # seconds between two looks for workers
 _PATIENCE = 120.0  # seconds; dbt's `connect_timeout` of the target says otherwise
-
-
-@contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Turn Spark's errors into ExportError, without the addresses that its words may quote."""
-    try:
-        yield
-    except _errors() as error:
-        raise ExportError(f"Spark failed: {_words(error)}") from error
 
 
 def warehouse(output: Mapping[str, Any]) -> Path:
@@ -160,8 +152,8 @@ def _context(settings: Mapping[str, str], master: str) -> "SparkContext":
     gateway = SparkContext._gateway or _java(conf)  # noqa: SLF001 - one Java serves a process
     try:
         return SparkContext(conf=conf, gateway=gateway)
-    except _errors() as error:
-        raise ExportError(f"Spark does not start on {master}: {_words(error)}") from error
+    except raised() as error:
+        raise ExportError(f"Spark does not start on {master}: {words(error)}") from error
 
 
 def _java(conf: "SparkConf") -> "JavaGateway":
@@ -190,18 +182,3 @@ def _session() -> "SparkSession":
     from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
 
     return SparkSession.builder.getOrCreate()
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """Return what Spark raises: of its own, and of the bridge to Java."""
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped] # noqa: PLC0415 - an extra
-    from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
-
-    return PySparkException, Py4JError
-
-
-def _words(error: Exception) -> str:
-    """Return the first line of what went wrong, which in Java's words follows the class."""
-    java = getattr(error, "java_exception", None)
-    text = str(java.toString()) if java is not None else str(error)
-    return in_own_words(text.strip().split("\n")[0])

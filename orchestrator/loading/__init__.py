@@ -15,6 +15,7 @@ from orchestrator.errors import ExportError
 from orchestrator.loading import files
 from orchestrator.loading.stage import Stage
 from orchestrator.project import Project
+from orchestrator.stage import out_of_memory
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +72,10 @@ def load(
     from: names and headers are checked before anything is loaded.
     """
     found = files.find(folder, contract, rejected=rejected)
-    for table in contract.tables:
-        warehouse.prepare(table)
     results = []
     try:
+        for table in contract.tables:
+            warehouse.prepare(table)
         with TemporaryDirectory(prefix="orchestrate-load-") as work:
             for table, raw_files in found:
                 with closing(Stage(Path(work) / table.name, table)) as stage:
@@ -83,6 +84,8 @@ def load(
                     reject_file = stage.write_rejects(rejected, now)
                     paths = tuple(file.path for file in raw_files)
                     results.append(_hand_over(stage, warehouse, paths, reject_file))
+    except duckdb.OutOfMemoryException as error:
+        raise ExportError(f"{folder} was not loaded whole: {out_of_memory()}") from error
     except duckdb.OperationalError as error:  # the disk or the memory; no words of a row
         raise ExportError(f"{folder} was not loaded whole; run it again. {error}") from error
     return LoadResult(tuple(results))

@@ -28,6 +28,7 @@ from orchestrator.loading.scans import (
     parquet_sql,
 )
 from orchestrator.sql import identifier, literal
+from orchestrator.stage import limits
 
 _OF_THE_MACHINE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
 _ROWS_AT_ONCE = 100_000
@@ -46,6 +47,8 @@ class Stage:
         self._rejects = Rejects(folder / "rejects.jsonl")
         self._con = duckdb.connect(folder / "stage.duckdb", config={"temp_directory": str(folder)})
         self._con.execute("set timezone = 'UTC'; set arrow_large_buffer_size = true")
+        for name, value in limits().items():
+            self._con.execute(f"set {name} = {literal(value)}")
         self._con.execute("pragma disable_checkpoint_on_shutdown")  # it is thrown away
         columns = (f"{identifier(column.name)} {_TYPES[column.type]}" for column in table.columns)
         self._con.execute(f"create table good ({', '.join(columns)})")
