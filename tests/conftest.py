@@ -1,5 +1,9 @@
 """What many tests start: a real SFTP server."""
 
+import gc
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,17 +11,27 @@ from typing import Any
 import pytest
 from browser import Browser
 from gpg import Gpg
-from parsed import parsed_once
+from parsed import parsed_once, remember
 from place import Place
 from postgres import Postgres
 from raw_files import PostgresWarehouse, Warehouse
 from spark_cluster import SparkCluster
 from sshd import Sshd
 
+gc.set_threshold(200_000)  # as a command does, see orchestrator.entry
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of dbt's parse, for the processes that this one starts, too."""
+    if "PARSED" not in os.environ:
+        os.environ["PARSED"] = tempfile.mkdtemp(prefix="parsed")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop("PARSED")))
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _parsed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with parsed_once(tmp_path_factory.mktemp("parsed")):
+def _parsed_once() -> Iterator[None]:
+    remember()
+    with parsed_once(Path(os.environ["PARSED"])):
         yield
 
 

@@ -1,18 +1,28 @@
-"""dbt's parse of the project, made once for all runs of a test process.
+"""What dbt makes once for all runs of the tests, where nothing that it hangs on changes.
 
-A run keeps it in its outbox, where the next one finds it, and there it is of use for one warehouse:
-dbt takes another path of a DuckDB file for another connection, although nothing that it parses
-hangs on the path. Each test has an outbox and a warehouse of its own.
+The parse of the project: a run keeps it in its outbox, where the next one finds it, and there it is
+of use for one warehouse: dbt takes another path of a DuckDB file for another connection, although
+nothing that it parses hangs on the path. Each test has an outbox and a warehouse of its own.
+
+What becomes of a text: dbt's own tests let it keep the macros that it parsed. It also compiles each
+template and injects each ephemeral model anew, in every run and every window.
 """
 
+import functools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dbt.compilation
 import pytest
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt.artifacts.resources.v1.components import InjectedCTE
+from dbt_common.behavior_flags import BehaviorFlagRendered
+from dbt_common.clients.jinja import MacroFuzzEnvironment
+from dbt_common.tests import enable_test_caching
 from place import ROOT
 
 from orchestrator.dbt import Dbt
@@ -41,9 +51,39 @@ def parsed_once(folder: Path) -> Iterator[None]:
                 mine.unlink(missing_ok=True)
         parse(self, project, work, cache, **more)
         if alike and mine.exists():  # the last one's: dbt may not have taken the one before
-            shutil.copyfile(mine, kept)
+            whole = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(mine, whole)
+            whole.replace(kept)  # others read it meanwhile
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DuckDBCredentials, "_connection_keys", connection_keys)
         patch.setattr(Dbt, "__init__", begin)
         yield
+
+
+def remember() -> None:
+    """Let dbt keep what it makes of a text, as long as this process lives."""
+    enable_test_caching()
+    compiled: dict[tuple[type, str], Any] = {}
+    compile_anew, inject_anew = MacroFuzzEnvironment.compile, dbt.compilation.inject_ctes_into_sql
+
+    def compile_once(self: MacroFuzzEnvironment, source: Any, *more: Any) -> Any:  # noqa: ANN401 - Jinja's
+        if more or not isinstance(source, str):
+            return compile_anew(self, source, *more)
+        key = type(self), source
+        if key not in compiled:
+            compiled[key] = compile_anew(self, source)
+        return compiled[key]
+
+    @functools.cache
+    def inject_once(sql: str, ctes: tuple[str, ...]) -> str:
+        return inject_anew(sql, [InjectedCTE("", cte) for cte in ctes])
+
+    def inject(sql: str, ctes: list[InjectedCTE]) -> str:
+        return inject_once(sql, tuple(cte.sql for cte in ctes))
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(MacroFuzzEnvironment, "compile", compile_once)
+    patch.setattr(dbt.compilation, "inject_ctes_into_sql", inject)
+    # For an event that nobody hears dbt looks through every module there is, to name the adapter.
+    patch.setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))

@@ -13,8 +13,10 @@ from pathlib import Path
 
 _WORKERS = 2
 _PATIENCE = 120  # seconds
-# Little memory, and no time for the better of Java's two compilers: these runs are short.
+# Little memory, and no time for the better of Java's two compilers, nor to verify Spark's own
+# classes each time: these runs are short.
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
+_JAVA += " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
 _JAVA += " -Dderby.stream.error.file=/dev/null"  # of the metastore that one test has
 ENVIRONMENT = {
     "SPARK_LOCAL_IP": "127.0.0.1",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from place import Place, days
-from test_cli import orchestrate
+from warm import orchestrate
 
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.result import RunResult, Status

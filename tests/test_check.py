@@ -11,7 +11,7 @@ import pytest
 from place import Place
 from postgres import Postgres
 from sshd import Sshd
-from test_cli import orchestrate
+from warm import orchestrate
 
 from orchestrator import check, config
 from orchestrator.check import CheckResult

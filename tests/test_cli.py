@@ -14,22 +14,9 @@ import duckdb
 import pytest
 import typer
 from place import Place
+from warm import ORCHESTRATE, cold, orchestrate
 
 from orchestrator import cli
-
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
-
-
-def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ORCHESTRATE, *arguments],
-        cwd=folder,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -40,7 +27,7 @@ def acme(place: Place) -> Place:
 
 
 def test_a_run_speaks_json_on_stdout_alone(acme: Place) -> None:
-    ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19", "--json")
+    ran = cold(acme.folder, "daily", "--date", "2026-11-19", "--json")
     assert ran.returncode == 0
     document = json.loads(ran.stdout)
     (window,) = document["windows"]
@@ -56,7 +43,7 @@ def test_a_run_speaks_json_on_stdout_alone(acme: Place) -> None:
     assert "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "jan@example.com" not in ran.stderr + ran.stdout
-    again = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
+    again = cold(acme.folder, "daily", "--date", "2026-11-19")
     assert (again.returncode, again.stdout) == (0, "")
     assert "nothing is due" in again.stderr
 
@@ -276,7 +263,7 @@ def test_load_tells_what_became_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
-    ran = orchestrate(tmp_path, "--version")
+    ran = cold(tmp_path, "--version")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == f"event-based-export {version('event-based-export')}\n"
 
@@ -301,7 +288,7 @@ def test_help_needs_neither_dbt_nor_duckdb() -> None:
 
 
 def test_the_demo_shows_what_arrived(tmp_path: Path) -> None:
-    ran = orchestrate(tmp_path, "demo")
+    ran = cold(tmp_path, "demo")
     assert ran.returncode == 0, ran.stderr
     assert "Broadcastid,Customerid,Extern klantnummer,E-mailadres,Activiteit" in ran.stdout
     files = sorted((tmp_path / "demo/server").rglob("*.csv"))

@@ -10,7 +10,7 @@ import editor
 import pytest
 import yaml
 from place import ROOT
-from test_cli import ORCHESTRATE
+from warm import ORCHESTRATE
 
 from orchestrator import config, config_schema, demo
 from orchestrator.exports import Export

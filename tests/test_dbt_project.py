@@ -425,8 +425,11 @@ def _dbt(*arguments: str, warehouse: Path, variables: Row, project: Path = PROJE
     }
     folder = warehouse.parent
     output = folder / "said.txt"
-    run = warm.start("dbt.cli.main:cli", *words, cwd=folder, env=environment, output=output)
-    return Built(warehouse, folder / "target", run.wait(), output.read_text())
+    output.unlink(missing_ok=True)
+    run = warm.start("dbt", *words, cwd=folder, env=environment, said=(output, output))
+    run.join()
+    assert run.exitcode is not None
+    return Built(warehouse, folder / "target", run.exitcode, output.read_text())
 
 
 def _options(project: Path, folder: Path, variables: Row) -> list[str]:

@@ -2,15 +2,13 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from place import ROOT, Place
+from warm import orchestrate
 
 PAGE = (ROOT / "docs/fields.md").read_text(encoding="utf-8")
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 PIECES = {title: text for title, text in SECTIONS.items() if "```yaml" in text}
 
@@ -30,8 +28,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         raw.mkdir()
         for name, text in shown(SECTIONS["The data"], "json").items():
             (raw / name).write_text(text, encoding="utf-8")
-        command = [str(ORCHESTRATE), "load", str(raw)]
-        subprocess.run(command, cwd=place.folder, check=True, timeout=120)
+        orchestrate(place.folder, "load", str(raw)).check_returncode()
         monkeypatch.setenv("HASH_SALT", "pepper")
         yield place
 

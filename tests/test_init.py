@@ -7,7 +7,7 @@ from pathlib import Path
 import editor
 import pytest
 from place import ROOT, Place
-from test_cli import orchestrate
+from warm import orchestrate
 
 from orchestrator import config, init
 from orchestrator.config import Config, Top

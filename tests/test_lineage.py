@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from place import Place
+from warm import Command
 
 from orchestrator import docs, lineage, project
 from orchestrator.lineage import Column, Lineage
@@ -28,10 +27,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
         place = Place(tmp_path_factory.mktemp("compiled"), monkeypatch)
         folder = place.folder / "target"
         there = project.find(place.folder, None)
-        dbt = str(Path(sys.executable).with_name("dbt"))
         where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
-        compiled = [dbt, "compile", f"--target-path={folder}", *where]
-        subprocess.run(compiled, check=True, cwd=place.folder)
+        compiled = Command(place.folder, "dbt", "compile", f"--target-path={folder}", *where)
+        compiled.ended().check_returncode()
     return lineage.read(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
 
 

@@ -1,7 +1,5 @@
 """The pages of `orchestrate docs`, opened from disk and clicked in a browser."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +8,8 @@ from browser import Browser
 from place import Place
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from warm import orchestrate
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 EVENTS = ("bounces", "clicks", "complaints", "opens", "sends", "unsubscribes")
 RAW = ["customers.email_address", *(f"email_{event}.email_address" for event in EVENTS)]
 
@@ -20,8 +18,7 @@ RAW = ["customers.email_address", *(f"email_{event}.email_address" for event in 
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         place = Place(tmp_path_factory.mktemp("docs"), monkeypatch)
-        command = [str(ORCHESTRATE), "docs", "--output", "pages with a space"]
-        subprocess.run(command, cwd=place.folder, check=True, timeout=120)
+        orchestrate(place.folder, "docs", "--output", "pages with a space").check_returncode()
         yield place.folder / "pages with a space" / "index.html"
 
 

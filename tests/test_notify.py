@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from place import Place
 from pydantic import SecretStr
-from test_cli import orchestrate
+from warm import orchestrate
 
 from orchestrator import config, notify
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError

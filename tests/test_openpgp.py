@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from gpg import Gpg
 from place import Place, days
-from test_cli import orchestrate
+from warm import orchestrate
 
 from orchestrator import check, config, openpgp
 from orchestrator.errors import ConfigError, ExportError

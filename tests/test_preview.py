@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 from place import Place, days
 from test_check import tree
-from test_cli import ORCHESTRATE, orchestrate
+from warm import ORCHESTRATE, orchestrate
 
 from orchestrator import config, preview, project
 from orchestrator.errors import UsageError

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from place import Place, days
 from postgres import Postgres
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sshd import Sshd
+from warm import orchestrate
 
 from orchestrator import config, status, status_report
 from orchestrator.errors import ConfigError, UsageError
@@ -23,7 +23,6 @@ from orchestrator.ledger_failures import Failure, Failures
 from orchestrator.status_facts import ExportStatus, ProblemKind, Status
 from orchestrator.windows import Window
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 HOUR = timedelta(hours=1)
 FIRST, SECOND = "2026-11-20 07:00", "2026-11-21 07:00"
 
@@ -523,14 +522,7 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Place) -> None:
     path = acme.folder / "exports.yml"
 
     def ran(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [ORCHESTRATE, *arguments],
-            cwd=acme.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = orchestrate(acme.folder, *arguments)
         return done.returncode, done.stdout + done.stderr
 
     path.write_text(SECRETS)
@@ -565,14 +557,7 @@ def test_a_folder_is_no_file_to_write(acme: Place, option: str) -> None:
     (acme.folder / "site").mkdir()
     before = sorted(acme.folder.iterdir())
     for folder in (".", "site"):
-        done = subprocess.run(
-            [ORCHESTRATE, "status", option, folder],
-            cwd=acme.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = orchestrate(acme.folder, "status", option, folder)
         assert done.returncode == 2
         assert "is a directory" in done.stderr
     assert sorted(acme.folder.iterdir()) == before

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from place import Place
-from test_cli import ORCHESTRATE
+from warm import ORCHESTRATE
 
 from orchestrator import terminal
 

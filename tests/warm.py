@@ -1,140 +1,133 @@
-"""Processes that have imported all that is slow: forks of one that did nothing else.
+"""Commands that begin where their imports and dbt's first window have ended.
 
-Two seconds of a run are Python's imports, and they are the same each time. Here they are made once;
-each run is a process and a process group of its own, which begins where its imports have ended.
-Nothing that starts a thread is among them: a fork has none.
+That is four seconds of most commands, and the same each time. multiprocessing's fork server has it
+behind it (warmed.py); each command is a fork of it and leads a process group. It does not end as
+Python does, object by object, which takes longer than most commands: that, and how a command
+begins, is shown by those of `cold`.
 """
 
-import atexit
-import functools
 import importlib
-import json
+import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
-_SLOW = ("asyncssh", "dbt.adapters.duckdb", "dbt.cli.main", "duckdb", "orchestrator.pipeline")
-_LONGEST = 1 << 17  # bytes of an order: its environment, for the most part
+import pytest
 
-
-class Forked:
-    """A process on its way."""
-
-    def __init__(self, said: socket.socket) -> None:
-        self._said = said
-        self._code: int | None = None
-        said.settimeout(60)
-        self.pid = int(said.recv(32))
-
-    def poll(self) -> int | None:
-        """Return how it ended as subprocess does, None while it runs."""
-        with suppress(subprocess.TimeoutExpired):
-            self.wait(0)
-        return self._code
-
-    def wait(self, seconds: float | None = None) -> int:
-        """Wait for its end. Raises subprocess.TimeoutExpired after so many seconds."""
-        if self._code is None:
-            self._said.settimeout(seconds)
-            try:
-                self._code = int(self._said.recv(32))
-            except (BlockingIOError, TimeoutError) as error:
-                raise subprocess.TimeoutExpired(str(self.pid), seconds or 0) from error
-            self._said.close()
-        return self._code
+ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+_PROGRAMS = {
+    "orchestrate": "orchestrator.entry:main",
+    "dbt": "warm:dbt",
+    "careless": "canaries:main",
+    "crash": "crash:main",
+    "interrupted": "interrupted:main",
+}
+_PATIENCE = 300  # seconds
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["warmed"])
 
 
-def start(program: str, *arguments: str, cwd: Path, env: Mapping[str, str], output: Path) -> Forked:
-    """Call a function, named as an entry point is, with these arguments of a command line.
+class Command:
+    """A program on its way in a folder, with more in its environment."""
 
-    What it says on stdout and stderr goes to a file.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    order = {
-        "program": program,
-        "arguments": arguments,
-        "path": sys.path,
-        "cwd": str(cwd),
-        "env": dict(env),
-    }
-    with theirs, output.open("wb") as told:
-        fds = [theirs.fileno(), told.fileno()]
-        socket.send_fds(_origin(), [json.dumps(order).encode()], fds)
-    return Forked(ours)
-
-
-@functools.cache
-def _origin() -> socket.socket:
-    """Start what is forked, which ends with this process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
+    def __init__(
+        self,
+        folder: Path,
+        program: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        parsed: bool = True,
+    ) -> None:
+        self._made = tempfile.TemporaryDirectory()
+        self._said = Path(self._made.name, "output"), Path(self._made.name, "errors")
+        environment = {**os.environ, **(env or {})}
+        self.process = start(
+            *(program, *arguments), cwd=folder, env=environment, said=self._said, parsed=parsed
         )
 
-    @atexit.register
-    def end() -> None:
-        ours.close()
-        process.wait()
+    def ended(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end, and tell what it said."""
+        self.process.join(_PATIENCE)
+        said = [path.read_text(encoding="utf-8") for path in self._said]
+        self._made.cleanup()
+        assert self.process.exitcode is not None, said
+        return subprocess.CompletedProcess((), self.process.exitcode, *said)
 
-    return ours
+
+def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, as `Command` does."""
+    return Command(folder, "orchestrate", *arguments, env=env).ended()
 
 
-def _main() -> None:
-    for name in _SLOW:
-        importlib.import_module(name)
-    threads = [*Path("/proc/self/task").iterdir()]
-    assert len(threads) == 1, "a thread would not be there after a fork"
-    order = _serve(socket.socket(fileno=0))
+def cold(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Do the same with a process of its own from the first import to the last object."""
+    return subprocess.run(
+        [ORCHESTRATE, *arguments],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+    )
+
+
+def dbt() -> None:
+    """Run dbt, which leaves it to the end of Python to write what DuckDB still holds."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - slow
+    from dbt.cli.main import cli  # noqa: PLC0415 - the same
+
+    try:
+        cli()
+    finally:
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+
+
+def start(
+    program: str,
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    said: tuple[Path, Path],
+    parsed: bool = True,
+) -> BaseProcess:
+    """Start a program; what it says on stdout and on stderr goes to two files, or to one.
+
+    Where `parsed`, dbt begins with the parse that another run has made.
+    """
+    order = ([program, *arguments], cwd, dict(env), said, parsed)
+    process = _FORKS.Process(target=_run, args=order, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:  # the first one starts the fork server
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        process.start()
+    return process
+
+
+def _run(
+    words: list[str],
+    cwd: Path,
+    env: dict[str, str],
+    said: tuple[Path, Path],
+    parsed: bool,  # noqa: FBT001 - as `start` orders it
+) -> None:
+    os.setpgid(0, 0)
+    for number, path in enumerate(said, start=1):
+        with path.open("ab") as told:
+            os.dup2(told.fileno(), number)
+    kept = Path(os.environ["PARSED"])
     os.environ.clear()
-    os.environ.update(order["env"])
+    os.environ.update(env)
     tempfile.tempdir = None  # as the environment says
-    os.chdir(order["cwd"])
-    sys.path[:] = order["path"]
-    sys.argv = [order["program"], *order["arguments"]]
-    module, _, function = order["program"].partition(":")
-    sys.exit(getattr(importlib.import_module(module), function)())
+    os.chdir(cwd)
+    sys.argv[:] = [str(ORCHESTRATE.with_name(words[0])), *words[1:]]
+    module, _, function = _PROGRAMS[words[0]].partition(":")
+    main = getattr(importlib.import_module(module), function)
+    from parsed import parsed_once  # noqa: PLC0415 - the fork server has it already
 
-
-def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for each order; return in the forks alone, with the order."""
-    while True:
-        text, fds, *_ = socket.recv_fds(control, _LONGEST, 2)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, 0 if not text else os.WNOHANG)[0]:
-                pass
-        if not text:
-            sys.exit()
-        if os.fork() == 0:
-            said, output = socket.socket(fileno=fds[0]), fds[1]
-            if (pid := os.fork()) == 0:
-                os.setpgid(0, 0)
-                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                os.dup2(output, 1)
-                os.dup2(output, 2)
-                os.close(output)
-                control.detach()
-                said.close()
-                return dict(json.loads(text))
-            with suppress(OSError):  # the fork may be quicker
-                os.setpgid(pid, pid)
-            said.send(str(pid).encode())
-            _, status = os.waitpid(pid, 0)
-            with suppress(OSError):
-                said.send(str(os.waitstatus_to_exitcode(status)).encode())
-            os._exit(0)
-        for fd in fds:
-            os.close(fd)
-
-
-if __name__ == "__main__":
-    _main()
+    with parsed_once(kept) if parsed else nullcontext():
+        main()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_o
 from place import Place
 from proxy import Proxy
 from sshd import Sshd, make_key
+from warm import orchestrate
 
 from orchestrator.delivery import Retry, Upload
 from orchestrator.delivery.uploads import UnreachableError
 from orchestrator.destinations import Directory
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 ONCE = Retry(attempts=1, pause=60)
 DAY = "2026-11-19"
 OLD = """
@@ -309,15 +308,7 @@ def test_one_destination_down_among_many(
 
 def run(folder: Path) -> tuple[int, str, list[str]]:
     """Return the exit code, what was said, and the destinations that have the activity file."""
-    ran = subprocess.run(
-        [ORCHESTRATE, "daily", "--date", DAY, "--json"],
-        cwd=folder,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    ran = orchestrate(folder, "daily", "--date", DAY, "--json")
     assert "Traceback" not in ran.stderr
     windows = json.loads(ran.stdout)["windows"]
     files = [file for window in windows for file in window["files"] if file["kind"] == "activity"]

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ from postgres import Postgres
 from proxy import Proxy
 from sqlalchemy import create_engine
 from sshd import Sshd
+from warm import Command
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 DAY = "2026-11-19"
 NAMES = ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
 ROWS = 20_000
@@ -46,33 +44,26 @@ state: {ledger}
 """
         )
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> Command:
         """Start a run of that day."""
-        return subprocess.Popen(
-            [ORCHESTRATE, "daily", "--date", DAY, "--json", *options],
-            cwd=self._folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Command(self._folder, "orchestrate", "daily", "--date", DAY, "--json", *options)
 
     def run(self, *options: str) -> tuple[int, str, list[tuple[str, int]]]:
         """Return the exit code, what was said, and the status and revision of each window."""
         return ended(self.start(*options))
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, list[tuple[str, int]]]:
-    with process:
-        out, said = process.communicate(timeout=100)
-    assert "Traceback" not in said
-    windows = json.loads(out).get("windows", [])
-    return process.returncode, said, [(item["status"], item["revision"]) for item in windows]
+def ended(run: Command) -> tuple[int, str, list[tuple[str, int]]]:
+    done = run.ended()
+    assert "Traceback" not in done.stderr
+    windows = json.loads(done.stdout).get("windows", [])
+    return done.returncode, done.stderr, [(item["status"], item["revision"]) for item in windows]
 
 
-def until_half_sent(run: subprocess.Popen[str], server: Sshd) -> None:
+def until_half_sent(run: Command, server: Sshd) -> None:
     deadline = time.monotonic() + 100
     while not any(parts(server)):
-        assert run.poll() is None, run.communicate()
+        assert run.process.is_alive(), run.ended()
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -129,14 +120,14 @@ def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
 
     code, said, _ = two.run()
     assert code == 75
-    assert f"process {first.pid} on {os.uname().nodename} since 20" in said
+    assert f"process {first.process.pid} on {os.uname().nodename} since 20" in said
     assert "try again later" in said
     code, _, windows = two.run("--dry-run")  # who only looks may
     assert (code, windows) == (0, [("due", 1)])
-    assert first.poll() is None
+    assert first.process.is_alive()
 
-    first.kill()
-    first.communicate()
+    first.process.kill()
+    first.ended()
     kept = parts(sftp_server)
     broadcast = (sftp_server.root / NAMES[1]).stat()
     code, _, windows = two.run()
@@ -171,7 +162,7 @@ def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
     code, _, windows = two.run()
     assert (code, windows) == (0, [("delivered", 1)])
     delivered = (sftp_server.root / NAMES[0]).read_bytes()
-    assert first.poll() is None
+    assert first.process.is_alive()
     gate.opened.set()
     code, said, _ = ended(first)
     assert code == 1
@@ -205,11 +196,10 @@ def test_a_ledger_out_of_reach_is_said_without_its_password(
 ) -> None:
     ledger = "postgresql://u:hush@127.0.0.1:1/ledger"
     host = Host(place.folder / "one", ledger=ledger, server=sftp_server, port=sftp_server.port)
-    with host.start("-v") as process:
-        out, said = process.communicate(timeout=100)
-    assert process.returncode == 1
-    assert "the ledger postgresql://u:***@127.0.0.1:1/ledger cannot be opened" in said
-    assert "hush" not in said + out
+    done = host.start("-v").ended()
+    assert done.returncode == 1
+    assert "the ledger postgresql://u:***@127.0.0.1:1/ledger cannot be opened" in done.stderr
+    assert "hush" not in done.stderr + done.stdout
     code, said, _ = host.run()
     assert code == 1
     assert said.count("\n") == 1

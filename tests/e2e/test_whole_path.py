@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,22 +16,19 @@ import reading
 import whole
 from reading import Tables
 from sshd import Sshd
+from warm import orchestrate
 
 
 def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
     """Run `orchestrate` in a folder, check how it exits, return its document."""
     drop = ("DBT_", "ORCHESTRATE_", "DUCKDB_")
-    done = subprocess.run(
-        [Path(sys.executable).with_name("orchestrate"), *words, "--json"],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith(drop)},
-        capture_output=True,
-        check=False,
-    )
-    said = done.stderr.decode()
-    assert done.returncode == expect, (words, done.returncode, said)
-    assert "Traceback" not in said
-    assert "@example.org" not in said
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(drop)]:
+            patch.delenv(name)
+        done = orchestrate(folder, *words, "--json")
+    assert done.returncode == expect, (words, done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "@example.org" not in done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -178,33 +177,36 @@ class Run:
         self._said = self._trace.with_suffix(".said")  # on stderr, for stdout has nothing
         named = str(config or arena.folder / "exports.yml")
         self._process = warm.start(
-            *("crash:main", point, when, str(number), "daily", "--config", named),
+            *("crash", point, when, str(number), "daily", "--config", named),
             cwd=Path.cwd(),
             env=environment,
-            output=self._said,
+            said=(self._said, self._said),
+            parsed=False,
         )
 
     @property
     def pid(self) -> int:
         """The process, and its group."""
+        assert self._process.pid
         return self._process.pid
 
     def reach(self, passed: str) -> None:
         """Wait until the run has passed this point."""
         deadline = monotonic() + 120
         while passed not in self._trace.read_text():
-            assert self._process.poll() is None
+            assert self._process.is_alive()
             assert monotonic() < deadline
             sleep(0.01)
 
     def wait(self, seconds: float | None = None) -> Ended:
         """Wait for its end, or kill the group after so many seconds."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        self._process.join(seconds)
+        if self._process.exitcode is None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            code = self._process.wait()
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.join()
+        code = self._process.exitcode
+        assert code is not None
         passed = self._trace.read_text().splitlines() or ["nothing"]
         return Ended(code, self._said.read_text(), passed[-1])
 

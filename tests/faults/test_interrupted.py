@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 import pytest
 from place import Place
-from test_cli import ORCHESTRATE, orchestrate
+from warm import ORCHESTRATE, Command, orchestrate
 
 _ADVICE = "what was made and delivered so far is kept, and the next run goes on"
 _TOLD = {
@@ -17,31 +17,6 @@ _TOLD = {
     signal.SIGTERM: f"error: interrupted by SIGTERM; {_ADVICE}",
 }
 _DAYS = [datetime.now(UTC).date() - timedelta(days=number) for number in (4, 3, 2)]
-# The real command line, with a signal some seconds after dbt began: to parse, to build a window, or
-# to build one that may have late rows. The product has no hook for it.
-_INTERRUPTED = """
-import os, sys, threading
-from orchestrator import audit, cli, dbt
-
-number, where, seconds, *arguments = sys.argv[1:]
-invoke, late = dbt.dbtRunner.invoke, audit.Audit.late
-waiting = {where}
-
-def invoked(runner, words):
-    if words[0] in waiting:
-        waiting.clear()
-        interrupt = lambda: os.kill(os.getpid(), int(number))
-        threading.Timer(float(seconds), interrupt).start()
-    return invoke(runner, words)
-
-def looked(*words):
-    waiting.update({"build"} if "late" in waiting else ())
-    return late(*words)
-
-dbt.dbtRunner.invoke, audit.Audit.late = invoked, looked
-sys.argv = ["orchestrate", *arguments]
-cli.main()
-"""
 
 
 @pytest.mark.parametrize(
@@ -64,14 +39,8 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
     if where == "late":  # a window that an earlier run has delivered
         assert orchestrate(place.folder, "daily", "--date", str(_DAYS[0])).returncode == 0
     before = place.all_bytes()
-    ran = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED, str(int(sent)), where, str(seconds), "daily"],
-        cwd=place.folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    words = ("interrupted", str(int(sent)), where, str(seconds), "daily")
+    ran = Command(place.folder, *words, parsed=False).ended()
     told = ran.stderr.splitlines()
     assert (ran.returncode, told[-1], ran.stdout) == (128 + sent, _TOLD[sent], ""), ran.stderr
     # Of dbt, or of Python, not a word.

@@ -1,11 +1,13 @@
 """Runs the command with planted secrets and personal data, and looks for them afterwards."""
 
 import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import warm
+
+from orchestrator import entry
 
 MARK = b"kanarie"
 """Every planted value holds it, and nothing else does."""
@@ -40,29 +42,31 @@ class Ran:
 
 
 def orchestrate(folder: Path, *arguments: str, private: tuple[str, ...] = (), **env: str) -> Ran:
-    """Run the command with umask 0, and watch its process list and its `private` files."""
+    """Run the command with umask 0 (`main`), and watch its process list and its `private` files."""
     said = folder / "said.txt"
     exposed: set[str] = set()
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("orchestrate"), *arguments],
-            cwd=folder,
-            env={**os.environ, **SECRETS, "TMPDIR": str(folder), **env},
-            stdout=output,
-            stderr=output,
-            umask=0,
-        )
-        for _ in range(6000):
-            exposed |= _seen_in_process_list(process.pid)
-            exposed |= {name for top in private for name in readable_by_others(folder / top)}
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
-        else:
-            process.kill()
+    environment = {**os.environ, **SECRETS, "TMPDIR": str(folder), **env}
+    process = warm.start("careless", *arguments, cwd=folder, env=environment, said=(said, said))
+    assert process.pid
+    for _ in range(6000):
+        exposed |= _seen_in_process_list(process.pid)
+        exposed |= {name for top in private for name in readable_by_others(folder / top)}
+        if process.exitcode is not None:
+            break
+        time.sleep(0.05)
+    else:
+        process.kill()
+        process.join()
     text = said.read_text(encoding="utf-8")
     said.unlink()
-    return Ran(process.wait(), text, exposed)
+    assert process.exitcode is not None
+    return Ran(process.exitcode, text, exposed)
+
+
+def main() -> None:
+    """Run the command as a user whose files are open to everybody."""
+    os.umask(0)
+    entry.main()
 
 
 def readable_by_others(top: Path) -> set[str]:
