@@ -11,9 +11,9 @@ import yaml
 from clock import Clock
 
 from orchestrator import config, engines, files, project
-from orchestrator.content import Content
-from orchestrator.dialect import Dialect
-from orchestrator.exports import KINDS, Kind
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
+from orchestrator.config.exports import KINDS, Kind
 from orchestrator.fields import ViewColumn, resolve
 from orchestrator.files import Form
 from orchestrator.project import Project

@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Upload, deliver_all
-from orchestrator.destinations import Sftp
 
 if __name__ == "__main__":
     sending = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

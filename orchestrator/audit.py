@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.errors import ExportError, LedgerError
-from orchestrator.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.jobs import Job, Lines, Request
 from orchestrator.ledger import Entry, Ledger
-from orchestrator.ledger_recounts import Recounts
+from orchestrator.ledger.recounts import Recounts
 from orchestrator.result import LateRows
 from orchestrator.stage import Stage
 from orchestrator.warehouse import Warehouse

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from sqlalchemy import false
 
-from orchestrator import patterns, production, project
-from orchestrator.config import Config
+from orchestrator import production, project
+from orchestrator.config import Config, patterns
+from orchestrator.config.exports import EVERY_BRAND, Export
 from orchestrator.errors import ExportError, LockedError
-from orchestrator.exports import EVERY_BRAND, Export
 from orchestrator.ledger import Ledger
-from orchestrator.ledger_tables import REMOVALS
+from orchestrator.ledger.tables import REMOVALS
 from orchestrator.windows import Window
 
 

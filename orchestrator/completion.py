@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.exports import KINDS, FileKind, Kind
+from orchestrator.config.exports import KINDS, FileKind, Kind
 from orchestrator.files import WrittenFile
 from orchestrator.jobs import Job
 from orchestrator.packing import PackedFile

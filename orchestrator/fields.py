@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from orchestrator.config import Config
-from orchestrator.content import FieldChoice
+from orchestrator.config.content import FieldChoice
+from orchestrator.config.exports import Export, Kind
 from orchestrator.errors import did_you_mean
-from orchestrator.exports import Export, Kind
 
 DEFAULT: dict[Kind, tuple[str, ...]] = {
     "activity": (

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import rows
-from orchestrator.content import Content
-from orchestrator.dialect import Dialect
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
+from orchestrator.config.exports import Kind
 from orchestrator.errors import ExportError
-from orchestrator.exports import Kind
 from orchestrator.fields import FileField
 from orchestrator.packing import PackedFile
 from orchestrator.sql import literal

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from orchestrator import config_schema, project, templates
+from orchestrator import project, templates
+from orchestrator.config import schema as config_schema
+from orchestrator.config.exports import Export
 from orchestrator.errors import UsageError
-from orchestrator.exports import Export
 
 NEXT = """\
   orchestrate load DIR             bring raw files into the warehouse, <table>.parquet|csv|jsonl

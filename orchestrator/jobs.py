@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND, Export, Kind
 from orchestrator.errors import UsageError, did_you_mean
-from orchestrator.exports import EVERY_BRAND, Export, Kind
 from orchestrator.ledger import DELIVERED, Entry
 from orchestrator.result import Subject
 from orchestrator.windows import Days, Interval

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from orchestrator.exports import KINDS
-from orchestrator.status_facts import ExportStatus, LastWindow, Status
+from orchestrator.config.exports import KINDS
+from orchestrator.status.facts import ExportStatus, LastWindow, Status
 
 _GAUGES = {  # by name: what it is, and its label beside those of the export
     "lag_seconds": (

@@ -10,11 +10,11 @@ from datetime import datetime
 from orchestrator import disk, due, engines, products, resending
 from orchestrator.audit import Audit, Late
 from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, LedgerError, LockedError, UsageError
-from orchestrator.exports import EVERY_BRAND
 from orchestrator.jobs import Job, Request
 from orchestrator.ledger import Ledger
-from orchestrator.ledger_failures import Failures
+from orchestrator.ledger.failures import Failures
 from orchestrator.outbox import Outbox
 from orchestrator.production import Production
 from orchestrator.products import Product

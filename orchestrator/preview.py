@@ -10,8 +10,8 @@ from pathlib import Path
 
 from orchestrator import asked, engines, files, rows
 from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
 from orchestrator.errors import ExportError, UsageError, did_you_mean
-from orchestrator.exports import EVERY_BRAND, KINDS, Export, Kind
 from orchestrator.files import Form
 from orchestrator.jobs import Lines, Request
 from orchestrator.ledger import Ledger

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator import files, patterns, products
-from orchestrator.config import Config
+from orchestrator import files, products
+from orchestrator.config import Config, patterns
+from orchestrator.config.exports import EVERY_BRAND, KINDS
 from orchestrator.errors import ConfigError, ExportError, did_you_mean, on_one_line
-from orchestrator.exports import EVERY_BRAND, KINDS
 from orchestrator.files import Form, WrittenFile
 from orchestrator.jobs import Job, key
 from orchestrator.ledger import Ledger

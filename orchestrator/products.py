@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from orchestrator import completion, openpgp
 from orchestrator.completion import WindowFile
+from orchestrator.config.exports import COMPLETION, KINDS, Export, Kind
 from orchestrator.errors import ExportError, GateError
-from orchestrator.exports import COMPLETION, KINDS, Export, Kind
 from orchestrator.files import WrittenFile
 from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, Ledger
-from orchestrator.ledger_failures import Failure
+from orchestrator.ledger.failures import Failure
 from orchestrator.outbox import Outbox
 from orchestrator.result import FileResult, Status, WindowResult
 

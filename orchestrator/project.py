@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator import yaml_source
+from orchestrator.config import yaml_source
 from orchestrator.errors import UsageError, did_you_mean
 
 

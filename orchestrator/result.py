@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.exports import Kind
+from orchestrator.config.exports import Kind
 from orchestrator.windows import Window
 
 

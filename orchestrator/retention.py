@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.ledger import Ledger
-from orchestrator.ledger_ages import Ages, Sent
+from orchestrator.ledger.ages import Ages, Sent
 from orchestrator.outbox import Outbox
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ or, under minimal quoting, where it is an empty text or reads like null.
 import re
 from collections.abc import Mapping, Sequence
 
-from orchestrator.dialect import Dialect
+from orchestrator.config.dialect import Dialect
 from orchestrator.fields import FileField
 from orchestrator.sql import identifier, literal
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
-from orchestrator.exports import Export
+from orchestrator.config.exports import Export
 from orchestrator.windows import Interval
 
 if TYPE_CHECKING:

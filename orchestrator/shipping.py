@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
+from orchestrator.config.exports import COMPLETION
 from orchestrator.delivery_notes import DeliveryNotes
 from orchestrator.errors import DeliveryError
-from orchestrator.exports import COMPLETION
 from orchestrator.ledger import Delivery, Entry, Ledger, Place
 from orchestrator.outbox import Outbox
 from orchestrator.products import Product

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator import engines, fields
 from orchestrator.config import Config
-from orchestrator.content import Content
-from orchestrator.dialect import Dialect
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
+from orchestrator.config.exports import KINDS, Export, Kind
 from orchestrator.engines import Engine
 from orchestrator.errors import ConfigError, GateError
-from orchestrator.exports import KINDS, Export, Kind
 from orchestrator.files import Form
 from orchestrator.project import Project
 from orchestrator.stage import VIEWS, Stage

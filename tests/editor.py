@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # has no types
 
-from orchestrator import config, config_schema
+from orchestrator import config
+from orchestrator.config import schema as config_schema
 from orchestrator.errors import ConfigError
 
 VALIDATOR = Draft202012Validator(config_schema.schema())

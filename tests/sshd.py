@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator.destinations import Sftp
+from orchestrator.config.destinations import Sftp
 
 _PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd asks for it when root starts it
 

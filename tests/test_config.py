@@ -6,9 +6,9 @@ import pytest
 
 from orchestrator import config as configs
 from orchestrator.config import Config
-from orchestrator.destinations import Directory, Sftp
+from orchestrator.config.destinations import Directory, Sftp
+from orchestrator.config.exports import Export
 from orchestrator.errors import ConfigError, UsageError
-from orchestrator.exports import Export
 from orchestrator.windows import Days, Interval
 
 MINIMAL = """\

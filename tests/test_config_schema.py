@@ -12,8 +12,9 @@ import yaml
 from place import ROOT
 from warm import ORCHESTRATE
 
-from orchestrator import config, config_schema, demo
-from orchestrator.exports import Export
+from orchestrator import config, demo
+from orchestrator.config import schema as config_schema
+from orchestrator.config.exports import Export
 
 MINIMAL = """\
 destinations:

@@ -18,7 +18,7 @@ import yaml
 from place import ROOT, Place, is_root
 
 from orchestrator import config, schedule
-from orchestrator.destinations import Sftp
+from orchestrator.config.destinations import Sftp
 from orchestrator.schedule import Scheduler
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import typer
 from place import ROOT
 
 from orchestrator import cli, config
-from orchestrator.destinations import Sftp
-from orchestrator.exports import Export
+from orchestrator.config.destinations import Sftp
+from orchestrator.config.exports import Export
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from postgres import Postgres
 
 from orchestrator import files, stage
-from orchestrator.content import Content
-from orchestrator.dialect import Dialect
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
 from orchestrator.errors import ExportError
 from orchestrator.fields import FileField
 from orchestrator.files import Form, WrittenFile

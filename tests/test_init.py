@@ -11,8 +11,8 @@ from warm import orchestrate
 
 from orchestrator import config, init
 from orchestrator.config import Config, Top
-from orchestrator.destinations import DestinationLine, Sftp
-from orchestrator.exports import Export
+from orchestrator.config.destinations import DestinationLine, Sftp
+from orchestrator.config.exports import Export
 
 EXAMPLE = init.example()
 COMMENTED = re.findall(r"^ *#(\w+): .*$", EXAMPLE, re.MULTILINE)

@@ -6,7 +6,7 @@ from sqlalchemy import make_url
 
 from orchestrator import phrases
 from orchestrator.ledger import Ledger
-from orchestrator.ledger_recounts import Recounts
+from orchestrator.ledger.recounts import Recounts
 from orchestrator.result import RunResult, Status
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window

@@ -15,7 +15,7 @@ from sqlalchemy import URL, create_engine, inspect, make_url
 
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger, Place
-from orchestrator.ledger_recounts import Recounts
+from orchestrator.ledger.recounts import Recounts
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"

@@ -17,7 +17,7 @@ from warm import orchestrate
 from orchestrator import config, retention
 from orchestrator.delivery import clocks
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
-from orchestrator.ledger_tables import WINDOWS
+from orchestrator.ledger.tables import WINDOWS
 from orchestrator.retention import PruneResult
 from orchestrator.windows import Window
 

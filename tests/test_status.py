@@ -15,12 +15,13 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sshd import Sshd
 from warm import orchestrate
 
-from orchestrator import config, status, status_report
+from orchestrator import config, status
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.jobs import Request
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Ledger
-from orchestrator.ledger_failures import Failure, Failures
-from orchestrator.status_facts import ExportStatus, ProblemKind, Status
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.status import report as status_report
+from orchestrator.status.facts import ExportStatus, ProblemKind, Status
 from orchestrator.windows import Window
 
 HOUR = timedelta(hours=1)

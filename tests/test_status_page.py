@@ -12,11 +12,13 @@ from place import Place
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from orchestrator import config, status, status_page, status_past
-from orchestrator.exports import EVERY_BRAND
+from orchestrator import config, status
+from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.jobs import Lines, Request
 from orchestrator.ledger import Delivery, Entry, Ledger
-from orchestrator.ledger_failures import Failure, Failures
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.status import page as status_page
+from orchestrator.status import past as status_past
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAYS = 21

@@ -42,7 +42,7 @@ def schema(*, output: Output) -> None:
 
     Example: orchestrate config schema > exports.schema.json
     """
-    from orchestrator import config_schema  # noqa: PLC0415 - no other command needs it
+    from orchestrator.config import schema as config_schema  # noqa: PLC0415 - no other command needs it
 
     output.report()
     typer.echo(config_schema.text(), nl=False)

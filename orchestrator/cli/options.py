@@ -14,10 +14,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from orchestrator import config as configs
-from orchestrator import interrupts, yaml_source
+from orchestrator import interrupts
 from orchestrator import project as projects
+from orchestrator.config import yaml_source
+from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, InterruptedRunError, did_you_mean
-from orchestrator.exports import EVERY_BRAND
 from orchestrator.log_lines import LogFormat
 from orchestrator.report import Report
 from orchestrator.windows import Days

@@ -12,10 +12,11 @@ from orchestrator import config as configs
 from orchestrator import project as projects
 from orchestrator import schedule as schedules
 from orchestrator import status as statuses
-from orchestrator import status_past, status_report
 from orchestrator.cli.options import Common, Configured, Day, brands, one_of
 from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
+from orchestrator.status import past as status_past
+from orchestrator.status import report as status_report
 
 
 def docs(
@@ -104,7 +105,7 @@ def status(
         found = statuses.read(loaded, request, ledger, now=now)
         past = status_past.read(loaded, request, ledger, now=now) if html else None
     if html and past:
-        from orchestrator import status_page  # noqa: PLC0415 - Jinja is for this alone
+        from orchestrator.status import page as status_page  # noqa: PLC0415 - Jinja is for this alone
 
         status_page.write(found, past, html)
     if prometheus:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery.batches import Retry, deliver_async, ignore
 from orchestrator.delivery.tasks import by_name
 from orchestrator.delivery.uploads import Outcome, UnreachableError, Upload
-from orchestrator.destinations import Directory, Sftp
 
 __all__ = [
     "Outcome",

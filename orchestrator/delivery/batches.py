@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery import directory, sftp
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.tasks import for_each
@@ -18,7 +19,6 @@ from orchestrator.delivery.uploads import (
     UnreachableError,
     Upload,
 )
-from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)

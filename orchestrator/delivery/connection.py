@@ -4,9 +4,9 @@ import socket
 
 import asyncssh
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import credentials, host_keys
 from orchestrator.delivery.uploads import LostError, UnreachableError
-from orchestrator.destinations import Sftp
 
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # faster than chacha20; rest still on
 

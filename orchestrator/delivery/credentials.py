@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncssh
 from pydantic import SecretStr
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery.uploads import UnreachableError
-from orchestrator.destinations import Sftp
 
 
 @dataclass(frozen=True)

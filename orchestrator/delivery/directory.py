@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from orchestrator import folders
+from orchestrator.config.destinations import Directory
 from orchestrator.delivery.uploads import Announce, Track, Upload, part_of, read_blocks, target_path
-from orchestrator.destinations import Directory
 from orchestrator.errors import DeliveryError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import asyncssh
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery.uploads import UnreachableError
-from orchestrator.destinations import Sftp
 
 # The types that are pinned come first. The others are offered too: a server that has none of the
 # pinned types just hangs up, and nobody would see that its key has changed.

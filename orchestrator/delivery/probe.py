@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import asyncssh
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery import directory, sftp
 from orchestrator.delivery.batches import ignore
 from orchestrator.delivery.session import Session
@@ -21,7 +22,6 @@ from orchestrator.delivery.tasks import by_name
 from orchestrator.delivery.transfer import size_of
 from orchestrator.delivery.uploads import LostError, Track, Upload, part_of
 from orchestrator.delivery.visits import visit
-from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
 

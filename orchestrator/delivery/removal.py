@@ -13,13 +13,13 @@ from pathlib import Path
 
 import asyncssh
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery import clocks, directory, sftp
 from orchestrator.delivery.refusals import refused
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.tasks import by_name
 from orchestrator.delivery.uploads import Upload, target_path
 from orchestrator.delivery.visits import visit
-from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
 

@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar
 
 import asyncssh
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery.connection import connect
 from orchestrator.delivery.uploads import BLOCK, LostError, UnreachableError
-from orchestrator.destinations import Sftp
 
 _T = TypeVar("_T")
 _IN_FLIGHT = 8 * 1024 * 1024  # bytes sent but not confirmed: 100 Mbit/s at 600 ms

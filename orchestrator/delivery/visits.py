@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery.session import Session
 from orchestrator.delivery.tasks import for_each
 from orchestrator.delivery.uploads import LostError
-from orchestrator.destinations import Directory, Sftp
 from orchestrator.errors import DeliveryError
 
 _T = TypeVar("_T")

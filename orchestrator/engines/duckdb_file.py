@@ -7,7 +7,8 @@ from typing import Any
 
 import duckdb
 
-from orchestrator import disk, yaml_source
+from orchestrator import disk
+from orchestrator.config import yaml_source
 from orchestrator.errors import ExportError, LockedError, UsageError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from orchestrator import yaml_source
+from orchestrator.config import yaml_source
 from orchestrator.engines.spark_errors import explained, raised, words
 from orchestrator.errors import ExportError, UsageError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncssh
 
-from orchestrator.destinations import Sftp
+from orchestrator.config.destinations import Sftp
 
 PASSWORD = "a pass word"  # noqa: S105 - of a server that lives for one test
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
-from orchestrator.destinations import Directory, Sftp
 
 QUICK = Retry(attempts=3, pause=0.05, growth=1.0)
 MEBIBYTE = 1024 * 1024

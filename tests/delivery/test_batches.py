@@ -10,8 +10,8 @@ from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_o
 from proxy import Proxy
 from sshd import Sshd
 
+from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload, deliver_all
-from orchestrator.destinations import Directory
 
 
 def test_two_hundred_files_arrive_over_one_connection(sftp_server: Sshd, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from fault_server import PASSWORD, serve
 from files import QUICK, deliver, failure, ignore, make, tree
 from sshd import Sshd, make_key
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Retry
-from orchestrator.destinations import Sftp
 
 PASSPHRASE = "open sesame"  # noqa: S105 - of a key that lives for one test
 NEVER = Retry(attempts=3, pause=60)  # a retry would hang the test

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from files import deliver, failure, ignore, make, noise, part_of, tree
 
+from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Upload
-from orchestrator.destinations import Directory
 
 
 def test_files_arrive_whole_and_are_replaced(tmp_path: Path) -> None:

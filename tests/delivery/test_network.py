@@ -19,9 +19,9 @@ from proxy import Proxy
 from sshd import Sshd, make_key
 from warm import orchestrate
 
+from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload
 from orchestrator.delivery.uploads import UnreachableError
-from orchestrator.destinations import Directory
 
 ONCE = Retry(attempts=1, pause=60)
 DAY = "2026-11-19"

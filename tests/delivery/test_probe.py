@@ -7,8 +7,8 @@ import pytest
 from files import tree
 from sshd import Sshd, make_key
 
+from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery.probe import Trial, Verdict, probe_all
-from orchestrator.destinations import Directory, Sftp
 
 
 def probe(destination: Sftp | Directory, *folders: str, removes: bool = True) -> Verdict:

@@ -16,8 +16,8 @@ from files import make, noise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
-from orchestrator.destinations import Sftp
 from orchestrator.errors import DeliveryError
 
 OLD = b"what an earlier revision said"

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from place import Place
 from sshd import Sshd
 
-from orchestrator import config, patterns
+from orchestrator import config
+from orchestrator.config import patterns
+from orchestrator.config.destinations import Directory
+from orchestrator.config.exports import Export
 from orchestrator.demo import sftp_server
-from orchestrator.destinations import Directory
 from orchestrator.errors import ConfigError
-from orchestrator.exports import Export
 from orchestrator.result import Status
 
 BAD = [

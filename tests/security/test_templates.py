@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import config, project, yaml_source
+from orchestrator import config, project
+from orchestrator.config import yaml_source
 from orchestrator.errors import ConfigError
 
 ONLY = r"of Jinja only \{\{ env_var\('NAME', 'default'\) \}\} is known here"

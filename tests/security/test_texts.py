@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from orchestrator import files
-from orchestrator.content import Content
-from orchestrator.dialect import Dialect
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
 from orchestrator.fields import FileField
 from orchestrator.files import Form, WrittenFile
 from orchestrator.sql import identifier

@@ -7,12 +7,13 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from orchestrator import disk, ledger_url, locking
+from orchestrator import disk, locking
 from orchestrator.errors import LedgerError
-from orchestrator.ledger_tables import METADATA, WINDOWS
+from orchestrator.ledger import urls
+from orchestrator.ledger.tables import METADATA, WINDOWS
 
 _LOCK = 0x45424558  # of this database, whatever the schema; nobody else's number
-# As the client does by ledger_url, the server finds out in two minutes that a host is gone, and
+# As the client does by urls, the server finds out in two minutes that a host is gone, and
 # frees its lock.
 _SESSION = text("""
     select set_config(wanted.name, wanted.setting, false)
@@ -85,8 +86,8 @@ class LedgerDatabase:
         if sqlite and read_only:
             if not file.exists():
                 return self._empty()
-            url = ledger_url.readable(url, file)
-        connection = self._connect(url if sqlite else ledger_url.with_patience(url))
+            url = urls.readable(url, file)
+        connection = self._connect(url if sqlite else urls.with_patience(url))
         if read_only:
             with connection.begin():
                 known = inspect(connection).has_table(WINDOWS.name)

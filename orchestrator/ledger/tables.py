@@ -21,7 +21,7 @@ from sqlalchemy import (
     exists,
 )
 
-from orchestrator.ledger_records import KEY, PLANNED, WINDOW_KEY
+from orchestrator.ledger.records import KEY, PLANNED, WINDOW_KEY
 
 
 class _Instant(TypeDecorator[datetime]):

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.exports import KINDS
+from orchestrator.config.exports import KINDS
 from orchestrator.jobs import Job, Line, Lines
 from orchestrator.ledger import Entry, Ledger
-from orchestrator.ledger_failures import Failure, Failures
-from orchestrator.ledger_recounts import Recounts
-from orchestrator.status_facts import Problem, ProblemKind
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger.recounts import Recounts
+from orchestrator.status.facts import Problem, ProblemKind
 from orchestrator.windows import Window
 
 

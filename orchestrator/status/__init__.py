@@ -12,10 +12,10 @@ from orchestrator.config import Config
 from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.jobs import Job, Line, Lines, Request
 from orchestrator.ledger import WRITTEN, Entry, Ledger
-from orchestrator.ledger_history import History, Made
+from orchestrator.ledger.history import History, Made
 from orchestrator.outbox import Outbox
 from orchestrator.retention import Retention
-from orchestrator.status_facts import (
+from orchestrator.status.facts import (
     ExportStatus,
     FileStatus,
     LastWindow,
@@ -23,7 +23,7 @@ from orchestrator.status_facts import (
     ProblemKind,
     Status,
 )
-from orchestrator.status_problems import Problems
+from orchestrator.status.problems import Problems
 from orchestrator.windows import Window
 
 

@@ -100,7 +100,7 @@ def render(text: str) -> str:
     """
     if "{{" not in text and "{%" not in text:
         return text
-    from orchestrator import env_vars  # noqa: PLC0415 - most files have none, and need no Jinja
+    from orchestrator.config import env_vars  # noqa: PLC0415 - most files have none, and need no Jinja
 
     return env_vars.filled(text)
 

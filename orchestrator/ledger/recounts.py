@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import func, or_, select
 
-from orchestrator import ledger_records as records
-from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import DELIVERED, Entry
-from orchestrator.ledger_statements import each, forget
-from orchestrator.ledger_tables import RECOUNTS, WINDOWS, remade, same
+from orchestrator.ledger import records
+from orchestrator.ledger.database import LedgerDatabase
+from orchestrator.ledger.records import DELIVERED, Entry
+from orchestrator.ledger.statements import each, forget
+from orchestrator.ledger.tables import RECOUNTS, WINDOWS, remade, same
 
 _ROWS = ("activity_rows", "broadcast_rows")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, bindparam, func, select
 
-from orchestrator import ledger_records as records
-from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Place
-from orchestrator.ledger_statements import OF_REVISION, each, forget, is_named
-from orchestrator.ledger_tables import (
+from orchestrator.ledger import records
+from orchestrator.ledger.database import LedgerDatabase
+from orchestrator.ledger.records import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Place
+from orchestrator.ledger.statements import OF_REVISION, each, forget, is_named
+from orchestrator.ledger.tables import (
     ACTIVITIES,
     DELIVERIES,
     RECOUNTS,

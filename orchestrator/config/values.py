@@ -23,7 +23,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from orchestrator import patterns
+from orchestrator.config import patterns
 from orchestrator.errors import did_you_mean
 
 if TYPE_CHECKING:

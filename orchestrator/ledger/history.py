@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Select, Table, case, func, select
 
-from orchestrator import ledger_records as records
-from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import PLANNED, Delivery, Entry
-from orchestrator.ledger_statements import streamed
-from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, WINDOWS, remade, same
+from orchestrator.ledger import records
+from orchestrator.ledger.database import LedgerDatabase
+from orchestrator.ledger.records import PLANNED, Delivery, Entry
+from orchestrator.ledger.statements import streamed
+from orchestrator.ledger.tables import ACTIVITIES, DELIVERIES, WINDOWS, remade, same
 from orchestrator.windows import Window
 
 

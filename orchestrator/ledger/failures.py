@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from sqlalchemy import RowMapping, and_, or_, select
 
-from orchestrator import ledger_records as records
 from orchestrator.errors import on_one_line
-from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import DELIVERED, Entry
-from orchestrator.ledger_statements import streamed
-from orchestrator.ledger_tables import FAILURES, WINDOWS, replaced, same
+from orchestrator.ledger import records
+from orchestrator.ledger.database import LedgerDatabase
+from orchestrator.ledger.records import DELIVERED, Entry
+from orchestrator.ledger.statements import streamed
+from orchestrator.ledger.tables import FAILURES, WINDOWS, replaced, same
 from orchestrator.windows import Window
 
 _REASONS = 20

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator import phrases
 from orchestrator.errors import on_one_line
-from orchestrator.status_facts import ExportStatus, Problem, ProblemKind, Status
+from orchestrator.status.facts import ExportStatus, Problem, ProblemKind, Status
 
 COLUMNS = {
     "Brand": "name",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from orchestrator.values import Strict
+from orchestrator.config.values import Strict
 
 
 class FieldChoice(Strict):

@@ -67,7 +67,7 @@ def key(of: Entry) -> dict[str, Any]:
 
 
 def named(of: Entry, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any of a row
-    """Return the parameters by which orchestrator.ledger_statements.is_named finds a revision."""
+    """Return the parameters by which orchestrator.ledger.statements.is_named finds a revision."""
     return {f"its_{name}": value for name, value in {**key(of), **more}.items()}
 
 

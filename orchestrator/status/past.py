@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from orchestrator.config import Config
 from orchestrator.jobs import Line, Lines, Request
 from orchestrator.ledger import Entry, Ledger
-from orchestrator.ledger_failures import Failure, Failures
-from orchestrator.ledger_history import History
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger.history import History
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)

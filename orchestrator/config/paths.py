@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from orchestrator import patterns
-from orchestrator.config_errors import Problems
-from orchestrator.exports import Export
+from orchestrator.config import patterns
+from orchestrator.config.errors import Problems
+from orchestrator.config.exports import Export
 
 
 def refuse_shared(exports: Sequence[Export], problems: Problems) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from orchestrator import status_report as words
-from orchestrator.ledger_failures import Failure
+from orchestrator.ledger.failures import Failure
 from orchestrator.phrases import begin
-from orchestrator.status_facts import Status
-from orchestrator.status_past import PERIOD, Past
+from orchestrator.status import report as words
+from orchestrator.status.facts import Status
+from orchestrator.status.past import PERIOD, Past
 
 _SCRIPTS = ("d3-7.9.2.min.js", "plot-0.6.17.min.js", "status.js")
 _FAILURES = 200

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from orchestrator.content import AdditionalFields, FieldChoice
-from orchestrator.destinations import Sftp
+from orchestrator.config.content import AdditionalFields, FieldChoice
+from orchestrator.config.destinations import Sftp
+from orchestrator.config.values import Strict
+from orchestrator.config.yaml_source import Location, Source, named
 from orchestrator.errors import ConfigError, did_you_mean, on_one_line
-from orchestrator.values import Strict
-from orchestrator.yaml_source import Location, Source, named
 
 _SECRETS = ("encrypt_for", "notify", "salt", "state")
 """The keys outside of `destinations` that hold secrets."""

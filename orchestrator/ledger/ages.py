@@ -7,9 +7,9 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, RowMapping, exists, func, select
 
-from orchestrator import ledger_records as records
-from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_tables import DELIVERIES, REMOVALS, WINDOWS, replaced
+from orchestrator.ledger import records
+from orchestrator.ledger.database import LedgerDatabase
+from orchestrator.ledger.tables import DELIVERIES, REMOVALS, WINDOWS, replaced
 from orchestrator.windows import Window
 
 _AT_ONCE = 1000

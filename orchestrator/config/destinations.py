@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
-from orchestrator.values import FilePath, SomeTime, Strict
+from orchestrator.config.values import FilePath, SomeTime, Strict
 
 
 class Sftp(Strict):

@@ -12,10 +12,10 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator import patterns
-from orchestrator.content import Content
-from orchestrator.dialect import Dialect
-from orchestrator.values import (
+from orchestrator.config import patterns
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
+from orchestrator.config.values import (
     Brand,
     Day,
     Duration,

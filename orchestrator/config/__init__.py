@@ -10,14 +10,16 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from sqlalchemy import URL
 
-from orchestrator import config_paths, ledger_url, openpgp, yaml_source
-from orchestrator.config_errors import Problems
-from orchestrator.destinations import Destination, DestinationLine
+from orchestrator import openpgp
+from orchestrator.config import paths, yaml_source
+from orchestrator.config.destinations import Destination, DestinationLine
+from orchestrator.config.errors import Problems
+from orchestrator.config.exports import Export
+from orchestrator.config.values import Duration, FilePath, Shown, SomeTime, Strict
+from orchestrator.config.yaml_source import Source
 from orchestrator.errors import ConfigError, UsageError, did_you_mean
-from orchestrator.exports import Export
+from orchestrator.ledger import urls
 from orchestrator.notify import NotifyUrl
-from orchestrator.values import Duration, FilePath, Shown, SomeTime, Strict
-from orchestrator.yaml_source import Source
 
 _AGE: TypeAdapter[timedelta | None] = TypeAdapter(SomeTime | None)
 
@@ -123,7 +125,7 @@ def load(path: Path | None, *, secrets: bool = True) -> Config:
     exports = tuple(_exports(top, problems))
     state = _state(top.state, problems)
     if not problems:
-        config_paths.refuse_shared(exports, problems)
+        paths.refuse_shared(exports, problems)
     if problems or state is None:
         raise problems.error()
     if not secrets:
@@ -191,7 +193,7 @@ def _only(destinations: dict[str, Any]) -> str:
 
 def _state(value: str, problems: Problems) -> URL | None:
     try:
-        return ledger_url.checked(value, problems.source.path.parent)
+        return urls.checked(value, problems.source.path.parent)
     except ValueError as error:
         problems.add(("state",), str(error))
         return None

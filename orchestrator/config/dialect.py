@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, model_validator
 
 from orchestrator import openpgp
+from orchestrator.config.patterns import TIME_CODES
+from orchestrator.config.values import FilePath, Strict, TimeZone, text_like
 from orchestrator.packing import SUFFIXES, Compression
-from orchestrator.patterns import TIME_CODES
-from orchestrator.values import FilePath, Strict, TimeZone, text_like
 
 
 def _delimiter(value: str) -> str:

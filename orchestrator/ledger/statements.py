@@ -18,14 +18,14 @@ from sqlalchemy import (
     inspect,
 )
 
-from orchestrator import ledger_records as records
-from orchestrator.ledger_database import LedgerDatabase
-from orchestrator.ledger_records import Entry
-from orchestrator.ledger_tables import ACTIVITIES, DELIVERIES, RECOUNTS, WINDOWS
+from orchestrator.ledger import records
+from orchestrator.ledger.database import LedgerDatabase
+from orchestrator.ledger.records import Entry
+from orchestrator.ledger.tables import ACTIVITIES, DELIVERIES, RECOUNTS, WINDOWS
 
 
 def is_named(table: Table, *columns: str) -> ColumnElement[bool]:
-    """Return the condition of rows whose columns are the parameters of ledger_records.named."""
+    """Return the condition of rows whose columns are the parameters of records.named."""
     return and_(*(table.c[name] == bindparam(f"its_{name}") for name in columns))
 
 
