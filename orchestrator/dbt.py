@@ -48,7 +48,7 @@ class Dbt:
         """Parse the project, with the target `output`.
 
         dbt's own files go below `folder`, and what makes the next parse quick into `cache`.
-        Raises UsageError where dbt cannot parse it.
+        Raises UsageError where dbt cannot parse it, or would not freeze the rows of a run.
         """
         self._manifest: Manifest | None = None
         self._faults: list[str] = []
@@ -65,6 +65,12 @@ class Dbt:
             wrong = UsageError(f"dbt cannot parse {project.folder}: {why}")
             raise disk.full(why, cache) or wrong from why
         self._manifest, self._nodes = result.result, copy.deepcopy(result.result.nodes)
+        for model in _MODELS if variables.get("freeze") else ():
+            if (kind := self._node(model).config.materialized) != "table":
+                raise UsageError(
+                    f"{project.folder}: {model} is materialized as {kind}: a run tests and ships"
+                    " the rows of one table; leave its materialization to dbt_project.yml"
+                )
 
     def columns(self, model: str) -> list[ViewColumn]:
         """Return the columns that the YAML of a model declares, with their labels."""

@@ -28,6 +28,22 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
+def held() -> Iterator[None]:
+    """Let signals come at the end: what is begun in between could not be ended before."""
+    came: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in usual:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
+@contextmanager
 def insisted() -> Iterator[None]:
     """Raise KeyboardInterrupt at the end, too, where what runs in between keeps it to itself."""
     usual = signal.getsignal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """Notifications: what went wrong in a run, told to the Apprise URLs of `notify`, once.
 
-A URL may hold a token: it is named by its place in the list, and Apprise's own log, which quotes
-it, is not shown.
+A URL may hold a token: it is named by its place in the list.
 """
 
 import logging
@@ -10,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import SecretStr
 
 from orchestrator import phrases
+from orchestrator.config import services
 from orchestrator.errors import ExportError, InterruptedRunError, LockedError
 from orchestrator.result import RunResult, Status
 
@@ -28,15 +28,6 @@ PATIENCE = 15.0
 _LINES = 20
 _LENGTH = 500
 """Characters of a line: some services take no more than a few thousand in all."""
-
-
-def _known(url: SecretStr) -> SecretStr:
-    if _service(url) is None:
-        raise ValueError("expected a URL that Apprise knows, such as mailto://… or slack://…")
-    return url
-
-
-NotifyUrl = Annotated[SecretStr, AfterValidator(_known)]
 
 
 def tell(urls: Sequence[SecretStr], result: RunResult) -> None:
@@ -85,8 +76,8 @@ def _send(
                 taken.add(number)
 
     # Apprise's own time limit leaves threads behind that a process waits for before it can end.
-    services = [service for service in map(_service, urls) if service]
-    threads = [Thread(target=send, args=item, daemon=True) for item in enumerate(services)]
+    found = [service for service in map(services.of, urls) if service]
+    threads = [Thread(target=send, args=item, daemon=True) for item in enumerate(found)]
     for thread in threads:
         thread.start()
     deadline = monotonic() + PATIENCE
@@ -95,13 +86,3 @@ def _send(
         if number not in taken:
             why = f"no answer within {PATIENCE:g} s" if thread.is_alive() else "it was not taken"
             _log.warning("notify[%d]: could not be told: %s", number, why)
-
-
-def _service(url: SecretStr) -> "NotifyBase | None":
-    """Return what sends to a URL, or None where Apprise cannot make sense of it."""
-    for name in ("apprise", "urllib3"):  # their words may quote the URL
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    from apprise import Apprise, NotifyBase  # noqa: PLC0415 - half a second
-
-    service = Apprise.instantiate(url.get_secret_value())
-    return service if isinstance(service, NotifyBase) else None

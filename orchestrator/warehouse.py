@@ -13,7 +13,7 @@ from orchestrator.engines import Engine
 from orchestrator.errors import ConfigError, GateError
 from orchestrator.files import Form
 from orchestrator.project import Project
-from orchestrator.stage import VIEWS, Stage
+from orchestrator.stage import KEYS, VIEWS, Stage
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
@@ -64,11 +64,21 @@ class Warehouse:
         Raises ConfigError that lists what the views lack.
         """
         problems = []
+        views = {kind: {column.name for column in self.dbt.columns(VIEWS[kind])} for kind in KINDS}
+        for kind, known in views.items():
+            if lacking := ", ".join(sorted(KEYS[kind] - known)):
+                raise ConfigError(
+                    f"{VIEWS[kind]} has no column {lacking}: files are parted and ordered by "
+                    f"{', '.join(sorted(KEYS[kind]))}; keep them in its SQL and its YAML"
+                )
         for export in config.exports:
             try:
                 fields.check_activity_types(config, export, self.dbt.columns(VIEWS["activity"]))
                 for kind in KINDS:
                     needed = self.form(config, export, kind).columns()
+                    if lacking := ", ".join(needed - views[kind]):
+                        message = f"needs the column {lacking}, which {VIEWS[kind]} does not have"
+                        raise config.error(export, "machine_activity", message)
                     self.columns.setdefault(VIEWS[kind], set()).update(needed)
             except ConfigError as error:
                 problems.append(str(error))

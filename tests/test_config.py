@@ -222,6 +222,10 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         ),
         (MINIMAL + "notify: ['jsn://h']\n", r"exports.yml:5: notify.0.: expected a URL that Appri"),
         (MINIMAL + "notify: json://h\n", r"exports.yml:5: notify: expected a valid list"),
+        (
+            "destinations: {managed: null}\ndefaults: {directory: /in}\nexports: [{brand: A}]\n",
+            r"exports.yml:1: destinations.managed: expected",
+        ),
         (MINIMAL + "defaults: {brand: X}\n", r"exports.yml:5: defaults.brand: stands under"),
         (MINIMAL + "defaults: {header: x}\n", r"exports.yml:5: defaults.header: 'x': expected"),
         (MINIMAL.replace("brand: ACME", "brand: a/b"), r"exports.yml:4: .*brand: 'a/b': a brand"),

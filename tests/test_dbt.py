@@ -14,8 +14,8 @@ import pytest
 import yaml
 from place import ROOT, Place
 
-from orchestrator import project, stage
-from orchestrator.errors import ExportError, GateError
+from orchestrator import config, project, stage
+from orchestrator.errors import ConfigError, ExportError, GateError, UsageError
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
 
@@ -94,6 +94,51 @@ def test_a_model_that_fails_is_named(
         warehouse.stage(WINDOW)
     assert f"model {path.stem} " in str(failed.value)
     assert "not today" in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("event_id", "event_number", "activities_daily has no column event_id: files are parted"),
+        ("activity,", "activity as kind,", "has no column activity: .*; keep them in its SQL"),
+        (
+            "is_machine",
+            "is_bot",
+            r"yml:\d+: .*machine_activity: needs the column is_machine, which",
+        ),
+    ],
+)
+def test_columns_that_files_cannot_do_without(
+    place: Place, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    models = place.folder / "custom/models/exports"
+    shutil.copytree(ROOT / "dbt_project", place.folder / "custom")
+    for path in (models / "activities_daily.sql", models / "activities_daily.yml"):
+        path.write_text(
+            path.read_text()
+            .replace(f"email_activities.{old}", f"email_activities.{new}")
+            .replace(
+                f"- name: {old.strip(',')}\n", f"- name: {new.rsplit(maxsplit=1)[-1].strip(',')}\n"
+            )
+        )
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(place.folder / "custom"))
+    place.configure("  - {brand: ACME, machine_activity: exclude}")
+    with opened(place) as warehouse, pytest.raises(ConfigError, match=message):
+        warehouse.check(config.load(place.folder / "exports.yml"))
+
+
+def test_a_model_that_would_not_be_frozen_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "dbt_project", place.folder / "custom")
+    path = place.folder / "custom/models/exports/broadcasts_daily.sql"
+    path.write_text("{{ config(materialized='view') }}\n" + path.read_text())
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(place.folder / "custom"))
+    with (
+        pytest.raises(UsageError, match="custom: broadcasts_daily is materialized as view: a run"),
+        opened(place),
+    ):
+        pass
 
 
 def test_memory_is_limited_by_the_environment_and_by_the_profile(

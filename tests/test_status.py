@@ -540,6 +540,8 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Place) -> None:
     loaded = config.load(path, secrets=False)
     assert (loaded.destinations, loaded.notify) == ({}, ())
     assert loaded.retention == {"there": timedelta(days=60)}
+    path.write_text("destinations: {there: \"{{ env_var('NOT_SET') }}\"}\nexports: [{brand: A}]\n")
+    assert config.load(path, secrets=False).retention == {}
     path.write_text(SECRETS.replace("60d", "\"{{ env_var('NOT_SET') }}\""))
     with pytest.raises(ConfigError, match=r":9: destinations\.there\.retention: .*NOT_SET is not"):
         config.load(path, secrets=False)

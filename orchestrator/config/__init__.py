@@ -15,11 +15,11 @@ from orchestrator.config import paths, yaml_source
 from orchestrator.config.destinations import Destination, DestinationLine
 from orchestrator.config.errors import Problems
 from orchestrator.config.exports import Export
+from orchestrator.config.services import NotifyUrl
 from orchestrator.config.values import Duration, FilePath, Shown, SomeTime, Strict
 from orchestrator.config.yaml_source import Source
 from orchestrator.errors import ConfigError, UsageError, did_you_mean
 from orchestrator.ledger import urls
-from orchestrator.notify import NotifyUrl
 
 _AGE: TypeAdapter[timedelta | None] = TypeAdapter(SomeTime | None)
 
@@ -155,7 +155,7 @@ def _destinations(top: Top, problems: Problems) -> Iterator[tuple[str, Destinati
 def _retention(top: Top) -> Iterator[tuple[str, timedelta]]:
     """Yield how long files stay, also where a variable is unset and the rest of a line unknown."""
     for name, value in top.destinations.items():
-        if age := _AGE.validate_python(value.get("retention")):
+        if isinstance(value, dict) and (age := _AGE.validate_python(value.get("retention"))):
             yield name, age
 
 
@@ -177,7 +177,7 @@ def _exports(top: Top, problems: Problems) -> Iterator[Export]:
                 problems.add(
                     (*at, "destination"), f"no destination '{name}'{hint}", top.destinations
                 )
-            elif export.directory.startswith("/") and "directory" in top.destinations[name]:
+            elif export.directory.startswith("/") and "directory" in (top.destinations[name] or ()):
                 problems.add(
                     (*at, "directory"),
                     f"leaves the folder of destination '{name}': begin it with no slash",

@@ -16,13 +16,14 @@ from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyp
 from pyarrow import dataset
 
 from orchestrator import stage as stages
-from orchestrator.engines.postgres_server import connect, credentials, explained
+from orchestrator.engines.postgres_server import connect, credentials, explained, waited
 from orchestrator.errors import ExportError, LockedError
-from orchestrator.sql import identifier, literal, names
+from orchestrator.sql import identifier, literal
 from orchestrator.stage import TABLES, VIEWS, Stage
 
 _SUFFIX = "_run"
 _BATCHES = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: "2000000"}  # DuckDB reads some 16 ahead
+_PATIENCE = "5s"  # for whoever reads a table of the run when it ends, such as pg_dump
 # ADBC gives these as numbers that are not what PostgreSQL shows; what it gives as bytes of a
 # kind of its own is text too.
 _AS_TEXT = ("money", "oid")
@@ -59,7 +60,7 @@ class PostgreSQL:
         self._connection = connect(self._credentials, autocommit=True)
         try:
             with explained(f"the schema {self._schema}"):
-                self._take_schema()
+                waited(self._connection, self._take_schema)
         except BaseException:
             self._connection.close()
             self._connection = None
@@ -69,15 +70,29 @@ class PostgreSQL:
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
         """Copy the window's rows into the stage, in one snapshot."""
+        assert self._connection  # noqa: S101 - open() comes first
+        return waited(self._connection, lambda: self._read(relations, brands_relation, columns))
+
+    def close(self) -> None:
+        """Drop the run's tables, and free the warehouse."""
+        if self._stage:
+            self._stage.close()
+        if self._connection:
+            with suppress(adbc.Error):  # the next run replaces what is left
+                waited(self._connection, self._drop)
+            self._connection.close()
+
+    def _read(
+        self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
+    ) -> Stage:
         if self._stage is None:
             self._stage = stages.connect(self._folder)
         with explained("the window's rows"), stages.explained():
             self._execute("begin isolation level repeatable read read only")
             try:
                 for kind, table in TABLES.items():
-                    wanted = names(columns.get(VIEWS[kind]))
-                    rows = f"select {wanted} from {relations[VIEWS[kind]]}"  # noqa: S608 - quoted
-                    copied = self._copy(rows, self._folder / f"{kind}.arrow")
+                    view, path = VIEWS[kind], self._folder / f"{kind}.arrow"
+                    copied = self._copy(relations[view], columns.get(view), path)
                     self._stage.register(f"arrow_{kind}", copied)
                     self._stage.execute(f"create or replace view {table} as from arrow_{kind}")
                 brands = self._fetch(f"select brand from {brands_relation}")  # noqa: S608 - dbt's
@@ -86,18 +101,14 @@ class PostgreSQL:
                     self._execute("rollback")  # nothing was written
             return Stage.of(self._stage, sorted(str(brand) for brand in brands))
 
-    def close(self) -> None:
-        """Drop the run's tables, and free the warehouse."""
-        if self._stage:
-            self._stage.close()
-        if self._connection:
-            with suppress(adbc.Error):  # the next run replaces what is left
-                for statement in self._fetch(
-                    "select format('drop table %I.%I', schemaname, tablename) from pg_tables"  # noqa: S608 - quoted
-                    f" where schemaname = {literal(self._schema)}"
-                ):
-                    self._execute(str(statement))
-            self._connection.close()
+    def _drop(self) -> None:
+        self._execute(f"set lock_timeout = '{_PATIENCE}'")
+        for statement in self._fetch(
+            "select format('drop %s if exists %s cascade',"  # noqa: S608 - quoted
+            " case relkind when 'v' then 'view' else 'table' end, oid::regclass) from pg_class"
+            f" where relnamespace = {literal(self._schema)}::regnamespace and relkind in ('r', 'v')"
+        ):
+            self._execute(str(statement))
 
     def _take_schema(self) -> None:
         name = literal(self._schema)
@@ -109,13 +120,14 @@ class PostgreSQL:
         if not self._fetch(f"select oid from pg_namespace where nspname = {name}"):  # noqa: S608 - quoted
             self._execute(f"create schema {identifier(self._schema)}")
 
-    def _copy(self, query: str, path: Path) -> dataset.Scanner:
+    def _copy(self, relation: str, wanted: set[str] | None, path: Path) -> dataset.Scanner:
         """Stream the rows into an Arrow file: DuckDB reads it like a table, and it costs less."""
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
-            columns = ", ".join(_column(field) for field in cursor.adbc_execute_schema(query))
+            known = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
+            columns = ", ".join(_column(*pair) for pair in _named(known, wanted))
             cursor.adbc_statement.set_options(**_BATCHES)
-            cursor.execute(f"select {columns} from ({query}) as wanted")  # noqa: S608 - quoted
+            cursor.execute(f"select {columns} from {relation}")  # noqa: S608 - quoted
             with (
                 cursor.fetch_record_batch() as rows,
                 pa.OSFile(str(path), "wb") as file,
@@ -155,8 +167,22 @@ def _said(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
-def _column(field: "pa.Field[Any]") -> str:
-    name = identifier(field.name)
+def _named(known: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Field[Any]", str]]:
+    """Yield the wanted columns under the names that dbt's YAML has: PostgreSQL lowers a capital."""
+    if wanted is None:
+        yield from ((field, field.name) for field in known)
+        return
+    lowered = {name.lower(): name for name in wanted}
+    for field in known:
+        if field.name in wanted:
+            yield field, field.name
+        elif field.name in lowered:
+            yield field, lowered[field.name]
+
+
+def _column(field: "pa.Field[Any]", name: str) -> str:
+    found, name = identifier(field.name), identifier(name)
     kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
     opaque = isinstance(field.type, pa.OpaqueType) and field.type.storage_type == pa.binary()
-    return f"cast({name} as text) as {name}" if opaque or kind in _AS_TEXT else name
+    value = f"cast({found} as text)" if opaque or kind in _AS_TEXT else found
+    return f"{value} as {name}"

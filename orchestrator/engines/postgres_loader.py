@@ -10,7 +10,7 @@ from adbc_driver_manager import dbapi as adbc
 
 from orchestrator.contract import RECEIVED, Table
 from orchestrator.engines import Loaded
-from orchestrator.engines.postgres_server import connect, credentials, explained
+from orchestrator.engines.postgres_server import connect, credentials, explained, waited
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.sql import identifier, literal
 
@@ -43,12 +43,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         raw rows.
         """
         with self._transaction(table):
-            self._wait_for_loads(self._schema)  # two may find the same table missing
-            existing = self._columns(table)
-            if existing is None:
-                self._make(table)
-            else:
-                self._widen(table, existing)
+            waited(self._connection, lambda: self._fit(table))
 
     def load(self, table: Table, rows: pa.RecordBatchReader) -> Loaded:
         """Bring `rows` into the raw table, all or nothing, as orchestrator.engines.Loader says.
@@ -56,11 +51,22 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         Raises UsageError where the table cannot take them.
         """
         with self._transaction(table):
-            with self._connection.cursor() as cursor:
-                cursor.adbc_ingest("arriving", rows, mode="create", temporary=True)
-            self._wait_for_loads(self._target(table))  # what is there already is looked up once
-            self._arrive(table)
-            return self._write(table)
+            return waited(self._connection, lambda: self._bring(table, rows))
+
+    def _fit(self, table: Table) -> None:
+        self._wait_for_loads(self._schema)  # two may find the same table missing
+        existing = self._columns(table)
+        if existing is None:
+            self._make(table)
+        else:
+            self._widen(table, existing)
+
+    def _bring(self, table: Table, rows: pa.RecordBatchReader) -> Loaded:
+        with self._connection.cursor() as cursor:
+            cursor.adbc_ingest("arriving", rows, mode="create", temporary=True)
+        self._wait_for_loads(self._target(table))  # what is there already is looked up once
+        self._arrive(table)
+        return self._write(table)
 
     def _wait_for_loads(self, name: str) -> None:
         """Wait until this load is alone with a name, up to the end of the transaction.

@@ -1,9 +1,10 @@
 """A PostgreSQL server: how to reach it, and what its errors mean to people."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from adbc_driver_manager import dbapi as adbc
@@ -11,6 +12,8 @@ from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped] # has n
 from psycopg.conninfo import make_conninfo
 
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
+
+_T = TypeVar("_T")
 
 # Classes of SQLSTATE whose words may quote a value: data, constraints, what a trigger says.
 _QUOTING = ("22", "23", "P0")
@@ -80,6 +83,22 @@ def connect(given: Mapping[str, Any], *, autocommit: bool) -> adbc.Connection:
         with explained("the target"), connection.cursor() as cursor:
             cursor.execute(f"set role {given['role']}")
     return connection
+
+
+def waited(connection: adbc.Connection, work: Callable[[], _T]) -> _T:
+    """Return what some work on the server returns; it is cancelled where a signal ends the command.
+
+    It is done by a thread: in the main one ADBC takes Ctrl-C for itself, as an error of the
+    server, and hears of no other signal until the server answers.
+    """
+    with ThreadPoolExecutor(1, "postgres") as thread:
+        done = thread.submit(work)
+        try:
+            return done.result()
+        except BaseException:
+            if not done.done():
+                connection.adbc_cancel()
+            raise
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from orchestrator import interrupts
 from orchestrator.config import yaml_source
 from orchestrator.engines.spark_errors import explained, raised, words
 from orchestrator.errors import ExportError, UsageError
@@ -162,11 +163,14 @@ def _java(conf: "SparkConf") -> "JavaGateway":
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415 - an extra
 
     is_told = logging.getLogger("orchestrator").isEnabledFor(logging.DEBUG)
+    if not is_told:  # at Ctrl-C it shows where it was
+        logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryFile() as kept:
         log: int | IO[bytes] = 2 if is_told else kept
         try:
             streams = {"stdout": log, "stderr": log}
-            gateway = launch_gateway(conf, streams)  # type: ignore[no-untyped-call]
+            with interrupts.held():  # a Java that is left while it starts stays for ever
+                gateway = launch_gateway(conf, streams)  # type: ignore[no-untyped-call]
         except PySparkRuntimeError as error:
             kept.seek(0)
             said = [line for line in kept.read().decode(errors="replace").splitlines() if line]

@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from place import ROOT
 from postgres import Postgres
 from postgres_place import PostgresPlace
 
+from orchestrator.engines import postgres as postgres_engine
 from orchestrator.engines.postgres import PostgreSQL
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
 from orchestrator.result import RunResult, Status
@@ -203,6 +206,44 @@ def test_a_connection_cut_in_the_middle_of_reading_is_said_and_the_next_run_read
     again.close()
 
 
+def test_ctrl_c_is_heard_while_the_server_is_waited_for(
+    place: PostgresPlace, engine: PostgreSQL
+) -> None:
+    def interrupt() -> None:
+        with place.connect() as other:
+            for _ in range(1000):
+                if other.execute("select from pg_locks where not granted").fetchall():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+                time.sleep(0.02)
+
+    engine.open()
+    thread = threading.Thread(target=interrupt)
+    with place.connect() as holder, holder.transaction():
+        holder.execute("lock table made.activities")
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            engine.read(_RELATIONS, "made.brands", {})
+        thread.join()
+    assert engine.read(_RELATIONS, "made.brands", {}).brands == ["A"]
+
+
+def test_whoever_reads_a_table_of_the_run_does_not_hold_up_its_end(
+    place: PostgresPlace, engine: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_engine, "_PATIENCE", "50ms")
+    engine.open()
+    place.execute("create table exports_run.activities_daily ()")
+    with place.connect() as reader, reader.transaction():
+        reader.execute("lock table exports_run.activities_daily in access share mode")
+        engine.close()
+    again = PostgreSQL(place.output, place.folder)
+    again.open()
+    again.close()
+    left = "select from pg_class where relnamespace = 'exports_run'::regnamespace"
+    assert place.execute(left) == []
+
+
 def test_a_server_that_is_down_fails_the_windows_and_the_next_run_delivers(
     place: PostgresPlace,
 ) -> None:
@@ -256,6 +297,22 @@ def test_a_statement_that_takes_too_long_for_the_server_is_said(
     engine.open()
     with pytest.raises(ExportError, match="canceling statement due to statement timeout"):
         engine.read({**_RELATIONS, "activities_daily": "made.slow"}, "made.brands", {})
+
+
+def test_a_column_may_have_capitals(place: PostgresPlace) -> None:
+    project = place.folder / "dbt_project"
+    shutil.copytree(ROOT / "dbt_project", project, ignore=shutil.ignore_patterns("target", "logs"))
+    exports = project / "models/exports"
+    last = "email_activities.is_machine\n"
+    column = "      - name: UrlLength\n        data_type: integer\n"
+    _replace(exports / "activities_daily.sql", last, f"{last.strip()}, 7 as UrlLength\n")
+    _replace(exports / "activities_daily.yml", "    columns:\n", f"    columns:\n{column}")
+    place.prepare()
+    place.mailing("ACME", "2026-11-21")
+    place.configure("  - {brand: ACME, additional_fields: {activities: [UrlLength]}}")
+    assert _statuses(place.run(_NOW)) == {Status.DELIVERED}
+    heading, row = place.text("activity_ACME_20261121.csv").splitlines()
+    assert (heading.endswith(",UrlLength"), row.endswith(",7")) == (True, True)
 
 
 def test_a_profile_that_cannot_be_used_says_why(place: PostgresPlace) -> None:
