@@ -36,8 +36,8 @@ def copy(size: Size) -> Iterator[Figure]:
 
 
 def libraries(size: Size) -> Iterator[Figure]:
-    """Measure against other libraries, and from the raw rows, of a tenth of the rows."""
-    with _Warehouse.of(size.folder, size.rows // 10) as warehouse:
+    """Measure against other libraries, and from the raw rows, of a quarter of the rows."""
+    with _Warehouse.of(size.folder, size.rows // 4) as warehouse:
         cases: list[Case] = [warehouse.peer(name) for name in _GOALS]
         cases += [warehouse.ours, warehouse.run, warehouse.psql("exports")]
         costs = interleaved(*cases, rounds=size.rounds)

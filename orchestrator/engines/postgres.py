@@ -16,6 +16,7 @@ from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyp
 from pyarrow import dataset
 
 from orchestrator import stage as stages
+from orchestrator.engines import postgres_columns
 from orchestrator.engines.postgres_server import connect, credentials, explained, waited
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.sql import identifier, literal
@@ -24,9 +25,6 @@ from orchestrator.stage import TABLES, VIEWS, Stage
 _SUFFIX = "_run"
 _BATCHES = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: "2000000"}  # DuckDB reads some 16 ahead
 _PATIENCE = "5s"  # for whoever reads a table of the run when it ends, such as pg_dump
-# ADBC gives these as numbers that are not what PostgreSQL shows; what it gives as bytes of a
-# kind of its own is text too.
-_AS_TEXT = ("money", "oid")
 
 
 class PostgreSQL:
@@ -94,7 +92,10 @@ class PostgreSQL:
                     view, path = VIEWS[kind], self._folder / f"{kind}.arrow"
                     copied = self._copy(relations[view], columns.get(view), path)
                     self._stage.register(f"arrow_{kind}", copied)
-                    self._stage.execute(f"create or replace view {table} as from arrow_{kind}")
+                    shown = postgres_columns.shown(copied.projected_schema)
+                    self._stage.execute(
+                        f"create or replace view {table} as select {shown} from arrow_{kind}"  # noqa: S608 - quoted
+                    )
                 brands = self._fetch(f"select brand from {brands_relation}")  # noqa: S608 - dbt's
             finally:
                 with suppress(adbc.Error):
@@ -125,7 +126,7 @@ class PostgreSQL:
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
             known = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
-            columns = ", ".join(_column(*pair) for pair in _named(known, wanted))
+            columns = postgres_columns.selected(known, wanted)
             cursor.adbc_statement.set_options(**_BATCHES)
             cursor.execute(f"select {columns} from {relation}")  # noqa: S608 - quoted
             with (
@@ -165,24 +166,3 @@ def _said(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
             said = " ".join(str(error).rpartition("]: ")[2].split())
             raise ExportError(f"the window's rows: PostgreSQL says: {said}") from error
         yield batch
-
-
-def _named(known: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Field[Any]", str]]:
-    """Yield the wanted columns under the names that dbt's YAML has: PostgreSQL lowers a capital."""
-    if wanted is None:
-        yield from ((field, field.name) for field in known)
-        return
-    lowered = {name.lower(): name for name in wanted}
-    for field in known:
-        if field.name in wanted:
-            yield field, field.name
-        elif field.name in lowered:
-            yield field, lowered[field.name]
-
-
-def _column(field: "pa.Field[Any]", name: str) -> str:
-    found, name = identifier(field.name), identifier(name)
-    kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
-    opaque = isinstance(field.type, pa.OpaqueType) and field.type.storage_type == pa.binary()
-    value = f"cast({found} as text)" if opaque or kind in _AS_TEXT else found
-    return f"{value} as {name}"

@@ -54,6 +54,12 @@ def test_columns_of_every_common_type_read_as_on_duckdb(
         "cast(0.1 as real)": "0.1",
         "true": "true",
         "date '2026-02-28'": "2026-02-28",
+        "date 'infinity'": "infinity",
+        "date '-infinity'": "-infinity",
+        "timestamp 'infinity'": "infinity",
+        "timestamp '-infinity'": "-infinity",
+        "timestamp with time zone 'infinity'": "infinity",
+        "timestamp with time zone '-infinity'": "-infinity",
         "time '23:59:59.5'": "23:59:59.5",
         "interval '1 day 02:00:00'": "1 day 02:00:00",
         "cast('0D9E38A8-7B0A-4A1C-9F7F-0F6F0B6B7C11' as uuid)": (

@@ -1,0 +1,67 @@
+"""The columns of PostgreSQL on their way into DuckDB, so that both show the same."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.sql import identifier
+
+_DAYS = 10_957  # from 1970 to 2000
+# ADBC gives these as numbers that are not what PostgreSQL shows; what it gives as bytes of a
+# kind of its own is text too.
+_AS_TEXT = ("money", "oid")
+
+
+def selected(known: pa.Schema, wanted: set[str] | None) -> str:
+    """Return what to select in PostgreSQL: the wanted columns, as dbt's YAML names them.
+
+    PostgreSQL lowers the capitals of a name that SQL does not quote.
+    """
+    return ", ".join(_column(*pair) for pair in _named(known, wanted))
+
+
+def shown(copied: pa.Schema) -> str:
+    """Return what to select in DuckDB of the columns that were copied.
+
+    PostgreSQL counts moments from 2000 on and has its last number for infinity; ADBC counts from
+    1970, and so beyond the end of numbers.
+    """
+    return ", ".join(map(_shown, copied))
+
+
+def _shown(field: "pa.Field[Any]") -> str:
+    name = identifier(field.name)
+    if pa.types.is_date32(field.type):
+        kind, bits, shift, number = "date", 32, _DAYS, f"{name} - date '1970-01-01'"
+    elif pa.types.is_timestamp(field.type):
+        kind = "timestamptz" if field.type.tz else "timestamp"
+        bits, shift, number = 64, _DAYS * 86_400_000_000, f"epoch_us({name})"
+    else:
+        return name
+    least = shift - (1 << bits - 1)
+    return f"""case {number}
+        when {least - 1} then {kind} 'infinity'
+        when {least} then {kind} '-infinity'
+        else {name}
+    end as {name}"""
+
+
+def _named(known: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Field[Any]", str]]:
+    if wanted is None:
+        yield from ((field, field.name) for field in known)
+        return
+    lowered = {name.lower(): name for name in wanted}
+    for field in known:
+        if field.name in wanted:
+            yield field, field.name
+        elif field.name in lowered:
+            yield field, lowered[field.name]
+
+
+def _column(field: "pa.Field[Any]", name: str) -> str:
+    found, name = identifier(field.name), identifier(name)
+    kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
+    opaque = isinstance(field.type, pa.OpaqueType) and field.type.storage_type == pa.binary()
+    value = f"cast({found} as text)" if opaque or kind in _AS_TEXT else found
+    return f"{value} as {name}"
