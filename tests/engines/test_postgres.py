@@ -212,6 +212,15 @@ def test_a_connection_cut_in_the_middle_of_reading_is_said_and_the_next_run_read
     again.close()
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Let SIGINT be what it is in a command: pytest's processes may ignore it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_is_heard_while_the_server_is_waited_for(
     place: PostgresPlace, engine: PostgreSQL
 ) -> None:
@@ -225,7 +234,8 @@ def test_ctrl_c_is_heard_while_the_server_is_waited_for(
 
     engine.open()
     thread = threading.Thread(target=interrupt)
-    with place.connect() as holder, holder.transaction():
+    patience = "-c idle_in_transaction_session_timeout=30s"
+    with place.connect(options=patience) as holder, holder.transaction():
         holder.execute("lock table made.activities")
         thread.start()
         with pytest.raises(KeyboardInterrupt):
