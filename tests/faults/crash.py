@@ -13,6 +13,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ PACKED = {
     "folder.remove": "orchestrator.delivery.directory:remove",
 }
 """Those that a run passes where files are encrypted, and completion files follow them."""
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def main() -> None:
@@ -72,9 +74,10 @@ def wrap(name: str, trace: int, when: str, number: int) -> None:
     calls = itertools.count(1)
 
     def note(moment: str, call: int) -> None:
-        os.write(trace, f"{name} {moment}\n".encode())
-        if moment == when and call == number:
-            os.killpg(0, signal.SIGKILL)
+        with _ONE_AT_A_TIME:  # or another thread would note what is passed after the kill
+            os.write(trace, f"{name} {moment}\n".encode())
+            if moment == when and call == number:
+                os.killpg(0, signal.SIGKILL)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
