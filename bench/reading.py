@@ -41,7 +41,9 @@ def main(folder: Path, steps: Path) -> None:
     clock.note(steps)
     there = project.find(folder, "postgres")
     loaded = config.load(folder / "exports.yml")
-    engine = engines.engine(there, folder)
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    engine = engines.engine(there, work)
     engine.open()
     try:
         relations = {view: f"made.{view}" for view in VIEWS.values()}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 TABLES = {"activity": "stage.activities", "broadcast": "stage.broadcasts"}
 VIEWS = {"activity": "activities_daily", "broadcast": "broadcasts_daily"}
-# The order of rows within a brand: instants first, texts by their bytes (DuckDB's own order).
-_ORDER = {
+ORDER = {
     "activity": ("activity_date", "broadcast_id", "customer_id", "activity", "event_id"),
     "broadcast": ("sent_on", "broadcast_id"),
 }
-KEYS = {kind: {"brand", *columns} for kind, columns in _ORDER.items()}
+"""The order of rows within a brand: instants first, texts by their bytes (DuckDB's own order)."""
+KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
 """The columns that a stage cannot do without."""
 _ROWS_PER_BATCH = 50_000
 _MEMORY = "512MB"
@@ -98,22 +98,30 @@ def explained() -> Iterator[None]:
 class Stage:
     """A filled stage, its columns' types, and the brands of the warehouse.
 
+    `parts` are relations which together hold the rows of a table, by kind: those of each come
+    after those of the one before, so that each can be ordered by itself, in less memory.
     With `most`, no more rows are read at once: the first of one brand, for those who only look.
     """
 
     connection: "duckdb.DuckDBPyConnection"
     types: Mapping[str, Mapping[str, str]]
     brands: Sequence[str]
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     most: int | None = None
 
     @classmethod
-    def of(cls, connection: "duckdb.DuckDBPyConnection", brands: Sequence[str]) -> "Stage":
+    def of(
+        cls,
+        connection: "duckdb.DuckDBPyConnection",
+        brands: Sequence[str],
+        parts: Mapping[str, Sequence[str]] | None = None,
+    ) -> "Stage":
         """Look at the tables that an engine has filled."""
         types = {
             kind: {row[0]: row[1] for row in connection.execute(f"describe {table}").fetchall()}
             for kind, table in TABLES.items()
         }
-        return cls(connection, types, brands)
+        return cls(connection, types, brands, parts or {})
 
     def text(self, expression: str) -> str:
         """Return the value of an SQL expression of texts."""
@@ -153,31 +161,35 @@ class Stage:
         """
         several = len(brands) > 1
         what = f"brand, {line} as line" if several else f"{line} as line"
+        whole = several or self.most is not None
         with explained():
-            rows = self._select(kind, what, brands=brands, condition=condition)
-            for batch in _ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
-                if several:
-                    yield from _by_brand(batch)
-                else:
-                    yield brands[0], batch.column("line")
+            for relation in [TABLES[kind]] if whole else self.parts.get(kind, [TABLES[kind]]):
+                rows = self._select(kind, what, relation, brands=brands, condition=condition)
+                for batch in ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
+                    if several:
+                        yield from _by_brand(batch)
+                    else:
+                        yield brands[0], batch.column("line")
 
     def texts(
         self, kind: str, texts: Sequence[str], *, brand: str, condition: str = "true"
     ) -> Sequence[Sequence[str | None]]:
         """Return the texts of each row of a brand, in the order of lines()."""
         with explained():
-            rows = self._select(kind, ", ".join(texts), brands=[brand], condition=condition)
+            rows = self._select(
+                kind, ", ".join(texts), TABLES[kind], brands=[brand], condition=condition
+            )
             return rows.fetchall()
 
     def _select(
-        self, kind: str, what: str, *, brands: Sequence[str], condition: str
+        self, kind: str, what: str, relation: str, *, brands: Sequence[str], condition: str
     ) -> "duckdb.DuckDBPyRelation":
         # A column that is alike in every row would only cost, as a key a third of a sort's time.
-        order = ", ".join(_ORDER[kind] if len(brands) == 1 else ("brand", *_ORDER[kind]))
+        order = ", ".join(ORDER[kind] if len(brands) == 1 else ("brand", *ORDER[kind]))
         return self.connection.sql(
             f"""
             select {what}
-            from {TABLES[kind]}
+            from {relation}
             where brand in (select unnest($brands)) and {condition}
             order by {order}
             {"" if self.most is None else f"limit {self.most:d}"}
@@ -186,7 +198,7 @@ class Stage:
         )
 
 
-def _ahead(batches: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
+def ahead(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
     """Yield the batches; a thread gets the next one meanwhile."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, batches, None)

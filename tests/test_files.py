@@ -309,5 +309,5 @@ def test_any_text_comes_back(
 def test_a_batch_without_rows_is_not_the_end() -> None:
     batches = [pa.RecordBatch.from_pydict({"line": ["x\n"] * rows}) for rows in (2, 0, 1)]
     reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
-    read = stage._ahead(reader)  # noqa: SLF001 - DuckDB cannot be made to give one
+    read = stage.ahead(reader)  # DuckDB cannot be made to give one
     assert [len(batch) for batch in read] == [2, 0, 1]

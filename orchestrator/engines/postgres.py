@@ -13,14 +13,13 @@ import duckdb
 import pyarrow as pa
 from adbc_driver_manager import dbapi as adbc
 from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyped] # has no types
-from pyarrow import dataset
 
 from orchestrator import stage as stages
-from orchestrator.engines import postgres_columns
+from orchestrator.engines import arrow_parts, postgres_columns
 from orchestrator.engines.postgres_server import connect, credentials, explained, waited
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.sql import identifier, literal
-from orchestrator.stage import TABLES, VIEWS, Stage
+from orchestrator.stage import ORDER, TABLES, VIEWS, Stage
 
 _SUFFIX = "_run"
 _BATCHES = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: "2000000"}  # DuckDB reads some 16 ahead
@@ -88,19 +87,15 @@ class PostgreSQL:
         with explained("the window's rows"), stages.explained():
             self._execute("begin isolation level repeatable read read only")
             try:
-                for kind, table in TABLES.items():
-                    view, path = VIEWS[kind], self._folder / f"{kind}.arrow"
-                    copied = self._copy(relations[view], columns.get(view), path)
-                    self._stage.register(f"arrow_{kind}", copied)
-                    shown = postgres_columns.shown(copied.projected_schema)
-                    self._stage.execute(
-                        f"create or replace view {table} as select {shown} from arrow_{kind}"  # noqa: S608 - quoted
-                    )
+                parts = {
+                    kind: self._show(kind, self._copy(kind, relations[view], columns.get(view)))
+                    for kind, view in VIEWS.items()
+                }
                 brands = self._fetch(f"select brand from {brands_relation}")  # noqa: S608 - dbt's
             finally:
                 with suppress(adbc.Error):
                     self._execute("rollback")  # nothing was written
-            return Stage.of(self._stage, sorted(str(brand) for brand in brands))
+            return Stage.of(self._stage, sorted(str(brand) for brand in brands), parts)
 
     def _drop(self) -> None:
         self._execute(f"set lock_timeout = '{_PATIENCE}'")
@@ -121,30 +116,38 @@ class PostgreSQL:
         if not self._fetch(f"select oid from pg_namespace where nspname = {name}"):  # noqa: S608 - quoted
             self._execute(f"create schema {identifier(self._schema)}")
 
-    def _copy(self, relation: str, wanted: set[str] | None, path: Path) -> dataset.Scanner:
-        """Stream the rows into an Arrow file: DuckDB reads it like a table, and it costs less."""
+    def _copy(self, kind: str, relation: str, wanted: set[str] | None) -> list[Path]:
+        """Stream the rows into Arrow files: DuckDB reads them like a table, and it costs less."""
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
             known = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
             columns = postgres_columns.selected(known, wanted)
+            (size,) = self._fetch(f"select pg_table_size({literal(relation)})")
+            part = postgres_columns.part(known, ORDER[kind][0], relation, size=size)
             cursor.adbc_statement.set_options(**_BATCHES)
-            cursor.execute(f"select {columns} from {relation}")  # noqa: S608 - quoted
-            with (
-                cursor.fetch_record_batch() as rows,
-                pa.OSFile(str(path), "wb") as file,
-                pa.ipc.new_file(file, rows.schema) as writer,
-            ):
-                for batch in _said(rows):
-                    writer.write_batch(batch)
-        # Threads that read ahead would hold hundreds of MB more, and take longer.
-        return dataset.dataset(path, format="ipc").scanner(batch_readahead=1, use_threads=False)
+            cursor.execute(f"select {columns}, {part} from {relation}")  # noqa: S608 - quoted
+            with cursor.fetch_record_batch() as rows:
+                batches = stages.ahead(_said(rows))
+                return arrow_parts.write(self._folder / kind, batches, rows.schema)
+
+    def _show(self, kind: str, files: list[Path]) -> list[str]:
+        """Show the stage the rows of all files as its table, and return a view of each file."""
+        table = TABLES[kind]
+        parts = {f"{table}_{number}": [file] for number, file in enumerate(files)}
+        assert self._stage  # noqa: S101 - made before
+        for view, paths in {table: files, **parts}.items():
+            source, found = view.replace(".", "_"), arrow_parts.scanner(paths)
+            self._stage.register(source, found)
+            shown = postgres_columns.shown(found.projected_schema)
+            self._stage.execute(f"create or replace view {view} as select {shown} from {source}")  # noqa: S608 - quoted
+        return list(parts)
 
     def _execute(self, statement: str) -> None:
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def _fetch(self, query: str) -> list[object]:
+    def _fetch(self, query: str) -> list[Any]:
         """Return the first column."""
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:

@@ -8,6 +8,9 @@ import pyarrow as pa
 from orchestrator.sql import identifier
 
 _DAYS = 10_957  # from 1970 to 2000
+_PART = 64 * 1024 * 1024  # bytes of a table; DuckDB needs twice as many to order them
+_MOST_PARTS = 256  # files that are open at once
+_SAMPLE = 8 * 1024 * 1024  # bytes that tell where the parts begin
 # ADBC gives these as numbers that are not what PostgreSQL shows; what it gives as bytes of a
 # kind of its own is text too.
 _AS_TEXT = ("money", "oid")
@@ -19,6 +22,23 @@ def selected(known: pa.Schema, wanted: set[str] | None) -> str:
     PostgreSQL lowers the capitals of a name that SQL does not quote.
     """
     return ", ".join(_column(*pair) for pair in _named(known, wanted))
+
+
+def part(known: pa.Schema, moment: str, relation: str, *, size: int) -> str:
+    """Return the SQL of a row's part, from 0 on: those of later moments have greater numbers.
+
+    `size` is that of the table in bytes; its parts are about as large. A table that is small, or
+    has no such moments, has one part.
+    """
+    parts = min(_MOST_PARTS, size // _PART + 1)
+    is_moment = moment in known.names and pa.types.is_timestamp(known.field(moment).type)
+    if parts == 1 or not is_moment:
+        return "0"
+    name, shares = identifier(moment), [number / parts for number in range(1, parts)]
+    return f"""coalesce(width_bucket({name}, (
+        select percentile_disc(array{shares}) within group (order by {name})
+        from {relation} tablesample system ({min(100, 100 * _SAMPLE / size)})
+    )), {parts - 1})"""  # noqa: S608 - quoted
 
 
 def shown(copied: pa.Schema) -> str:

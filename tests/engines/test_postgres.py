@@ -105,7 +105,7 @@ def test_columns_that_no_file_needs_are_not_copied(
     place.execute("alter table made.activities add column url text")
     engine.open()
     stage = engine.read(_RELATIONS, "made.brands", {"activities_daily": {"brand"}})
-    copied = stage.connection.sql("from arrow_activity")
+    copied = stage.connection.sql("from stage_activities")
     assert copied.columns == ["brand"]
     assert engine.read(_RELATIONS, "made.brands", {}).types["activity"].keys() == {"brand", "url"}
 

@@ -1,0 +1,55 @@
+"""Rows in several Arrow files, one after the other in order, so that each is ordered in memory."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import dataset
+
+
+def write(folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[Path]:
+    """Write rows to the files that their last column numbers, and return these in order.
+
+    The column itself is left out, and the folder made anew. `schema` is that of the batches.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    kept = schema.remove(len(schema) - 1)
+    files: dict[int, pa.ipc.RecordBatchFileWriter] = {}
+    with ExitStack() as open_files:
+
+        def open_file(number: int) -> pa.ipc.RecordBatchFileWriter:
+            sink = open_files.enter_context(pa.OSFile(str(folder / f"{number}.arrow"), "wb"))
+            return open_files.enter_context(pa.ipc.new_file(sink, kept))
+
+        files[0] = open_file(0)  # also where there is no row
+        for batch in batches:
+            for number, rows in _parted(batch):
+                if number not in files:
+                    files[number] = open_file(number)
+                files[number].write_batch(rows)
+    return [folder / f"{number}.arrow" for number in sorted(files)]
+
+
+def scanner(paths: Iterable[Path]) -> dataset.Scanner:
+    """Return what DuckDB reads files by, as often as it likes.
+
+    Threads that read ahead would hold hundreds of MB more, and take longer.
+    """
+    files = dataset.dataset([str(path) for path in paths], format="ipc")
+    return files.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False)
+
+
+def _parted(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of each number."""
+    last = batch.num_columns - 1
+    ordered = batch.take(pc.sort_indices(batch.column(last)))
+    runs: Any = pc.call_function("run_end_encode", [ordered.column(last)])
+    rows, start = ordered.select(range(last)), 0
+    for number, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield number, rows.slice(start, end - start)
+        start = end
