@@ -7,7 +7,8 @@
     {%- if var('received_on_column', none) %}
         {%- set window = export_window() -%}
         {%- set reach = modules.datetime.timedelta(hours=var('dedupe_lookback_hours')) %}
+        {%- set last_moment = window.end - modules.datetime.timedelta(microseconds=1) %}
         and received_on >= date '{{ (window.start - reach).date() }}'
-        and received_on <= date '{{ window.end.date() }}'
+        and received_on <= date '{{ last_moment.date() }}'
     {%- endif -%}
 {%- endmacro %}
