@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
 _URL = re.compile(
     r"""
@@ -44,6 +44,8 @@ def checked(value: str, folder: Path) -> LedgerUrl:
     if scheme in _SQLITE and not parts["host"]:
         if parts["database"] in ("", ":memory:"):
             raise ValueError("a ledger in memory would forget; name a file")
+        if parts["query"]:
+            raise ValueError("a ledger in a file takes nothing after a '?'; %3F is one in a name")
         file = folder / Path(unquote(parts["database"])).expanduser()
         return LedgerUrl(f"{scheme}:///{quote(str(file), safe=' +/')}", file)
     if scheme not in _POSTGRESQL:
@@ -61,9 +63,10 @@ def _name(parts: Mapping[str, str], query: Mapping[str, str]) -> str:
     host = f"[{parts['ipv6']}]" if parts["ipv6"] else parts["host"]
     port = f":{parts['port']}" if parts["port"] else ""
     user = parts["user"] + (":***" if parts["password"] else "")
-    shown = "&".join(f"{key}={quote(query[key])}" for key in ("host", "port") if key in query)
     where = f"{user}@{host}{port}" if user else f"{host}{port}"
-    return f"{parts['scheme']}://{where}/{parts['database']}" + (f"?{shown}" if shown else "")
+    database = f"/{parts['database']}" if parts["database"] else ""
+    shown = urlencode({key: query[key] for key in ("host", "port") if key in query})
+    return f"{parts['scheme']}://{where}{database}" + (f"?{shown}" if shown else "")
 
 
 def _server(parts: Mapping[str, str], query: Mapping[str, str]) -> dict[str, str]:
