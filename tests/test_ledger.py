@@ -14,8 +14,10 @@ import pytest
 from postgres import Postgres
 from psycopg.conninfo import make_conninfo
 
+import orchestrator
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger, Place
+from orchestrator.ledger.database import TABLES
 from orchestrator.ledger.recounts import Recounts
 from orchestrator.ledger.urls import LedgerUrl, checked
 from orchestrator.windows import Window
@@ -335,6 +337,16 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python does for what is not there
     with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg"):
         Ledger(of_server("postgresql://u@127.0.0.1/x"))
+
+
+def test_every_statement_is_in_use() -> None:
+    package = Path(orchestrator.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    folder = package / "ledger/sql"
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")}
+    assert len(found) > 40
+    assert [name for name in found if f'"{name}"' not in code and "tables/" not in name] == []
+    assert {name for name in found if "tables/" in name} == {f"tables/{name}" for name in TABLES}
 
 
 def cut_off(url: LedgerUrl) -> None:

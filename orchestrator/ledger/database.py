@@ -11,7 +11,7 @@ from orchestrator.ledger.session import Row, Session
 from orchestrator.ledger.sqlite import SqliteSession
 from orchestrator.ledger.urls import LedgerUrl
 
-_TABLES = ("windows", "deliveries", "recounts", "removals", "activities", "failures")
+TABLES = ("windows", "deliveries", "recounts", "removals", "activities", "failures")
 
 
 class LedgerDatabase:
@@ -85,7 +85,7 @@ class LedgerDatabase:
         else:
             session = self._on_server(url, read_only=read_only)
         with session.transaction():
-            missing = [table for table in _TABLES if not session.has(table)]
+            missing = [table for table in TABLES if not session.has(table)]
             if read_only:
                 return self._empty() if "windows" in missing else session
             for table in missing:
@@ -112,7 +112,7 @@ class LedgerDatabase:
 
     def _empty(self) -> Session:
         session = self._held.enter_context(closing(SqliteSession(None, read_only=True)))
-        for table in _TABLES:
+        for table in TABLES:
             session.run(f"tables/{table}")
         return session
 
