@@ -96,7 +96,10 @@ class LedgerDatabase:
         if not read_only:
             self._held.enter_context(locking.exclusive(file.with_name(f"{file.name}.lock")))
             file.touch(mode=0o600)  # what SQLite puts beside it takes its mode
-        return self._held.enter_context(closing(SqliteSession(file, read_only=read_only)))
+        session = self._held.enter_context(closing(SqliteSession(file, read_only=read_only)))
+        if not read_only:
+            session.flush()
+        return session
 
     def _on_server(self, url: LedgerUrl, *, read_only: bool) -> Session:
         from orchestrator.ledger.postgresql import (  # noqa: PLC0415 - psycopg is for this alone

@@ -31,11 +31,15 @@ class SqliteSession(Session):
         """Open the file, which may be new unless it is to be read only."""
         name = _readable(file) if file and read_only else file or ":memory:"
         super().__init__(sqlite3.connect(name, uri=read_only, isolation_level=None))
-        if not read_only:
-            # In this mode a commit costs one flush, and outlasts a power cut: what the ledger
-            # forgot would be sent twice.
-            self._connection.execute("pragma journal_mode = wal")
-            self._connection.execute("pragma synchronous = full")
+
+    def flush(self) -> None:
+        """Have each commit flushed from now on.
+
+        In this mode it costs one flush, and outlasts a power cut: what the ledger forgot would be
+        sent twice.
+        """
+        self._connection.execute("pragma journal_mode = wal")
+        self._connection.execute("pragma synchronous = full")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
