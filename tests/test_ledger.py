@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,13 +18,16 @@ from psycopg.conninfo import make_conninfo
 import orchestrator
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger, Place
+from orchestrator.ledger.ages import Ages
 from orchestrator.ledger.database import TABLES
+from orchestrator.ledger.history import History
 from orchestrator.ledger.recounts import Recounts
 from orchestrator.ledger.urls import LedgerUrl, checked
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"
 START = datetime(2026, 10, 24, 22, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 WINDOW = Window(START, START + timedelta(hours=25))
 ENTRY = Entry("ACME daily", WINDOW, 1)
 FILES = [
@@ -153,6 +157,45 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     ] == [("BETA daily", 3, 1, 3, 2), ("NEW daily", 0, 0, 1, 0)]
     ledger.write([(replace(other, revision=2, activity_rows=3, broadcast_rows=2), [])])
     assert [now.export for _, now in recounts.late()] == ["NEW daily"]
+
+
+def test_what_is_old_is_found(ledger: Ledger) -> None:
+    ages = Ages(ledger.database)
+    assert ages.silence(START) == timedelta(0)
+    for number in range(3):
+        window = Window(START + number * DAY, START + (number + 1) * DAY)
+        entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include")
+        names = (f"50% \\ é 'x' {number}.csv", f"/rooted {number}.csv")
+        ledger.write([(entry, [replace(FILES[0], path=n, delivered_at=window.end) for n in names])])
+        ledger.finish([entry])
+    assert ages.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
+    old = ages.outdated(START + 2 * DAY, "there")
+    assert sorted(item.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
+    assert ages.outdated(START + 9 * DAY, "elsewhere") == []
+    ages.removed("there", [item.path for item in old if item.path.startswith("/")])
+    assert [item.path[:3] for item in ages.outdated(START + 2 * DAY, "there")] == ["50%"]
+    ages.removed("there", ["/rooted 0.csv"])  # once more
+    some = ages.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
+    assert sorted(item.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
+    assert ages.delivered([]) == []
+    assert ages.delivered(f"{number}.csv" for number in range(20_000)) == []
+
+
+def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:
+    entry = replace(ENTRY, state=WRITTEN, choice="all", activities={"open": 3})
+    written = [replace(entry, export=f"BRAND{n}") for n in range(20_000)]
+    ledger.write((each, []) for each in written)
+    found = History(ledger.database).rows(START)
+    tracemalloc.start()
+    assert next(found)[2] == {"open": 3}
+    if url.server:  # libpq's own memory is not seen, so see that the server keeps the rest
+        asked = "select count(*) as cursors from pg_cursors where name = 'rows'"
+        connection = ledger.database._session._connection  # noqa: SLF001 - its cursors
+        assert connection.execute(asked).fetchone() == {"cursors": 1}
+    assert sum(1 for _ in found) == len(written) - 1
+    size = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size < (10_000_000 if url.server else 100_000)
 
 
 def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: LedgerUrl) -> None:
