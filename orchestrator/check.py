@@ -9,14 +9,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import false
-
 from orchestrator import production, project
 from orchestrator.config import Config, patterns
 from orchestrator.config.exports import EVERY_BRAND, Export
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.tables import REMOVALS
 from orchestrator.windows import Window
 
 
@@ -89,15 +86,12 @@ def _key(config: Config, export: Export) -> str:
 
 def _ledger(config: Config) -> str:
     url = config.state
-    name = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite":
-        file = Path(str(url.database))
-        if not file.exists():  # whoever makes it owns it: that is for the first run
-            _writable(_nearest(file.parent), "the ledger")
-            return f"{name} is made by the first run"
-    with closing(Ledger(url)) as ledger, ledger.database.begin() as connection:
-        connection.execute(REMOVALS.delete().where(false()))
-    return f"{name} can be written"
+    if url.file and not url.file.exists():  # whoever makes it owns it: that is for the first run
+        _writable(_nearest(url.file.parent), "the ledger")
+        return f"{url.name} is made by the first run"
+    with closing(Ledger(url)) as ledger:
+        ledger.database.each("write_nothing", [{}])
+    return f"{url.name} can be written"
 
 
 def _outbox(folder: Path) -> str:

@@ -13,4 +13,5 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from orchestrator import cli  # noqa: PLC0415 - it takes a while
 
+    gc.freeze()  # nor is it worth a look at the exit, which would be a tenth
     cli.main()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.config.exports import COMPLETION
-from orchestrator.delivery_notes import DeliveryNotes
 from orchestrator.errors import DeliveryError
 from orchestrator.ledger import Delivery, Entry, Ledger, Place
 from orchestrator.outbox import Outbox
@@ -97,6 +96,7 @@ class Shipping:
     ) -> dict[str, list["Outcome"]]:
         """Deliver batches by destination, and note each file's way in the ledger."""
         from orchestrator.delivery import deliver_all  # noqa: PLC0415 - not where nothing is due
+        from orchestrator.delivery_notes import DeliveryNotes  # noqa: PLC0415 - as above
 
         notes = DeliveryNotes(self._ledger, place)
         try:

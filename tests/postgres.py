@@ -52,7 +52,7 @@ class Postgres:
         shutil.rmtree(self.folder)
 
     def database(self) -> str:
-        """Make an empty database; return its SQLAlchemy URL."""
+        """Make an empty database; return its URL."""
         name = f"of_a_test_{next(self._numbers)}"
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))

@@ -67,7 +67,7 @@ def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
     assert export.timezone.key == "UTC"
     assert config.keep_local == timedelta(days=14)
     assert config.outbox == tmp_path / "outbox"
-    assert config.state.database == str(tmp_path / "state/ledger.db")
+    assert config.state.file == tmp_path / "state/ledger.db"
 
 
 def test_an_export_overrides_the_defaults(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from place import days
-from sqlalchemy import make_url
 
 from orchestrator import asked, config, due
 from orchestrator.config import Config
 from orchestrator.errors import UsageError
 from orchestrator.jobs import Job, Request
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.urls import checked
 from orchestrator.windows import Days, Interval, Window
 
 ZONES = [
@@ -60,7 +60,7 @@ class Exports:
 
     def __init__(self, folder: Path, *exports: str) -> None:
         self.folder = folder
-        self.ledger = Ledger(make_url(f"sqlite:///{folder}/ledger.db"))
+        self.ledger = Ledger(checked("sqlite:///ledger.db", folder))
         self.configure(*exports)
 
     def configure(self, *exports: str) -> None:

@@ -2,9 +2,8 @@
 
 import pytest
 from place import Place, days
-from sqlalchemy import make_url
 
-from orchestrator import phrases
+from orchestrator import config, phrases
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.recounts import Recounts
 from orchestrator.result import RunResult, Status
@@ -39,7 +38,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
 
 def noted(place: Place) -> list[tuple[int | None, int | None]]:
     """Return how many late activities the ledger knows of: delivered, and now."""
-    ledger = Ledger(make_url(f"sqlite:///{place.folder}/state/ledger.db"), read_only=True)
+    ledger = Ledger(config.load(place.folder / "exports.yml").state, read_only=True)
     found = Recounts(ledger.database).late()
     ledger.close()
     return [(was.activity_rows, now.activity_rows) for was, now in found]

@@ -2,24 +2,32 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 from postgres import Postgres
-from sqlalchemy import URL, create_engine, inspect, make_url
+from psycopg.conninfo import make_conninfo
 
+import orchestrator
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger, Place
+from orchestrator.ledger.ages import Ages
+from orchestrator.ledger.database import TABLES
+from orchestrator.ledger.history import History
 from orchestrator.ledger.recounts import Recounts
+from orchestrator.ledger.urls import LedgerUrl, checked
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"
 START = datetime(2026, 10, 24, 22, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 WINDOW = Window(START, START + timedelta(hours=25))
 ENTRY = Entry("ACME daily", WINDOW, 1)
 FILES = [
@@ -29,22 +37,22 @@ FILES = [
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "postgresql+psycopg2"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerUrl:
     """An empty database of each kind that a ledger may live in."""
     if request.param == "sqlite":
-        return make_url(f"sqlite:///{tmp_path}/state/ledger.db")
+        return checked("sqlite:///state/ledger.db", tmp_path)
     server: Postgres = request.getfixturevalue("postgres")
-    return make_url(server.database()).set(drivername=request.param)
+    return of_server(server.database(), request.param)
 
 
 @pytest.fixture
-def ledger(url: URL) -> Iterator[Ledger]:
+def ledger(url: LedgerUrl) -> Iterator[Ledger]:
     opened = Ledger(url)
     yield opened
     opened.close()
 
 
-def test_a_window_s_life(ledger: Ledger, url: URL) -> None:
+def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
     assert ledger.entries() == {}
     assert ledger.spans() == {}
     ledger.plan([ENTRY])
@@ -151,23 +159,64 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     assert [now.export for _, now in recounts.late()] == ["NEW daily"]
 
 
-def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: URL) -> None:
+def test_what_is_old_is_found(ledger: Ledger) -> None:
+    ages = Ages(ledger.database)
+    assert ages.silence(START) == timedelta(0)
+    for number in range(3):
+        window = Window(START + number * DAY, START + (number + 1) * DAY)
+        entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include")
+        names = (f"50% \\ é 'x' {number}.csv", f"/rooted {number}.csv")
+        ledger.write([(entry, [replace(FILES[0], path=n, delivered_at=window.end) for n in names])])
+        ledger.finish([entry])
+    assert ages.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
+    old = ages.outdated(START + 2 * DAY, "there")
+    assert sorted(item.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
+    assert ages.outdated(START + 9 * DAY, "elsewhere") == []
+    ages.removed("there", [item.path for item in old if item.path.startswith("/")])
+    assert [item.path[:3] for item in ages.outdated(START + 2 * DAY, "there")] == ["50%"]
+    ages.removed("there", ["/rooted 0.csv"])  # once more
+    some = ages.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
+    assert sorted(item.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
+    assert ages.delivered([]) == []
+    assert ages.delivered(f"{number}.csv" for number in range(20_000)) == []
+
+
+def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:
+    entry = replace(ENTRY, state=WRITTEN, choice="all", activities={"open": 3})
+    written = [replace(entry, export=f"BRAND{n}") for n in range(20_000)]
+    ledger.write((each, []) for each in written)
+    found = History(ledger.database).rows(START)
+    tracemalloc.start()
+    assert next(found)[2] == {"open": 3}
+    if url.server:  # libpq's own memory is not seen, so see that the server keeps the rest
+        asked = "select count(*) as cursors from pg_cursors where name = 'rows'"
+        connection = ledger.database._session._connection  # noqa: SLF001 - its cursors
+        assert connection.execute(asked).fetchone() == {"cursors": 1}
+    assert sum(1 for _ in found) == len(written) - 1
+    size = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size < (10_000_000 if url.server else 100_000)
+
+
+def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: LedgerUrl) -> None:
     for _ in range(2):
         looking = Ledger(url, read_only=True)
         assert looking.entries() == {}
         looking.close()
-    if url.get_backend_name() == "sqlite":
+    if url.file:
         assert list(tmp_path.iterdir()) == []
     else:
-        with create_engine(url).connect() as connection:
-            assert inspect(connection).get_table_names() == []
+        with connected(url) as connection:
+            named = connection.execute("select from pg_tables where schemaname = 'public'")
+            assert named.rowcount == 0
 
 
 READ = """
 import sys
-from sqlalchemy import URL
+from pathlib import Path
 from orchestrator.ledger import Ledger
-print(*Ledger(URL.create("sqlite", database=sys.argv[1]), read_only=True).spans())
+from orchestrator.ledger.urls import LedgerUrl
+print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans())
 """
 
 
@@ -176,7 +225,7 @@ def test_a_ledger_is_read_where_nothing_can_be_written(
     tmp_path: Path, *, was_cut_short: bool
 ) -> None:
     folder = tmp_path / "a ?#% folder"
-    url = URL.create("sqlite", database=f"{folder}/ledger.db")
+    url = LedgerUrl("it", folder / "ledger.db")
     with closing(Ledger(url)) as ledger:
         ledger.plan([ENTRY])
         kept = {path: path.read_bytes() for path in folder.iterdir()}
@@ -198,7 +247,7 @@ def test_a_ledger_is_read_where_nothing_can_be_written(
     assert sorted(folder.iterdir()) == before
 
 
-def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: URL) -> None:
+def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: LedgerUrl) -> None:
     ledger.plan([ENTRY])
     with pytest.raises(LockedError, match=rf"another run .*process {os.getpid()} on .* since 20"):
         Ledger(url)
@@ -213,9 +262,9 @@ def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: URL) 
 def test_a_ledger_is_locked_by_whatever_path_it_is_reached(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "state")
-    ledger = Ledger(make_url(f"sqlite:///{tmp_path}/state/ledger.db"))
+    ledger = Ledger(checked("sqlite:///state/ledger.db", tmp_path))
     with pytest.raises(LockedError):
-        Ledger(make_url(f"sqlite:///{tmp_path}/link/ledger.db"))
+        Ledger(checked("sqlite:///link/ledger.db", tmp_path))
     ledger.close()
 
 
@@ -223,7 +272,7 @@ def test_a_ledger_is_locked_by_whatever_path_it_is_reached(tmp_path: Path) -> No
 def test_who_lost_the_lock_writes_no_more(
     postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = make_url(postgres.database()).set(drivername=driver)
+    url = of_server(postgres.database(), driver)
     first = Ledger(url)
     first.plan([ENTRY])
     cut_off(url)
@@ -241,12 +290,10 @@ def test_who_lost_the_lock_writes_no_more(
 
 
 def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
-    url = make_url(postgres.database())
-    ledger = Ledger(url)
-    with ledger._begin() as connection:  # noqa: SLF001 - settings of this very connection
-        raw = connection.connection.dbapi_connection
-        assert isinstance(raw, psycopg.Connection)
-        assert connection.exec_driver_sql("show idle_session_timeout").scalar() == "0"
+    ledger = Ledger(of_server(postgres.database()))
+    raw = ledger.database._session._connection  # noqa: SLF001 - settings of this very connection
+    assert isinstance(raw, psycopg.Connection)
+    assert raw.execute("show idle_session_timeout").fetchone() == {"idle_session_timeout": "0"}
     wanted = {"keepalives_idle": "60", "keepalives_count": "6", "tcp_user_timeout": "60000"}
     given = raw.info.get_parameters()
     assert {key: given[key] for key in wanted} == wanted
@@ -274,55 +321,54 @@ def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
 )
 def test_a_ledger_that_cannot_be_opened(text: str, message: str) -> None:
     with pytest.raises(LedgerError, match=message) as caught:
-        Ledger(make_url(text))
+        Ledger(checked(text, Path()))
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture
-def guarded(postgres: Postgres) -> Iterator[URL]:
+def guarded(postgres: Postgres) -> Iterator[str]:
     """A database with a user that needs a password, and one that may not make tables."""
-    url = make_url(postgres.database())
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    url = postgres.database()
+    with connected(of_server(url)) as connection:
 
-    def load(text: str) -> None:
-        with engine.connect() as connection:
-            rules = Path(str(connection.exec_driver_sql("show hba_file").scalar()))
+        def one(query: LiteralString) -> object:
+            (found,) = connection.execute(query).fetchone() or (None,)
+            return found
+
+        def load(text: str) -> None:
+            rules = Path(str(one("show hba_file")))
             rules.write_text(text + rules.read_text().removeprefix(GUARD))
-            query = "select pg_conf_load_time()"
-            before = connection.exec_driver_sql(query).scalar()
-            connection.exec_driver_sql("select pg_reload_conf()")
-            while connection.exec_driver_sql(query).scalar() == before:
+            before = one("select pg_conf_load_time()")
+            one("select pg_reload_conf()")
+            while one("select pg_conf_load_time()") == before:
                 time.sleep(0.01)
 
-    with engine.connect() as connection:
-        connection.exec_driver_sql("create role reader login password 'other'")
-        connection.exec_driver_sql("create role writer login")
-    load(GUARD)
-    yield url
-    load("")
-    with engine.connect() as connection:
-        connection.exec_driver_sql("drop role reader")
-        connection.exec_driver_sql("drop role writer")
-    engine.dispose()
+        connection.execute("create role reader login password 'other'")
+        connection.execute("create role writer login")
+        load(GUARD)
+        yield url
+        load("")
+        connection.execute("drop role reader")
+        connection.execute("drop role writer")
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2"])
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"username": "reader", "password": "hush"}, "password authentication failed"),
-        ({"username": "reader"}, "no password supplied"),
-        ({"database": "no_such"}, 'database "no_such" does not exist'),
-        ({"username": "writer"}, "permission denied for schema public"),
+        ({"user": "reader", "password": "hush"}, "password authentication failed"),
+        ({"user": "reader"}, "no password supplied"),
+        ({"dbname": "no_such"}, 'database "no_such" does not exist'),
+        ({"user": "writer"}, "permission denied for schema public"),
     ],
 )
 def test_a_server_that_refuses_is_explained(
-    guarded: URL, driver: str, changes: dict[str, str], reason: str
+    guarded: str, driver: str, changes: dict[str, str], reason: str
 ) -> None:
-    url = guarded.set(drivername=driver)
+    url = of_server(guarded, driver)
     with pytest.raises(LedgerError, match=f"cannot be opened: .*{reason}") as caught:
-        Ledger(url.set(**changes))  # type: ignore[arg-type] # mypy takes each for every argument
+        Ledger(replace(url, server={**url.server, **changes}))
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "correct 'state' in exports.yml, or see to it that" in str(caught.value)
@@ -330,18 +376,37 @@ def test_a_server_that_refuses_is_explained(
 
 
 def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as Python does for what is not there
-    with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg2"):
-        Ledger(make_url("postgresql+psycopg2://u@127.0.0.1/x"))
+    monkeypatch.delitem(sys.modules, "orchestrator.ledger.postgresql", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python does for what is not there
+    with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg"):
+        Ledger(of_server("postgresql://u@127.0.0.1/x"))
 
 
-def cut_off(url: URL) -> None:
+def test_every_statement_is_in_use() -> None:
+    package = Path(orchestrator.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    folder = package / "ledger/sql"
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")}
+    assert len(found) > 40
+    assert [name for name in found if f'"{name}"' not in code and "tables/" not in name] == []
+    assert {name for name in found if "tables/" in name} == {f"tables/{name}" for name in TABLES}
+
+
+def cut_off(url: LedgerUrl) -> None:
     """End every other connection to this database, as a server that restarts does."""
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        ended = connection.exec_driver_sql(
+    with connected(url) as connection:
+        ended = connection.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
-        ).all()
+        ).fetchall()
     assert ended == [(True,)]
-    engine.dispose()
+
+
+def of_server(text: str, driver: str = "postgresql") -> LedgerUrl:
+    """Return the ledger's URL, with another driver's name in it."""
+    return checked(text.replace("postgresql", driver, 1), Path())
+
+
+def connected(url: LedgerUrl) -> psycopg.Connection:
+    """Connect to the database of a ledger beside it."""
+    return psycopg.connect(make_conninfo(**url.server), autocommit=True)

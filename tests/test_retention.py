@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,14 +11,12 @@ from pathlib import Path
 
 import pytest
 from place import Place, is_root
-from sqlalchemy import update
 from sshd import Sshd
 from warm import orchestrate
 
 from orchestrator import config, retention
 from orchestrator.delivery import clocks
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
-from orchestrator.ledger.tables import WINDOWS
 from orchestrator.retention import PruneResult
 from orchestrator.windows import Window
 
@@ -61,11 +60,10 @@ class Archive:
 
     def noted(self, *days: float) -> None:
         """Let the ledger have noted its windows so many days ago, the latest of them last."""
-        ledger = self.ledger()
-        with ledger.database.begin() as connection:
+        with sqlite3.connect(self.place.folder / "state/ledger.db") as connection:
             for number in days:
-                connection.execute(update(WINDOWS).values(updated_at=NOW - number * DAY))
-        ledger.close()
+                moment = f"{NOW - number * DAY:%Y-%m-%d %H:%M:%S.%f}"
+                connection.execute("update windows set updated_at = ?", [moment])
 
     def ledger(self) -> Ledger:
         """Open the ledger."""

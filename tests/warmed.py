@@ -20,7 +20,7 @@ from orchestrator import project
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
 
-_SLOW = ("asyncssh", "duckdb", "orchestrator.cli", "orchestrator.pipeline", "sqlalchemy", "typer")
+_SLOW = ("asyncssh", "duckdb", "orchestrator.cli", "orchestrator.pipeline", "typer")
 _DAY = datetime(2026, 11, 19, tzinfo=UTC)
 
 for _name in _SLOW:

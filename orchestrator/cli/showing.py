@@ -11,12 +11,8 @@ import typer
 from orchestrator import config as configs
 from orchestrator import project as projects
 from orchestrator import schedule as schedules
-from orchestrator import status as statuses
 from orchestrator.cli.options import Common, Configured, Day, brands, one_of
 from orchestrator.jobs import Request
-from orchestrator.ledger import Ledger
-from orchestrator.status import past as status_past
-from orchestrator.status import report as status_report
 
 
 def docs(
@@ -98,6 +94,11 @@ def status(
 
     Example: orchestrate status --html status.html
     """
+    from orchestrator import status as statuses  # noqa: PLC0415 - no other command needs them
+    from orchestrator.ledger import Ledger  # noqa: PLC0415
+    from orchestrator.status import past as status_past  # noqa: PLC0415
+    from orchestrator.status import report as status_report  # noqa: PLC0415
+
     report = configured.report()
     loaded = configs.load(configured.config, secrets=False)
     request, now = Request(brands=brand or ()), datetime.now(UTC)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
-from sqlalchemy import URL
 
 from orchestrator import openpgp
 from orchestrator.config import paths, yaml_source
@@ -20,6 +19,7 @@ from orchestrator.config.values import Duration, FilePath, Shown, SomeTime, Stri
 from orchestrator.config.yaml_source import Source
 from orchestrator.errors import ConfigError, UsageError, did_you_mean
 from orchestrator.ledger import urls
+from orchestrator.ledger.urls import LedgerUrl
 
 _AGE: TypeAdapter[timedelta | None] = TypeAdapter(SomeTime | None)
 
@@ -31,7 +31,7 @@ class Config:
     source: Source
     destinations: dict[str, Destination]
     exports: tuple[Export, ...]
-    state: URL
+    state: LedgerUrl
     outbox: Path
     keep_local: timedelta
     retention: dict[str, timedelta]  # of the destinations where files do not stay for ever
@@ -191,7 +191,7 @@ def _only(destinations: dict[str, Any]) -> str:
     return next(iter(destinations)) if len(destinations) == 1 else "managed"
 
 
-def _state(value: str, problems: Problems) -> URL | None:
+def _state(value: str, problems: Problems) -> LedgerUrl | None:
     try:
         return urls.checked(value, problems.source.path.parent)
     except ValueError as error:

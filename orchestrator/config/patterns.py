@@ -4,7 +4,9 @@ import functools
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from itertools import dropwhile
 from string import Formatter
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from orchestrator.windows import Interval, Window
@@ -14,6 +16,8 @@ TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name is longer
 _LONGEST_PATH = 1000  # bytes; with the destination's own folder it stays below PATH_MAX, 4096
 _MOMENTS = ("window_start", "window_end")
+_Part: TypeAlias = tuple[str, str | None, str | None, str | None]
+"""As string.Formatter parses it: literal text, then name, format and conversion of a field."""
 _PLACEHOLDERS = "{brand}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
 
@@ -82,17 +86,14 @@ def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> s
     return "".join(result)
 
 
-@functools.lru_cache(maxsize=256)
 def repeats(pattern: str, interval: Interval) -> str | None:
     """Return a path that two windows of this interval would share, or None."""
-    seen: set[str] = set()
-    utc = ZoneInfo("UTC")
-    for start, end in _sample(interval):
-        path = render(pattern, brand="", window=Window(start, end), timezone=utc)
-        if path in seen:
-            return path
-        seen.add(path)
-    return None
+    # What stands before the first moment is alike in all of them.
+    parts = (*dropwhile(lambda part: part[1] not in _MOMENTS, _parsed(pattern)),)
+    window = _repeated((("", *parts[0][1:]), *parts[1:]) if parts else (), interval)
+    if window is None:
+        return None
+    return render(pattern, brand="", window=window, timezone=ZoneInfo("UTC"))
 
 
 def _is_no_part_of_a_name(character: str) -> bool:
@@ -106,8 +107,24 @@ def _is_no_part_of_a_name(character: str) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(pattern: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+def _parsed(pattern: str) -> tuple[_Part, ...]:
     return tuple(Formatter().parse(pattern))
+
+
+@functools.lru_cache(maxsize=256)
+def _repeated(parts: tuple[_Part, ...], interval: Interval) -> Window | None:
+    """Return a window whose path another one has too. Most exports have paths of one form."""
+    seen: set[str] = set()
+    for start, end in _sample(interval):
+        moments = {"window_start": start, "window_end": end}
+        path = "".join(
+            literal + (moments[name].strftime(spec or "") if name in moments else "")
+            for literal, name, spec, _ in parts
+        )
+        if path in seen:
+            return Window(start, end)
+        seen.add(path)
+    return None
 
 
 def _local(moment: datetime, spec: str) -> str:

@@ -4,8 +4,12 @@ It is made from the models that check the file, so it says what they say. What i
 refuse; rules that tie keys together are theirs alone.
 """
 
+import ast
+import inspect
 import json
 from datetime import time, timedelta
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from orchestrator.config import Top
+from orchestrator.config.values import Strict
 
 # Text may be made of variables wherever a value of some other kind is wanted. A description would
 # be shown beside that of each key.
@@ -52,7 +57,18 @@ def text() -> str:
 
 
 class _Schema(GenerateJsonSchema):
-    """Pydantic's own, with defaults as people write them."""
+    """Pydantic's own, with defaults as people write them, and what the models say of each key.
+
+    `use_attribute_docstrings` would read the models' source in every command.
+    """
+
+    def model_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ANN401 - pydantic's own
+        """Return the schema of a model, each key with the text below it as its description."""
+        made = super().model_schema(schema)
+        model = schema["cls"]
+        for name, told in _told(model).items():
+            made["properties"][model.model_fields[name].alias or name]["description"] = told
+        return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401 - pydantic's own
         """Leave titles out: they repeat the keys."""
@@ -74,6 +90,20 @@ class _Schema(GenerateJsonSchema):
             case Path():
                 return str(dft)
         return super().encode_default(dft)
+
+
+@cache
+def _told(model: type[Strict]) -> dict[str, str]:
+    """Return the docstrings of a model's fields, which stand below them."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__[: model.__mro__.index(Strict)]):
+        (parsed,) = ast.parse(inspect.getsource(each)).body
+        assert isinstance(parsed, ast.ClassDef)  # noqa: S101 - it is the source of a class
+        for key, text in pairwise(parsed.body):
+            match key, text:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(told))):
+                    found[name] = inspect.cleandoc(told)
+    return found
 
 
 def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON

@@ -1,17 +1,13 @@
 """What the ledger knows of the past: newest windows, rows by activity, delays."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Select, Table, case, func, select
 
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
-from orchestrator.ledger.records import PLANNED, Delivery, Entry
-from orchestrator.ledger.statements import streamed
-from orchestrator.ledger.tables import ACTIVITIES, DELIVERIES, WINDOWS, remade, same
+from orchestrator.ledger.records import Delivery, Entry
 from orchestrator.windows import Window
 
 
@@ -41,28 +37,16 @@ class History:
 
     def newest(self) -> dict[str, Made]:
         """Return the newest window of each export that was made."""
-        made = WINDOWS.c.state != PLANNED
-        last = (
-            select(WINDOWS.c.export, func.max(WINDOWS.c.window_start).label("window_start"))
-            .where(made)
-            .group_by(WINDOWS.c.export)
-            .subquery()
-        )
-
-        def of(table: Table) -> Select[Any]:
-            here = same(table, last, ("export", "window_start"))
-            return select(table).join(last, here).order_by(table.c.window_end, table.c.revision)
-
         files: dict[tuple[str, Window], dict[int, list[Delivery]]] = {}
-        for row in streamed(self._database, of(DELIVERIES).order_by(DELIVERIES.c.position)):
+        for row in self._database.stream("deliveries", "newest_files"):
             revisions = files.setdefault((row["export"], records.window(row)), {})
             revisions.setdefault(row["revision"], []).append(records.delivery(row))
         activities: dict[tuple[str, Window, int], dict[str, int]] = {}
-        for row in streamed(self._database, of(ACTIVITIES)):
+        for row in self._database.stream("activities", "newest_activities"):
             key = row["export"], records.window(row), row["revision"]
             activities.setdefault(key, {})[row["activity"]] = row["rows"]
         found = {}
-        for entry in map(records.entry, streamed(self._database, of(WINDOWS).where(made))):
+        for entry in map(records.entry, self._database.stream("windows", "newest_entries")):
             revisions = files.get((entry.export, entry.window), {})
             found[entry.export] = Made(
                 entry,
@@ -77,34 +61,13 @@ class History:
 
         The database makes one row of each window: Python takes its time for each that it reads.
         """
-        code = ACTIVITIES.c.activity
-        codes = [row["activity"] for row in streamed(self._database, select(code).distinct())]
-        named = {name: f"rows_{number}" for number, name in enumerate(codes)}
-        window = [ACTIVITIES.c[name] for name in records.WINDOW_KEY]
-        numbers = (
-            func.max(case((code == name, ACTIVITIES.c.rows), else_=0)).label(label)
-            for name, label in named.items()
-        )
-        recent = select(*window[:2], *numbers).group_by(*window)
-        recent = recent.where(ACTIVITIES.c.window_start >= since, ~remade(ACTIVITIES))
-        for row in streamed(self._database, recent):
-            yield row["export"], row["window_start"], {k: row[at] for k, at in named.items()}
+        for row in self._database.stream("activities", "activity_rows", since=since):
+            yield row["export"], row["window_start"], json.loads(row["rows_by_activity"])
 
     def completions(self, since: datetime) -> Iterator[tuple[str, Window, datetime]]:
         """Yield when each window since a moment was at every destination for the first time."""
-        at = func.max(DELIVERIES.c.delivered_at).label("at")
-        whole = (
-            select(*(DELIVERIES.c[name] for name in records.WINDOW_KEY), at)
-            .where(DELIVERIES.c.window_start >= since)
-            .group_by(*(DELIVERIES.c[name] for name in records.KEY))
-            .having(func.count() == func.count(DELIVERIES.c.delivered_at))
-            .subquery()
-        )
-        window = [whole.c[name] for name in records.WINDOW_KEY]
-        for row in streamed(
-            self._database, select(*window, func.min(whole.c.at).label("at")).group_by(*window)
-        ):
-            yield row["export"], records.window(row), row["at"]
+        for row in self._database.stream("deliveries", "completions", since=since):
+            yield row["export"], records.window(row), row["complete_at"]
 
 
 def _complete_at(revisions: Iterable[Sequence[Delivery]]) -> datetime | None:

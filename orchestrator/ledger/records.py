@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping
-
+from orchestrator.ledger.session import Row
 from orchestrator.windows import Window
 
 PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
@@ -50,12 +49,6 @@ class Place:
     path: str
 
 
-WINDOW_KEY = ("export", "window_start", "window_end")
-"""The columns of the key of an export's window."""
-KEY = (*WINDOW_KEY, "revision")
-"""The columns of a revision's key."""
-
-
 def key(of: Entry) -> dict[str, Any]:
     """Return the key of a revision, which its files have too."""
     return {
@@ -64,11 +57,6 @@ def key(of: Entry) -> dict[str, Any]:
         "window_end": of.window.end,
         "revision": of.revision,
     }
-
-
-def named(of: Entry, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any of a row
-    """Return the parameters by which orchestrator.ledger.statements.is_named finds a revision."""
-    return {f"its_{name}": value for name, value in {**key(of), **more}.items()}
 
 
 def values(of: Entry) -> dict[str, Any]:
@@ -83,12 +71,31 @@ def values(of: Entry) -> dict[str, Any]:
     }
 
 
-def window(row: RowMapping) -> Window:
+def chosen(of: Entry) -> dict[str, Any]:
+    """Return the row that holds which rows its files have, before any is counted again."""
+    counted = {"counted_at": None, "activity_rows": None, "broadcast_rows": None}
+    return {**key(of), "choice": of.choice, **counted}
+
+
+def file(of: Delivery) -> dict[str, Any]:
+    """Return the row of a file, but for its key and its place."""
+    return {
+        "kind": of.kind,
+        "destination": of.destination,
+        "path": of.path,
+        "bytes": of.size,
+        "sha256": of.sha256,
+        "delivered_at": of.delivered_at,
+        "rename_sent": of.rename_sent,
+    }
+
+
+def window(row: Row) -> Window:
     """Read the window of a row."""
     return Window(row["window_start"], row["window_end"])
 
 
-def delivery(row: RowMapping) -> Delivery:
+def delivery(row: Row) -> Delivery:
     """Read the row of a file."""
     return Delivery(
         row["kind"],
@@ -101,7 +108,7 @@ def delivery(row: RowMapping) -> Delivery:
     )
 
 
-def entry(row: RowMapping) -> Entry:
+def entry(row: Row) -> Entry:
     """Read the row of a revision."""
     return Entry(
         row["export"],

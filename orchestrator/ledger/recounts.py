@@ -4,15 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import func, or_, select
-
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
-from orchestrator.ledger.records import DELIVERED, Entry
-from orchestrator.ledger.statements import each, forget
-from orchestrator.ledger.tables import RECOUNTS, WINDOWS, remade, same
-
-_ROWS = ("activity_rows", "broadcast_rows")
+from orchestrator.ledger.records import Entry
 
 
 class Recounts:
@@ -30,51 +24,28 @@ class Recounts:
 
         It is the newest revision with files; `choice` says which rows those hold.
         """
-        place = func.row_number().over(
-            partition_by=WINDOWS.c.export, order_by=WINDOWS.c.window_start.desc()
-        )
-        ranked = (
-            select(WINDOWS, RECOUNTS.c.choice, place.label("place"))
-            .outerjoin(RECOUNTS, same(WINDOWS, RECOUNTS))
-            .where(WINDOWS.c.state == DELIVERED, ~remade(WINDOWS))
-            .subquery()
-        )
-        query = (
-            select(ranked).where(ranked.c.place <= last).order_by(ranked.c.place, ranked.c.export)
-        )
-        with self._database.begin() as connection:
-            rows = connection.execute(query).mappings().all()
+        rows = self._database.rows("last_delivered", last=last)
         return [replace(records.entry(row), choice=row["choice"] or "") for row in rows]
 
     def late(self) -> list[tuple[Entry, Entry]]:
         """Return the windows with more rows than were delivered, as delivered and as counted."""
-        was = [func.coalesce(WINDOWS.c[name], 0).label(f"{name}_before") for name in _ROWS]
-        query = (
-            select(RECOUNTS, WINDOWS.c.state, WINDOWS.c.scheduled, *was)
-            .outerjoin(WINDOWS, same(RECOUNTS, WINDOWS))
-            .where(or_(*(RECOUNTS.c[n] > before for n, before in zip(_ROWS, was, strict=True))))
-            .where(~remade(RECOUNTS))
-            .order_by(RECOUNTS.c.window_start, RECOUNTS.c.export)
-        )
-        with self._database.begin() as connection:
-            rows = connection.execute(query).mappings().all()
-        now = [records.entry(row) for row in rows]
-        before = [{name: row[f"{name}_before"] for name in _ROWS} for row in rows]
-        return [(replace(entry, **rows), entry) for entry, rows in zip(now, before, strict=True)]
+        found = []
+        for row in self._database.rows("late"):
+            now = records.entry(row)
+            before = row["activity_rows_before"], row["broadcast_rows_before"]
+            was = replace(now, activity_rows=before[0], broadcast_rows=before[1])
+            found.append((was, now))
+        return found
 
     def note(self, counted: Iterable[Entry]) -> None:
         """Keep what was counted: the entries as they were delivered, with the rows of now."""
-        entries = list(counted)
         rows = [
             {
-                **records.key(entry),
-                "choice": entry.choice,
+                **records.chosen(entry),
                 "counted_at": datetime.now(UTC),
                 "activity_rows": entry.activity_rows,
                 "broadcast_rows": entry.broadcast_rows,
             }
-            for entry in entries
+            for entry in counted
         ]
-        with self._database.begin() as connection:
-            forget(connection, RECOUNTS, entries)
-            each(connection, RECOUNTS.insert(), rows)
+        self._database.each("put_recount", rows)

@@ -1,65 +1,86 @@
-"""The URL of the ledger: what `state` may be, and how a database is reached by it."""
+"""The URL of the ledger: what `state` may be."""
 
-import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
-from orchestrator import locking
-
+_URL = re.compile(
+    r"""
+    (?P<scheme>[\w+]+)://
+    (?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?
+    (?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?
+    (?::(?P<port>\d*))?
+    (?:/(?P<database>[^?]*))?
+    (?:\?(?P<query>.*))?
+    """,
+    re.VERBOSE,
+)
 # What a ledger can live in: a lock must end with its holder, and only here it does.
-_DRIVERS = ("sqlite+pysqlite", "postgresql+psycopg", "postgresql+psycopg2")
-_PATIENCE = {  # seconds, but for the last; libpq, "Parameter Key Words"
-    "connect_timeout": "10",
-    "keepalives_idle": "60",  # dbt may work for hours, and a firewall forgets
-    "keepalives_interval": "10",
-    "keepalives_count": "6",
-    "tcp_user_timeout": "60000",
-}
+_SQLITE = ("sqlite", "sqlite+pysqlite")
+_POSTGRESQL = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+_WITH_PORT = re.compile(r"([\w.-]+):(\d+)")
 
 
-def checked(value: str, folder: Path) -> URL:
+@dataclass(frozen=True)
+class LedgerUrl:
+    """Where the ledger is: in a file of SQLite, or on a server, by libpq's parameters."""
+
+    name: str
+    """What people are shown: the URL without its password."""
+    file: Path | None = None
+    server: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def checked(value: str, folder: Path) -> LedgerUrl:
     """Return the URL; a relative path of a file starts from the folder.
 
     Raises ValueError that says what was expected.
     """
-    try:
-        url = make_url(value)
-        driver = f"{url.get_backend_name()}+{url.get_driver_name()}"
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        driver = ""
-    if driver not in _DRIVERS:
+    url = _URL.fullmatch(value)
+    parts: dict[str, str] = url.groupdict(default="") if url else {}
+    scheme = parts.get("scheme")
+    if scheme in _SQLITE and not parts["host"]:
+        if parts["database"] in ("", ":memory:"):
+            raise ValueError("a ledger in memory would forget; name a file")
+        if parts["query"]:
+            raise ValueError("a ledger in a file takes nothing after a '?'; %3F is one in a name")
+        file = folder / Path(unquote(parts["database"])).expanduser()
+        return LedgerUrl(f"{scheme}:///{quote(str(file), safe=' +/')}", file)
+    if scheme not in _POSTGRESQL:
         raise ValueError(
             "expected sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE where several "
             "hosts share the ledger; other databases have no lock that ends with its holder"
         )
-    if url.get_backend_name() == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            raise ValueError("a ledger in memory would forget; name a file")
-        return url.set(database=str(folder / Path(str(url.database)).expanduser()))
     if value.partition("?")[0].count("@") > 1:  # its rest would be shown as host or database
         raise ValueError("a password with '@', ':', '/' or '?' writes them %40 %3A %2F %3F")
-    return url
+    query = {key: ",".join(values) for key, values in parse_qs(parts["query"]).items()}
+    return LedgerUrl(_name(parts, query), server=_server(parts, query))
 
 
-def readable(url: URL, file: Path) -> URL:
-    """Return what opens the file also where nothing can be made beside it.
-
-    SQLite makes files there to read in WAL mode ("Write-Ahead Logging", Read-Only Databases).
-    Without them it reads the file alone, which holds everything unless a run is at work, or was
-    cut short: then they are there.
-    """
-    if os.access(file.parent, os.W_OK) or file.with_name(f"{file.name}-wal").exists():
-        return url
-    alone = {"mode": "ro", "immutable": "1", "uri": "true"}
-    return url.set(database=f"file:{quote(str(file))}", query=alone)
+def _name(parts: Mapping[str, str], query: Mapping[str, str]) -> str:
+    host = f"[{parts['ipv6']}]" if parts["ipv6"] else parts["host"]
+    port = f":{parts['port']}" if parts["port"] else ""
+    user = parts["user"] + (":***" if parts["password"] else "")
+    where = f"{user}@{host}{port}" if user else f"{host}{port}"
+    database = f"/{parts['database']}" if parts["database"] else ""
+    shown = urlencode({key: query[key] for key in ("host", "port") if key in query})
+    return f"{parts['scheme']}://{where}{database}" + (f"?{shown}" if shown else "")
 
 
-def with_patience(url: URL) -> URL:
-    """Return what gives up a server that is gone, and tells it who holds the lock."""
-    query = {**_PATIENCE, "application_name": f"orchestrate, {locking.this_process()}"}
-    return url.update_query_dict(
-        {key: value for key, value in query.items() if key not in url.query}
-    )
+def _server(parts: Mapping[str, str], query: Mapping[str, str]) -> dict[str, str]:
+    found = {
+        "user": unquote(parts["user"]),
+        "password": unquote(parts["password"]),
+        "host": parts["ipv6"] or parts["host"],
+        "port": parts["port"],
+        "dbname": unquote(parts["database"]),
+        **query,
+    }
+    # `?host=one:5432&host=two:5433`: libpq takes hosts and ports as two lists.
+    named = [_WITH_PORT.fullmatch(host) or host for host in found["host"].split(",")]
+    if any(isinstance(host, re.Match) for host in named):
+        found["host"] = ",".join(h if isinstance(h, str) else h[1] for h in named)
+        found["port"] = ",".join("" if isinstance(h, str) else h[2] for h in named)
+    return {key: value for key, value in found.items() if value}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import psycopg
 import pytest
 from place import Place
 from postgres import Postgres
 from proxy import Proxy
-from sqlalchemy import create_engine
 from sshd import Sshd
 from warm import Command
 
@@ -150,12 +150,11 @@ def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
     two = Host(busy.folder / "two", ledger=ledger, server=sftp_server, port=sftp_server.port)
     first = one.start()
     until_half_sent(first, sftp_server)
-    engine = create_engine(ledger)
-    with engine.connect() as connection:
-        ended_sessions = connection.exec_driver_sql(
+    with psycopg.connect(ledger) as connection:
+        ended_sessions = connection.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-            " where application_name like 'orchestrate%%'"
-        ).all()
+            " where application_name like 'orchestrate%'"
+        ).fetchall()
     assert ended_sessions == [(True,)]
 
     # The lock is free, and the other host comes while this one still sends.

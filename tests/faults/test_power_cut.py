@@ -154,8 +154,8 @@ def test_the_ledger_flushes_each_transaction(acme: Place) -> None:
     acme.configure("  - {brand: ACME}")
     ledger = Ledger(config.load(acme.folder / "exports.yml").state)
     try:
-        with ledger.database.begin() as connection:
-            assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"
-            assert connection.exec_driver_sql("pragma synchronous").scalar() == 2
+        connection = ledger.database._session._connection  # noqa: SLF001 - settings of this very one
+        assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+        assert connection.execute("pragma synchronous").fetchone() == (2,)
     finally:
         ledger.close()

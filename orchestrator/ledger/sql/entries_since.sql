@@ -1,0 +1,4 @@
+select *
+from windows
+where window_end > :since
+order by revision

@@ -1,0 +1,4 @@
+select *
+from failures
+where last_at >= :since
+order by last_at desc

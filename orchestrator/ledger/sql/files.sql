@@ -1,0 +1,6 @@
+select *
+from deliveries
+where
+    (export, window_start, window_end, revision)
+    = (:export, :window_start, :window_end, :revision)
+order by position

@@ -1,0 +1,12 @@
+-- What was asked for by date and comes due as well counts as scheduled from then on.
+insert into windows (
+    export, window_start, window_end, revision,
+    scheduled, state, activity_rows, broadcast_rows, updated_at
+)
+values (
+    :export, :window_start, :window_end, :revision,
+    :scheduled, :state, :activity_rows, :broadcast_rows, :updated_at
+)
+on conflict (export, window_start, window_end, revision) do update
+set scheduled = true
+where excluded.scheduled and not windows.scheduled

@@ -1,0 +1,2 @@
+select 1 as found
+where to_regclass(:name) is not null

@@ -1,0 +1,9 @@
+-- As the client does, the server finds out in two minutes that a host is gone, and frees its lock.
+select set_config(wanted.name, wanted.setting, false)
+from pg_settings
+inner join (values
+    ('idle_session_timeout', '0'),
+    ('tcp_keepalives_idle', '60'),
+    ('tcp_keepalives_interval', '10'),
+    ('tcp_keepalives_count', '6')
+) as wanted (name, setting) on pg_settings.name = wanted.name

@@ -1,0 +1,15 @@
+insert into windows (
+    export, window_start, window_end, revision,
+    scheduled, state, activity_rows, broadcast_rows, updated_at
+)
+values (
+    :export, :window_start, :window_end, :revision,
+    :scheduled, :state, :activity_rows, :broadcast_rows, :updated_at
+)
+on conflict (export, window_start, window_end, revision) do update
+set
+    scheduled = excluded.scheduled,
+    state = excluded.state,
+    activity_rows = excluded.activity_rows,
+    broadcast_rows = excluded.broadcast_rows,
+    updated_at = excluded.updated_at

@@ -1,0 +1,8 @@
+insert into deliveries (
+    export, window_start, window_end, revision,
+    destination, path, kind, position, bytes, sha256, rename_sent, delivered_at
+)
+values (
+    :export, :window_start, :window_end, :revision,
+    :destination, :path, :kind, :position, :bytes, :sha256, :rename_sent, :delivered_at
+)

@@ -1,0 +1,7 @@
+update deliveries
+set rename_sent = :rename_sent
+where
+    (export, window_start, window_end, revision)
+    = (:export, :window_start, :window_end, :revision)
+    and destination = :destination
+    and path = :path

@@ -1,0 +1,16 @@
+create table deliveries (
+    export varchar(300) not null,
+    window_start {moment} not null,
+    window_end {moment} not null,
+    revision integer not null,
+    destination varchar(200) not null,
+    path varchar(1000) not null,
+    kind varchar(20) not null, -- broadcast, activity, ready, manifest
+    position integer not null, -- the order of delivery within the window
+    bytes bigint not null,
+    sha256 varchar(64) not null,
+    -- The rename was sent; whether it took place is known once the file counts as delivered.
+    rename_sent boolean not null,
+    delivered_at {moment},
+    primary key (export, window_start, window_end, revision, destination, path)
+)

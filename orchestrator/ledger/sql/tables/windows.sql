@@ -1,0 +1,12 @@
+create table windows (
+    export varchar(300) not null,
+    window_start {moment} not null,
+    window_end {moment} not null,
+    revision integer not null,
+    scheduled boolean not null, -- found due, not asked for by date
+    state varchar(20) not null, -- planned, written, delivered
+    activity_rows bigint,
+    broadcast_rows bigint,
+    updated_at {moment} not null,
+    primary key (export, window_start, window_end, revision)
+)

@@ -1,0 +1,2 @@
+delete from removals
+where false

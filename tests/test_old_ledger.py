@@ -1,0 +1,161 @@
+"""A ledger as it was made before it was plain SQL, with SQLAlchemy: old_ledger.sql is its dump."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ledger import (
+    DELIVERED,
+    WRITTEN,
+    Delivery,
+    Entry,
+    Ledger,
+    Place,
+    ages,
+    failures,
+    records,
+    recounts,
+)
+from orchestrator.ledger.ages import Ages
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger.history import History
+from orchestrator.ledger.recounts import Recounts
+from orchestrator.ledger.urls import LedgerUrl
+from orchestrator.windows import Window
+
+OLD = Path(__file__).with_name("old_ledger.sql").read_text(encoding="utf-8")
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}+00:00")
+
+
+WINDOW = Window(utc("2026-10-24 22:00"), utc("2026-10-25 23:00"))
+NEXT = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
+PLAN = Entry("Ünïcode daily", NEXT, 1, scheduled=False)
+DONE = Entry("ACME daily", WINDOW, 1, DELIVERED, activity_rows=3, broadcast_rows=1)
+FILES = [
+    Delivery("broadcast", "there", "b.csv", 10, "b" * 64, utc("2026-10-26 05:00:02"), True),  # noqa: FBT003 - a file's field
+    Delivery("activity", "there", "a.csv", 5 * 10**9, "a" * 64, utc("2026-10-26 05:00:03.5"), True),  # noqa: FBT003
+]
+WHY = ("failed", "a server's word", utc("2026-10-27 06:00"), utc("2026-10-27 07:30"), 2)
+
+
+class Clock(datetime):
+    """Stands still."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Clock":
+        return cls(2026, 10, 26, 5, 0, 1, 234567, tz)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    file = tmp_path / "old.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(OLD)
+    return file
+
+
+@pytest.fixture
+def ledger(old: Path) -> Iterator[Ledger]:
+    with closing(Ledger(LedgerUrl("it", old))) as opened:
+        yield opened
+
+
+def rows(file: Path) -> list[str]:
+    """Return the rows of a ledger, as SQL."""
+    with closing(sqlite3.connect(file)) as connection:
+        return sorted(line for line in connection.iterdump() if line.startswith("INSERT"))
+
+
+def columns(file: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return what SQLite knows of each table's columns, and whether it has row ids."""
+    with closing(sqlite3.connect(file)) as connection:
+        return {
+            name: [
+                (column, kind.lower(), *more)
+                for _, column, kind, *more in connection.execute(f"pragma table_info({name})")
+            ]
+            + [("without rowid" in text.lower(),)]
+            for name, text in connection.execute("select name, sql from sqlite_master").fetchall()
+            if text
+        }
+
+
+def test_it_is_read(ledger: Ledger) -> None:
+    assert ledger.spans() == {"ACME daily": WINDOW}
+    assert ledger.entries() == {("ACME daily", WINDOW): DONE, ("Ünïcode daily", NEXT): PLAN}
+    assert ledger.open_entries() == [PLAN]
+    assert ledger.deliveries(DONE) == FILES
+    ((was, now),) = Recounts(ledger.database).late()
+    assert (was.activity_rows, now.activity_rows) == (3, 4)
+    assert Recounts(ledger.database).delivered(3) == [replace(DONE, choice="all include")]
+    assert Failures(ledger.database).failing() == [Failure("Ünïcode daily", NEXT, 1, *WHY)]
+    made = History(ledger.database).newest()["ACME daily"]
+    assert (made.entry, made.deliveries, made.complete_at) == (DONE, FILES, FILES[1].delivered_at)
+    assert made.activities == {"click": 1, "open": 2}
+    (counted,) = History(ledger.database).rows(WINDOW.start)
+    assert counted == ("ACME daily", WINDOW.start, {"click": 1, "open": 2})
+    assert Ages(ledger.database).silence(utc("2026-10-26 06:00:01.234567")) == timedelta(hours=1)
+
+
+def test_it_is_gone_on_with(ledger: Ledger) -> None:
+    ledger.plan([replace(PLAN, scheduled=True)])
+    assert ledger.open_entries() == [replace(PLAN, scheduled=True)]
+    again = replace(DONE, revision=2, state=WRITTEN)
+    sent = [replace(FILES[1], delivered_at=None, rename_sent=False)]
+    ledger.write([(again, sent)])
+    assert {*ledger.earlier(again)} == {*FILES}
+    there = Place(again, "there", "a.csv")
+    ledger.renaming([there], sent=True, arrived={there: utc("2026-10-28 05:00")})
+    ledger.finish([again])
+    assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
+    found = Ages(ledger.database).outdated(utc("2026-12-01 00:00"), "there")
+    assert [(item.path, item.delivered_at) for item in found] == []  # the newest window stays
+    Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
+    assert [failure.times for failure in Failures(ledger.database).failing()] == [4]
+
+
+def test_the_same_work_makes_the_same_rows(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (ages, failures, records, recounts):
+        monkeypatch.setattr(module, "datetime", Clock)
+    file = tmp_path / "new.db"
+    with closing(Ledger(LedgerUrl("it", file))) as ledger:
+        written = replace(DONE, state=WRITTEN, choice="all include")
+        written = replace(written, activities={"open": 2, "click": 1})
+        ledger.plan([replace(DONE, state="planned", activity_rows=None), PLAN])
+        fresh = [replace(item, delivered_at=None, rename_sent=False) for item in FILES]
+        ledger.write([(written, fresh)])
+        arrived = {Place(written, "there", item.path): item.delivered_at for item in FILES}
+        ledger.renaming(arrived, sent=True)
+        ledger.renaming([], sent=True, arrived={k: v for k, v in arrived.items() if v})
+        ledger.finish([written])
+        Recounts(ledger.database).note([replace(written, activity_rows=4)])
+        Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
+        Ages(ledger.database).removed("there", ["old.csv"])
+    assert rows(file) == rows(old)
+    assert columns(file) == columns(old)
+
+
+@pytest.mark.parametrize("table", ["activities", "failures", "recounts", "removals"])
+def test_one_that_lacks_a_table_is_read_and_widened(old: Path, table: str) -> None:
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute(f"drop table {table}")
+    with closing(Ledger(LedgerUrl("it", old), read_only=True)) as looking:
+        assert looking.entries(since=datetime(2026, 1, 1, tzinfo=UTC))
+        assert History(looking.database).newest()["ACME daily"].entry == DONE
+        assert [*History(looking.database).rows(WINDOW.start)] or table == "activities"
+        assert Failures(looking.database).failing() or table == "failures"
+    with closing(Ledger(LedgerUrl("it", old))) as ledger:
+        Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
+        Ages(ledger.database).removed("there", ["old.csv"])
+        Recounts(ledger.database).note([replace(DONE, choice="all include")])
+    assert len(rows(old)) == 9 - (2 if table == "activities" else 0)
