@@ -1,8 +1,8 @@
 """A folder where `orchestrate` runs: its warehouse, its exports.yml, and what a run leaves."""
 
 import json
-import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +72,12 @@ class Home:
             raise RuntimeError(f"{self.folder}: {found:,} of {rows:,} rows were written")
 
     def _anew(self, command: list[str | Path], arguments: tuple[str, ...]) -> Cost:
-        for name in ("state", "there"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for path in self.folder.glob("outbox/*.csv"):
-            path.unlink()
+        # Out of the way, not removed: for seconds after that ext4 looks long for a free inode.
+        aside = Path(tempfile.mkdtemp(prefix="before", dir=self.folder))
+        for name in ("state", "there", "outbox"):
+            if (self.folder / name).exists():
+                (self.folder / name).rename(aside / name)
+        if (aside / "outbox/.dbt").exists():  # the parse is kept
+            (self.folder / "outbox").mkdir(mode=0o700)
+            (aside / "outbox/.dbt").rename(self.folder / "outbox/.dbt")
         return self.run(*command, "daily", "--date", data.DAY, "--json", *arguments)

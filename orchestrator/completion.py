@@ -54,6 +54,7 @@ def files(job: Job, made: Mapping[Kind, WrittenFile], *, revision: int) -> list[
         file = PackedFile(folder / PurePosixPath(path).name)
         file.write(text.encode())
         found.append(WindowFile(kind, path, file.path, *file.finish()))
+        file.wait()
     return found
 
 

@@ -1,10 +1,11 @@
 """Files: the stage's rows as bytes, whole or not at all."""
 
 import codecs
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator import rows
 from orchestrator.config.content import Content
@@ -18,6 +19,8 @@ from orchestrator.stage import KEYS, Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_FLUSHED_BEHIND = 32  # files that wait for the disk while the next ones are made
 
 
 @dataclass(frozen=True)
@@ -75,32 +78,63 @@ def write(stage: Stage, form: Form, paths: dict[str, Path]) -> dict[str, Written
     if form.dialect.header:
         header = stage.text(rows.header(form.fields, form.dialect))
     line = rows.line(form.fields, stage.types[form.kind], form.dialect)
-    written: dict[str, WrittenFile | ExportError] = {}
+    errors: dict[str, ExportError] = {}
     file: _File | None = None
     batches = stage.lines(form.kind, line, brands=list(paths), condition=form.condition())
-    try:
-        for brand, lines in batches:
-            if brand in written:
-                continue  # it failed
-            if file is None or file.brand != brand:
-                if file:
-                    written[file.brand] = file.finish()
-                file = _File(brand, paths[brand], form, header)
-            try:
-                file.write(lines)
-            except ExportError as error:
-                written[brand] = error
-                file.abandon()
+    with _Whole() as whole:
+        try:
+            for brand, lines in batches:
+                if brand in errors:
+                    continue
+                if file is None or file.brand != brand:
+                    if file:
+                        whole.add(file)
+                    file = _File(brand, paths[brand], form, header)
+                try:
+                    file.write(lines)
+                except ExportError as error:
+                    errors[brand] = error
+                    file.abandon()
+                    file = None
+            if file:
+                whole.add(file)
                 file = None
-        if file:
-            written[file.brand] = file.finish()
-            file = None
-    finally:
-        if file:
-            file.abandon()
-    for brand in paths.keys() - written.keys():
-        written[brand] = _File(brand, paths[brand], form, header).finish()
-    return written
+        finally:
+            if file:
+                file.abandon()
+        for brand in paths.keys() - whole.files.keys() - errors.keys():
+            whole.add(_File(brand, paths[brand], form, header))
+    return {**whole.files, **errors}
+
+
+class _Whole:
+    """Whole files by brand; the last ones reach the disk while the next are made."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, WrittenFile] = {}
+        self._flushing: deque[_File] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, wrong: type[BaseException] | None, *_: object) -> None:
+        """Return once all are on the disk."""
+        try:
+            while self._flushing and not wrong:
+                self._wait()
+        finally:
+            for file in self._flushing:
+                file.abandon()
+
+    def add(self, file: "_File") -> None:
+        self.files[file.brand] = file.finish()
+        self._flushing.append(file)
+        if len(self._flushing) > _FLUSHED_BEHIND:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._flushing[0].wait()
+        self._flushing.popleft()
 
 
 class _File:
@@ -136,6 +170,9 @@ class _File:
         self._file.write(self._encoder.encode("", final=True))
         size, sha256 = self._file.finish()
         return WrittenFile(self._file.path, self._rows, size, sha256)
+
+    def wait(self) -> None:
+        self._file.wait()
 
     def abandon(self) -> None:
         self._file.abandon()

@@ -17,7 +17,7 @@ Compression = Literal["none", "gzip", "zstd", "zip"]
 SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst", "zip": ".zip"}
 
 _FLUSHED_AT_ONCE = 64 * 1024 * 1024  # bytes; a second less to wait at the end, of each GB
-_FLUSHER = ThreadPoolExecutor(1, "flush")
+_FLUSHER = ThreadPoolExecutor(4, "flush")
 _GZIP_LEVEL = 6  # gzip's own default
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file knows
 
@@ -50,7 +50,10 @@ class PackedFile:
             self._sink.write(data)
 
     def finish(self) -> tuple[int, str]:
-        """Return bytes and sha256 of the whole, flushed file, which `path` names from now on."""
+        """Return bytes and sha256 of the whole file, which `path` names from now on.
+
+        It counts as flushed once `wait` has returned.
+        """
         with _named(self.path):
             self._stack.close()
         if self._encrypt_for:
@@ -61,9 +64,15 @@ class PackedFile:
                 openpgp.encrypt(plain, self.path, self._encrypt_for)
             finally:
                 plain.unlink()
+        with _named(self.path):
+            found = os.fstat(self._raw.fileno()).st_size, self._raw.sha256()
+            self._raw.flush_whole()
+            return found
+
+    def wait(self) -> None:
+        """Return once the finished file is on the disk (fsync(2)), and close it."""
         with _named(self.path), self._raw as file:
-            file.flush_whole()
-            return os.fstat(file.fileno()).st_size, file.sha256()
+            file.settle()
 
     def abandon(self) -> None:
         """Remove the file."""
@@ -98,22 +107,22 @@ class _HashedFile(FileIO):
             self._hashed = -1  # a place was written twice
         self._unflushed += written
         if self._unflushed >= _FLUSHED_AT_ONCE:
-            self._settle()
+            self.settle()
             self._unflushed = 0
             self._flushing = _FLUSHER.submit(os.fdatasync, self.fileno())
         return written
 
     def flush_whole(self) -> None:
-        """Return once all of it is on the disk (fsync(2))."""
-        self._settle()
-        os.fsync(self)
+        """Begin to flush all of it, its size included."""
+        self.settle()
+        self._flushing = _FLUSHER.submit(os.fsync, self.fileno())
 
     def close(self) -> None:
         with suppress(OSError):
-            self._settle()
+            self.settle()
         super().close()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait for the flush under way. Raises OSError where it failed: it is told only once."""
         flushing, self._flushing = self._flushing, None
         if flushing:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from place import ROOT, Place
 
-from orchestrator import config, project, stage
+from orchestrator import config, project, stage_database
 from orchestrator.errors import ConfigError, ExportError, GateError, UsageError
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
@@ -167,8 +167,8 @@ def test_too_little_memory_is_told_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "20MB")
     with (
-        stage.connect(tmp_path) as connection,
+        stage_database.connect(tmp_path) as connection,
         pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 20MB"),
-        stage.explained(),
+        stage_database.explained(),
     ):
         connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()

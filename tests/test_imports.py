@@ -71,4 +71,4 @@ def test_what_makes_files_imports_no_engine_but_its_own(delivered: Place) -> Non
     code, found = imported(delivered, "daily", "--date", "2026-11-19", "--force")
     assert code == 0
     assert {"dbt", "duckdb"} <= found
-    assert not {"pandas", "pyspark", "sqlalchemy"} & found
+    assert not {"asyncssh", "pandas", "pyspark", "sqlalchemy"} & found

@@ -111,6 +111,7 @@ def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> Non
     file = PackedFile(tmp_path / "rows.csv", "gzip", openpgp.checked(key))
     file.write(b"a,b\n" * 100_000)
     size, _ = file.finish()
+    file.wait()
     assert gzip.decompress(gpg.decrypt(file.path.read_bytes())) == b"a,b\n" * 100_000
     assert (file.path, size) == (tmp_path / "rows.csv.pgp", file.path.stat().st_size)
     assert file.path.stat().st_mode & 0o777 == 0o600
@@ -126,6 +127,7 @@ def test_a_large_file_is_encrypted_piece_by_piece(tmp_path: Path, gpg: Gpg, rece
     for _ in range(1024):
         file.write(b"0,a row\n" * (1 << 17))
     size, _ = file.finish()
+    file.wait()
     assert size > 1 << 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
 

@@ -29,6 +29,7 @@ def pack(folder: Path, compression: Compression, *parts: bytes) -> Path:
     for part in parts:
         file.write(part)
     size, sha256 = file.finish()
+    file.wait()
     assert size == file.path.stat().st_size
     assert sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
     return file.path
@@ -124,6 +125,7 @@ def test_a_full_disk_is_named(tmp_path: Path, compression: Compression) -> None:
     with pytest.raises(OSError, match="No space left on device") as caught:  # noqa: PT012 - at either
         file.write(noise)
         file.finish()
+        file.wait()
     assert caught.value.filename == str(path)
     file.abandon()
     assert not path.is_symlink()
@@ -139,6 +141,7 @@ def test_more_than_four_gibibytes(tmp_path: Path, compression: Compression) -> N
     for _ in range(number):
         file.write(part)
     file.finish()
+    file.wait()
     assert peak_memory() - before < 64 << 20
     counted = f"{' '.join(READ[compression])} {tmp_path / NAME} | wc -c"
     done = subprocess.run(counted, shell=True, capture_output=True, check=True)  # noqa: S602 - the test's own words

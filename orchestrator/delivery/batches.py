@@ -8,8 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery import directory, sftp
-from orchestrator.delivery.session import Session
+from orchestrator.delivery import directory
 from orchestrator.delivery.tasks import for_each
 from orchestrator.delivery.uploads import (
     Announce,
@@ -128,6 +127,9 @@ async def _deliver_sftp(
     on_renaming: Announce,
     retry: Retry,
 ) -> None:
+    from orchestrator.delivery import sftp  # noqa: PLC0415 - asyncssh, which folders do not need
+    from orchestrator.delivery.session import Session  # noqa: PLC0415 - the same
+
     failures = best = 0
     while any(batch.is_open for batch in work):
         reached = False

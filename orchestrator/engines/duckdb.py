@@ -15,7 +15,8 @@ from orchestrator.engines import in_place
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import UsageError
 from orchestrator.sql import literal
-from orchestrator.stage import Stage, settings
+from orchestrator.stage import Stage
+from orchestrator.stage_database import settings
 
 _ALIAS = "warehouse"
 

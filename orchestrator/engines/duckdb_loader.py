@@ -14,7 +14,7 @@ from orchestrator.engines import Loaded
 from orchestrator.engines.duckdb_file import path_of, unavailable
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.sql import identifier, literal
-from orchestrator.stage import limits
+from orchestrator.stage_database import limits
 
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 

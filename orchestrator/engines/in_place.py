@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.sql import names
-from orchestrator.stage import TABLES, VIEWS, Stage, explained
+from orchestrator.stage import TABLES, VIEWS, Stage
+from orchestrator.stage_database import explained
 
 if TYPE_CHECKING:
     import duckdb

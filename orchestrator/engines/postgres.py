@@ -14,12 +14,12 @@ import pyarrow as pa
 from adbc_driver_manager import dbapi as adbc
 from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyped] # has no types
 
-from orchestrator import stage as stages
+from orchestrator import stage_database
 from orchestrator.engines import arrow_parts, postgres_columns
 from orchestrator.engines.postgres_server import connect, credentials, explained, waited
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.sql import identifier, literal
-from orchestrator.stage import ORDER, TABLES, VIEWS, Stage
+from orchestrator.stage import ORDER, TABLES, VIEWS, Stage, ahead
 
 _SUFFIX = "_run"
 _BATCHES = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: "2000000"}  # DuckDB reads some 16 ahead
@@ -83,8 +83,8 @@ class PostgreSQL:
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
         if self._stage is None:
-            self._stage = stages.connect(self._folder)
-        with explained("the window's rows"), stages.explained():
+            self._stage = stage_database.connect(self._folder)
+        with explained("the window's rows"), stage_database.explained():
             self._execute("begin isolation level repeatable read read only")
             try:
                 parts = {
@@ -127,7 +127,7 @@ class PostgreSQL:
             cursor.adbc_statement.set_options(**_BATCHES)
             cursor.execute(f"select {columns}, {part} from {relation}")  # noqa: S608 - quoted
             with cursor.fetch_record_batch() as rows:
-                batches = stages.ahead(_said(rows))
+                batches = ahead(_said(rows))
                 return arrow_parts.write(self._folder / kind, batches, rows.schema)
 
     def _show(self, kind: str, files: list[Path]) -> list[str]:

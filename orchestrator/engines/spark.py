@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from orchestrator import stage
+from orchestrator import stage_database
 from orchestrator.engines import in_place, spark_tables
 from orchestrator.engines.spark_errors import explained
 from orchestrator.engines.spark_session import Session
@@ -63,7 +63,7 @@ class Spark:
         except BaseException:
             session.close()
             raise
-        self._connection = stage.connect(self._folder)
+        self._connection = stage_database.connect(self._folder)
 
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]

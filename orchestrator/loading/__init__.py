@@ -15,7 +15,7 @@ from orchestrator.errors import ExportError
 from orchestrator.loading import files
 from orchestrator.loading.stage import Stage
 from orchestrator.project import Project
-from orchestrator.stage import out_of_memory
+from orchestrator.stage_database import out_of_memory
 
 _log = logging.getLogger(__name__)
 

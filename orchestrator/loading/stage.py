@@ -28,7 +28,7 @@ from orchestrator.loading.scans import (
     parquet_sql,
 )
 from orchestrator.sql import identifier, literal
-from orchestrator.stage import limits
+from orchestrator.stage_database import limits
 
 _OF_THE_MACHINE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
 _ROWS_AT_ONCE = 100_000

@@ -101,6 +101,7 @@ def _same_packed(found: dict[str, Path], name: str, wanted: bytes, brand: str) -
     again = PackedFile(path.parent / Path(name).name, compression)
     again.write(wanted)
     size, sha256 = again.finish()
+    again.wait()
     again.path.unlink()
     packed = path.read_bytes()
     assert (len(packed), hashlib.sha256(packed).hexdigest()) == (size, sha256)
