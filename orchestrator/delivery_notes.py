@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from orchestrator.ledger import Ledger, Place
 
 if TYPE_CHECKING:
     from orchestrator.delivery import Upload
+
+_ARRIVALS_EVERY = 1.0  # seconds
 
 
 class DeliveryNotes:
@@ -21,12 +24,13 @@ class DeliveryNotes:
         self._renaming: list[Place] = []
         self._arrived: dict[Place, datetime] = {}
         self._writing: asyncio.Future[None] | None = None
+        self._noted_at = monotonic()
 
     async def renaming(self, destination: str, upload: "Upload") -> None:
         """Return once the ledger holds that the file may have got its name.
 
-        With it goes what arrived since. Until then that is known as well, for its rename was sent
-        and its part file is gone.
+        With it goes, once a second, what arrived since. Until then that is known as well, for its
+        rename was sent and its part file is gone.
         """
         self._renaming.append(self._place(destination, upload))
         if self._writing is None:
@@ -45,5 +49,8 @@ class DeliveryNotes:
     async def _write(self) -> None:
         await asyncio.sleep(0)  # whoever is as far by now comes along
         files, self._renaming, self._writing = self._renaming, [], None
-        self._ledger.renaming(files, sent=True, arrived=self._arrived)
-        self._arrived.clear()
+        is_time = monotonic() - self._noted_at >= _ARRIVALS_EVERY
+        self._ledger.renaming(files, sent=True, arrived=self._arrived if is_time else None)
+        if is_time:
+            self._arrived.clear()
+            self._noted_at = monotonic()

@@ -38,8 +38,9 @@ class Report:
         """Send the log to stderr."""
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(self.log_format.formatter())
-        # asyncssh tells of every request at INFO.
+        # asyncssh tells of every request at INFO, psycopg of a lost connection that we tell of.
         logging.getLogger("asyncssh").setLevel(logging.WARNING)
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
         level = logging.DEBUG if self.verbose else logging.INFO
         for name in ("orchestrate", "orchestrator"):

@@ -4,9 +4,9 @@ Two relations in DuckDB, `stage.activities` and `stage.broadcasts`: the rows tha
 they lie or copied. Files are written from them and from nowhere else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.stage_database import explained
@@ -39,7 +39,7 @@ class Stage:
     connection: "duckdb.DuckDBPyConnection"
     types: Mapping[str, Mapping[str, str]]
     brands: Sequence[str]
-    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    parts: Mapping[str, Sequence[str]]
     most: int | None = None
 
     @classmethod
@@ -54,7 +54,8 @@ class Stage:
             kind: {row[0]: row[1] for row in connection.execute(f"describe {table}").fetchall()}
             for kind, table in TABLES.items()
         }
-        return cls(connection, types, brands, parts or {})
+        whole = {kind: [table] for kind, table in TABLES.items()}
+        return cls(connection, types, brands, parts or whole)
 
     def text(self, expression: str) -> str:
         """Return the value of an SQL expression of texts."""
@@ -96,13 +97,15 @@ class Stage:
         what = f"brand, {line} as line" if several else f"{line} as line"
         whole = several or self.most is not None
         with explained():
-            for relation in [TABLES[kind]] if whole else self.parts.get(kind, [TABLES[kind]]):
+            for relation in [TABLES[kind]] if whole else self.parts[kind]:
                 rows = self._select(kind, what, relation, brands=brands, condition=condition)
                 for batch in ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
-                    if several:
-                        yield from _by_brand(batch)
-                    else:
-                        yield brands[0], batch.column("line")
+                    lines = batch.column("line")
+                    if not several:
+                        yield brands[0], lines
+                        continue
+                    for brand, start, end in runs(batch.column("brand")):
+                        yield brand, lines.slice(start, end - start)
 
     def texts(
         self, kind: str, texts: Sequence[str], *, brand: str, condition: str = "true"
@@ -131,8 +134,11 @@ class Stage:
         )
 
 
-def ahead(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
-    """Yield the batches; a thread gets the next one meanwhile."""
+def ahead(batches: Iterator["pa.RecordBatch"]) -> Generator["pa.RecordBatch"]:
+    """Yield the batches; a thread gets the next one meanwhile.
+
+    Close it before what the batches come from: it returns once the thread has ended.
+    """
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, batches, None)
         while (batch := coming.result()) is not None:  # one without rows is no end
@@ -140,12 +146,12 @@ def ahead(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
             yield batch
 
 
-def _by_brand(batch: "pa.RecordBatch") -> Iterator[tuple[str, "pa.Array[Any]"]]:
-    """Yield the lines of each brand, whose rows stand together."""
+def runs(values: "pa.Array[Any]") -> Iterator[tuple[Any, int, int]]:
+    """Yield each value that stands in a row of them, where it begins, and where it ends."""
     import pyarrow.compute as pc  # noqa: PLC0415 - a run with nothing due does not need it
 
-    runs = pc.call_function("run_end_encode", [batch.column("brand")])
+    encoded = pc.call_function("run_end_encode", [values])
     start = 0
-    for brand, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield brand, batch.column("line").slice(start, end - start)
+    for value, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
+        yield value, start, end
         start = end

@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import io
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -311,3 +313,22 @@ def test_a_batch_without_rows_is_not_the_end() -> None:
     reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
     read = stage.ahead(reader)  # DuckDB cannot be made to give one
     assert [len(batch) for batch in read] == [2, 0, 1]
+
+
+def test_to_leave_waits_for_what_is_read_ahead() -> None:
+    ended: list[str] = []
+
+    def slow() -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pydict({"line": ["x"]})
+        time.sleep(0.2)
+        ended.append("read")
+        yield pa.RecordBatch.from_pydict({"line": ["y"]})
+
+    def write() -> None:
+        with closing(stage.ahead(slow())) as batches:
+            for _ in batches:
+                raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        write()
+    assert ended == ["read"]

@@ -4,11 +4,14 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import dataset
+
+from orchestrator.stage import runs
+
+_ROWS = 20_000  # in a batch of a file, of which several are in memory as it is read
 
 
 def write(folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[Path]:
@@ -45,11 +48,12 @@ def scanner(paths: Iterable[Path]) -> dataset.Scanner:
 
 
 def _parted(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the rows of each number."""
+    """Yield the rows of each number, some thousands at a time."""
     last = batch.num_columns - 1
-    ordered = batch.take(pc.sort_indices(batch.column(last)))
-    runs: Any = pc.call_function("run_end_encode", [ordered.column(last)])
-    rows, start = ordered.select(range(last)), 0
-    for number, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield number, rows.slice(start, end - start)
-        start = end
+    numbers = batch.column(last)
+    if len(batch) and pc.min_max(numbers)["min"] != pc.min_max(numbers)["max"]:
+        batch = batch.take(pc.sort_indices(numbers))
+    rows = batch.select(range(last))
+    for number, start, end in runs(batch.column(last)):
+        for begin in range(start, end, _ROWS):
+            yield number, rows.slice(begin, min(_ROWS, end - begin))

@@ -5,7 +5,7 @@ and reads them in one repeatable-read snapshot.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from orchestrator.sql import identifier, literal
 from orchestrator.stage import ORDER, TABLES, VIEWS, Stage, ahead
 
 _SUFFIX = "_run"
-_BATCHES = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: "2000000"}  # DuckDB reads some 16 ahead
+_BATCH = StatementOptions.BATCH_SIZE_HINT_BYTES.value
+_BATCHES = (2_000_000, 32_000_000)  # bytes at least and at most; some are in memory at a time
 _PATIENCE = "5s"  # for whoever reads a table of the run when it ends, such as pg_dump
 
 
@@ -124,16 +125,20 @@ class PostgreSQL:
             columns = postgres_columns.selected(known, wanted)
             (size,) = self._fetch(f"select pg_table_size({literal(relation)})")
             part = postgres_columns.part(known, ORDER[kind][0], relation, size=size)
-            cursor.adbc_statement.set_options(**_BATCHES)
+            # Of a batch each part gets a thousand rows or so: fewer would cost more to read.
+            batch = min(max(_BATCHES[0], size // 500), _BATCHES[1])
+            cursor.adbc_statement.set_options(**{_BATCH: str(batch)})
             cursor.execute(f"select {columns}, {part} from {relation}")  # noqa: S608 - quoted
-            with cursor.fetch_record_batch() as rows:
-                batches = ahead(_said(rows))
+            # Closed in this order: the thread that reads ahead ends before what it reads is freed.
+            with cursor.fetch_record_batch() as rows, closing(ahead(_said(rows))) as batches:
                 return arrow_parts.write(self._folder / kind, batches, rows.schema)
 
     def _show(self, kind: str, files: list[Path]) -> list[str]:
-        """Show the stage the rows of all files as its table, and return a view of each file."""
+        """Show the stage the rows of all files as its table, and return a view of each part."""
         table = TABLES[kind]
         parts = {f"{table}_{number}": [file] for number, file in enumerate(files)}
+        if len(files) == 1:
+            parts = {table: files}
         assert self._stage  # noqa: S101 - made before
         for view, paths in {table: files, **parts}.items():
             source, found = view.replace(".", "_"), arrow_parts.scanner(paths)

@@ -9,7 +9,7 @@ from orchestrator.sql import identifier
 
 _DAYS = 10_957  # from 1970 to 2000
 _PART = 64 * 1024 * 1024  # bytes of a table; DuckDB needs twice as many to order them
-_MOST_PARTS = 256  # files that are open at once
+_MOST_PARTS = 128  # files that are open at once
 _SAMPLE = 8 * 1024 * 1024  # bytes that tell where the parts begin
 # ADBC gives these as numbers that are not what PostgreSQL shows; what it gives as bytes of a
 # kind of its own is text too.

@@ -61,21 +61,21 @@ class SqliteSession(Session):
 
     def _stored(self, parameters: Mapping[str, object]) -> Mapping[str, object]:
         return {
-            name: _moment_text(value) if isinstance(value, datetime) else value
+            name: _moment_text(value.astimezone(UTC)) if isinstance(value, datetime) else value
             for name, value in parameters.items()
         }
 
 
 @lru_cache  # many rows have the same few
 def _moment_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _reader(column: str) -> Callable[[Any], object]:
     if column.endswith(_MOMENTS):
         return _moment
     if column in _FLAGS:
-        return bool
+        return lambda value: None if value is None else bool(value)
     return lambda value: value
 
 

@@ -93,4 +93,4 @@ def test_a_table_that_is_ordered_by_no_moment_has_one_part(
     monkeypatch.setattr(postgres_columns, "_PART", 1000)
     stage = engine.read(_RELATIONS, "made.brands", {})
     assert len(stage.parts["broadcast"]) == 1
-    assert 200 < len(stage.parts["activity"]) <= 256  # files that are open at once
+    assert 100 < len(stage.parts["activity"]) <= 128  # files that are open at once
