@@ -51,7 +51,8 @@ def _parted(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield the rows of each number, some thousands at a time."""
     last = batch.num_columns - 1
     numbers = batch.column(last)
-    if len(batch) and pc.min_max(numbers)["min"] != pc.min_max(numbers)["max"]:
+    least_and_most = pc.min_max(numbers)
+    if least_and_most["min"] != least_and_most["max"]:
         batch = batch.take(pc.sort_indices(numbers))
     rows = batch.select(range(last))
     for number, start, end in runs(batch.column(last)):
