@@ -10,7 +10,7 @@ ENV PATH=/opt/orchestrate/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE
 WORKDIR /source
 COPY requirements.lock ./
 RUN pip install --require-hashes --requirement requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY profiles profiles
 COPY dbt_project dbt_project
 COPY orchestrator orchestrator
