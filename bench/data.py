@@ -9,10 +9,10 @@ import duckdb
 import psycopg
 from adbc_driver_postgresql import dbapi
 
-from orchestrator import project
-from orchestrator.contract import Table, read_contract
-from orchestrator.engines.duckdb_loader import DuckdbLoader
-from orchestrator.engines.postgres_loader import PostgresLoader
+from orchestrator.warehouse import project
+from orchestrator.warehouse.contract import Table, read_contract
+from orchestrator.warehouse.duckdb.loader import DuckdbLoader
+from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 DAY, NEXT_DAY = "2026-11-01", "2026-11-02"
 """The first day, of whose window all figures are."""

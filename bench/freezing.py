@@ -9,8 +9,7 @@ from pathlib import Path
 
 import data
 
-from orchestrator import project
-from orchestrator.warehouse import Warehouse
+from orchestrator.warehouse import Warehouse, project
 from orchestrator.windows import Window
 
 if __name__ == "__main__":

@@ -11,23 +11,24 @@ from pathlib import Path
 
 from clock import Clock
 
-from orchestrator import cli, entry, pipeline
+from orchestrator import __main__, cli
+from orchestrator.pipeline import run
 from orchestrator.warehouse import Warehouse
 
 
 def main(steps: Path, *, tested: bool) -> None:
     """Run the command line with its steps timed."""
-    assert cli and pipeline  # noqa: PT018, S101 - what they import is not dbt's
+    assert cli and run  # noqa: PT018, S101 - what they import is not dbt's
     clock = Clock()
     with clock.running():
-        from orchestrator.dbt import Dbt  # noqa: PLC0415 - its import is timed
+        from orchestrator.warehouse.dbt import Dbt  # noqa: PLC0415 - its import is timed
 
     Dbt.__init__ = clock.running()(Dbt.__init__)  # type: ignore[method-assign] # to time it
     Dbt.build = clock.running()(Dbt.build)  # type: ignore[method-assign] # to time it
     if not tested:
         Warehouse.stage = functools.partialmethod(Warehouse.stage, tested=False)  # type: ignore[assignment,method-assign]
     try:
-        entry.main()
+        __main__.main()
     finally:
         clock.note(steps)
 

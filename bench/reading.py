@@ -10,17 +10,20 @@ from pathlib import Path
 import yaml
 from clock import Clock
 
-from orchestrator import config, engines, files, project
+from orchestrator import config
 from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
 from orchestrator.config.exports import KINDS, Kind
-from orchestrator.fields import ViewColumn, resolve
-from orchestrator.files import Form
-from orchestrator.project import Project
-from orchestrator.stage import VIEWS
+from orchestrator.files import writing
+from orchestrator.files.fields import resolve
+from orchestrator.files.formats import FileFormat
+from orchestrator.warehouse import engines, project
+from orchestrator.warehouse.contract import ViewColumn
+from orchestrator.warehouse.project import Project
+from orchestrator.warehouse.stage import VIEWS
 
 
-def _form(there: Project, loaded: config.Config, kind: Kind) -> Form:
+def _form(there: Project, loaded: config.Config, kind: Kind) -> FileFormat:
     export = loaded.exports[0]
     text = (there.folder / f"models/exports/{VIEWS[kind]}.yml").read_text(encoding="utf-8")
     columns = []
@@ -30,14 +33,14 @@ def _form(there: Project, loaded: config.Config, kind: Kind) -> Form:
         columns.append(ViewColumn(column["name"], labels, values))
     dialect = Dialect.model_construct(**{n: getattr(export, n) for n in Dialect.model_fields})
     content = Content.model_construct(**{n: getattr(export, n) for n in Content.model_fields})
-    return Form(kind, dialect, content, resolve(loaded, export, kind, columns))
+    return FileFormat(kind, dialect, content, resolve(loaded, export, kind, columns))
 
 
 def main(folder: Path, steps: Path) -> None:
     """Write them."""
     clock = Clock()
     with clock.running():
-        from orchestrator.dbt import Dbt  # noqa: F401, PLC0415 - its import is timed
+        from orchestrator.warehouse.dbt import Dbt  # noqa: F401, PLC0415 - its import is timed
     clock.note(steps)
     there = project.find(folder, "postgres")
     loaded = config.load(folder / "exports.yml")
@@ -52,7 +55,7 @@ def main(folder: Path, steps: Path) -> None:
         stage = engine.read(relations, "made.int_brands", columns)
         for kind, form in forms.items():
             for brand in stage.brands:
-                print(kind, files.write(stage, form, {brand: folder / kind})[brand])
+                print(kind, writing.write(stage, form, {brand: folder / kind})[brand])
     finally:
         engine.close()
 

@@ -18,7 +18,7 @@ from raw_files import PostgresWarehouse, Warehouse
 from spark_cluster import SparkCluster
 from sshd import Sshd
 
-gc.set_threshold(200_000)  # as a command does, see orchestrator.entry
+gc.set_threshold(200_000)  # as a command does, see orchestrator.__main__
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,8 +25,8 @@ from dbt_common.clients.jinja import MacroFuzzEnvironment
 from dbt_common.tests import enable_test_caching
 from place import ROOT
 
-from orchestrator.dbt import Dbt
-from orchestrator.project import Project
+from orchestrator.warehouse.dbt import Dbt
+from orchestrator.warehouse.project import Project
 
 _PARSE = "partial_parse.msgpack"
 _PATHS = {"path", "attach", "settings"}

@@ -11,9 +11,11 @@ import duckdb
 import pytest
 import yaml
 
-from orchestrator import config, pipeline, project
-from orchestrator.jobs import Request
-from orchestrator.result import RunResult
+from orchestrator import config
+from orchestrator.jobs.job import Request
+from orchestrator.pipeline import run
+from orchestrator.pipeline.result import RunResult
+from orchestrator.warehouse import project
 from orchestrator.windows import Days
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +135,7 @@ class Place:
         moment = datetime.fromisoformat(f"{now}+00:00")
         found = project.find(loaded.folder, None)
         wanted = Request(**request)
-        return pipeline.run(loaded, found, wanted, now=moment, progress=lambda _: None)
+        return run.run(loaded, found, wanted, now=moment, progress=lambda _: None)
 
     def files(self, folder: str = "there") -> list[str]:
         """Return the names of the files that arrived, sorted."""

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.contract import Contract, read_contract
-from orchestrator.engines import Loader
-from orchestrator.engines.duckdb_loader import DuckdbLoader
-from orchestrator.engines.postgres_loader import PostgresLoader
 from orchestrator.loading import LoadResult, TableResult, load
+from orchestrator.warehouse.contract import Contract, read_contract
+from orchestrator.warehouse.duckdb.loader import DuckdbLoader
+from orchestrator.warehouse.engines import Loader
+from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 CONTRACT = read_contract(PROJECT)

@@ -8,7 +8,7 @@ from place import Place, days
 from warm import orchestrate
 
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.result import RunResult, Status
+from orchestrator.pipeline.result import RunResult, Status
 
 NOW = "2026-11-20 07:00"
 BOTH = "{there: {directory: there}, far: {directory: far}}"

@@ -13,8 +13,9 @@ from postgres import Postgres
 from sshd import Sshd
 from warm import orchestrate
 
-from orchestrator import check, config
-from orchestrator.check import CheckResult
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.commands.check import CheckResult
 from orchestrator.ledger import Ledger
 
 

@@ -12,8 +12,9 @@ import pytest
 from place import ROOT, Place
 from sshd import Sshd
 
-from orchestrator import check, config
-from orchestrator.result import Status
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.pipeline.result import Status
 
 NOW = "2026-11-20 07:00"
 ACTIVITY = "activity_ACME_20261119.csv"

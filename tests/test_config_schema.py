@@ -12,7 +12,8 @@ import yaml
 from place import ROOT
 from warm import ORCHESTRATE
 
-from orchestrator import config, demo
+from orchestrator import config
+from orchestrator.commands import demo
 from orchestrator.config import schema as config_schema
 from orchestrator.config.exports import Export
 

@@ -17,9 +17,10 @@ import pytest
 import yaml
 from place import ROOT, Place, is_root
 
-from orchestrator import config, schedule
+from orchestrator import config
+from orchestrator.commands import schedule
+from orchestrator.commands.schedule import Scheduler
 from orchestrator.config.destinations import Sftp
-from orchestrator.schedule import Scheduler
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SCRIPT = (ROOT / "container/sftp.sh").read_text(encoding="utf-8")

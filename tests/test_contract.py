@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contract import SOURCES, Column, read_contract
 from orchestrator.errors import UsageError
+from orchestrator.warehouse.contract import SOURCES, Column, read_contract
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 GOOD = """

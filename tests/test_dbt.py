@@ -14,9 +14,10 @@ import pytest
 import yaml
 from place import ROOT, Place
 
-from orchestrator import config, project, stage_database
+from orchestrator import config
 from orchestrator.errors import ConfigError, ExportError, GateError, UsageError
-from orchestrator.warehouse import Warehouse
+from orchestrator.files import formats
+from orchestrator.warehouse import Warehouse, project, stage_database
 from orchestrator.windows import Window
 
 DAY = datetime(2026, 11, 19, tzinfo=UTC)
@@ -124,7 +125,7 @@ def test_columns_that_files_cannot_do_without(
     monkeypatch.setenv("DBT_PROJECT_DIR", str(place.folder / "custom"))
     place.configure("  - {brand: ACME, machine_activity: exclude}")
     with opened(place) as warehouse, pytest.raises(ConfigError, match=message):
-        warehouse.check(config.load(place.folder / "exports.yml"))
+        formats.needed_columns(config.load(place.folder / "exports.yml"), warehouse.view_columns)
 
 
 def test_a_model_that_would_not_be_frozen_is_refused(
@@ -169,6 +170,6 @@ def test_too_little_memory_is_told_with_what_to_do(
     with (
         stage_database.connect(tmp_path) as connection,
         pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 20MB"),
-        stage_database.explained(),
+        stage_database.translated_errors(),
     ):
         connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()

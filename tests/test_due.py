@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from place import days
 
-from orchestrator import asked, config, due
+from orchestrator import config
 from orchestrator.config import Config
+from orchestrator.config.ledger_url import checked
 from orchestrator.errors import UsageError
-from orchestrator.jobs import Job, Request
+from orchestrator.jobs import due
+from orchestrator.jobs.job import Job, Request
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.urls import checked
 from orchestrator.windows import Days, Interval, Window
 
 ZONES = [
@@ -294,7 +295,7 @@ def test_a_brand_of_every_brand_is_asked_for_once(exports: Exports) -> None:
 def test_so_many_windows_may_be_asked_for(exports: Exports) -> None:
     exports.configure("brand: ACME, interval: hourly")
     now = utc("2026-11-20 07:00")
-    first = date(2026, 11, 19) - timedelta(days=asked.MOST // 24 - 1)
+    first = date(2026, 11, 19) - timedelta(days=due.MOST_WINDOWS // 24 - 1)
     request = Request(days=Days(first, date(2026, 11, 19)))
     found = due.jobs(exports.config, exports.ledger, request, now)
-    assert len(found) == asked.MOST // 24 * 24
+    assert len(found) == due.MOST_WINDOWS // 24 * 24

@@ -19,13 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres import Postgres
 
-from orchestrator import files, stage
 from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
 from orchestrator.errors import ExportError
-from orchestrator.fields import FileField
-from orchestrator.files import Form, WrittenFile
-from orchestrator.stage import Stage
+from orchestrator.files import writing
+from orchestrator.files.fields import FileField
+from orchestrator.files.formats import FileFormat
+from orchestrator.files.writing import WrittenFile
+from orchestrator.warehouse import stage
+from orchestrator.warehouse.stage import Stage
 
 NASTY: list[str | None] = [
     None,
@@ -78,9 +80,9 @@ class Writer:
         content = Content()
         names = ("broadcast_id", "description", "sent_on", "is_touched")
         fields = [FileField(name, name.upper(), is_hashed=False, value_labels={}) for name in names]
-        form = Form("broadcast", Dialect.model_validate(dialect), content, fields)
+        form = FileFormat("broadcast", Dialect.model_validate(dialect), content, fields)
         stage = Stage.of(self.connection, list(brands))
-        return files.write(stage, form, {b: self.folder / str(n) for n, b in enumerate(brands)})
+        return writing.write(stage, form, {b: self.folder / str(n) for n, b in enumerate(brands)})
 
     def text(self, **dialect: object) -> bytes:
         written = self.write(("ACME",), **dialect)["ACME"]

@@ -10,7 +10,7 @@ from place import Place
 
 SLOW = ("asyncssh", "dbt", "duckdb", "pandas", "psycopg", "pyarrow", "pyspark", "sqlalchemy")
 # What costs a twentieth of a run with nothing due, or less.
-SLOWISH = ("asyncio", "jinja2", "orchestrator.status", "rich")
+SLOWISH = ("asyncio", "jinja2", "orchestrator.commands.status", "rich")
 CODE = f"""
 import atexit, sys
 def tell():

@@ -9,7 +9,8 @@ import pytest
 from place import ROOT, Place
 from warm import orchestrate
 
-from orchestrator import config, init
+from orchestrator import config
+from orchestrator.commands import init
 from orchestrator.config import Config, Top
 from orchestrator.config.destinations import DestinationLine, Sftp
 from orchestrator.config.exports import Export

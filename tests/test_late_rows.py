@@ -3,10 +3,11 @@
 import pytest
 from place import Place, days
 
-from orchestrator import config, phrases
+from orchestrator import config
+from orchestrator.cli import phrases
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.recounts import Recounts
-from orchestrator.result import RunResult, Status
+from orchestrator.pipeline.result import RunResult, Status
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
 

@@ -16,13 +16,13 @@ from postgres import Postgres
 from psycopg.conninfo import make_conninfo
 
 import orchestrator
+from orchestrator.config.ledger_url import LedgerUrl, checked
 from orchestrator.errors import LedgerError, LockedError
-from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Ledger, Place
+from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry, Ledger
 from orchestrator.ledger.ages import Ages
 from orchestrator.ledger.database import TABLES
 from orchestrator.ledger.history import History
 from orchestrator.ledger.recounts import Recounts
-from orchestrator.ledger.urls import LedgerUrl, checked
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"
@@ -62,7 +62,7 @@ def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
     ledger.write([(written, FILES)])
     assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == FILES
-    there = Place(written, "there", "b.csv")
+    there = DeliveryKey(written, "there", "b.csv")
     ledger.renaming([there], sent=True)
     assert ledger.deliveries(written)[0].rename_sent
     ledger.renaming([], sent=True, arrived={there: datetime.now(UTC)})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger.urls import checked
+from orchestrator.config.ledger_url import checked
 
 HERE = Path("/here")
 

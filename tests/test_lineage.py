@@ -8,8 +8,9 @@ import pytest
 from place import Place
 from warm import Command
 
-from orchestrator import docs, lineage, project
-from orchestrator.lineage import Column, Lineage
+from orchestrator.commands import docs, lineage
+from orchestrator.commands.lineage import Column, Lineage
+from orchestrator.warehouse import project
 
 PREFIX = "event_based_export"
 EXPORTS = [f"model.{PREFIX}.activities_daily", f"model.{PREFIX}.broadcasts_daily"]

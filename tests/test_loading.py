@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from raw_files import AT, CONTRACT, NOW, PROJECT, Warehouse, bounce, broadcast, every_format, write
 
-from orchestrator.contract import Column, Contract
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_into
-from orchestrator.project import Project
+from orchestrator.warehouse.contract import Column, Contract
+from orchestrator.warehouse.project import Project
 
 
 @pytest.fixture

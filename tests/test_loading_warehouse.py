@@ -7,8 +7,8 @@ import duckdb
 import pytest
 from raw_files import AT, Warehouse, event, write
 
-from orchestrator.engines.duckdb_loader import DuckdbLoader
 from orchestrator.errors import ExportError, LockedError, UsageError
+from orchestrator.warehouse.duckdb.loader import DuckdbLoader
 
 
 @pytest.fixture

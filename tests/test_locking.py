@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LockedError
-from orchestrator.locking import exclusive
+from orchestrator.system import exclusive_lock
 
 HOLD = """
 import pathlib, sys, time
@@ -22,23 +22,23 @@ with exclusive(pathlib.Path(sys.argv[1])):
 def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "new/folder/.lock"
     with (
-        exclusive(path),
+        exclusive_lock(path),
         pytest.raises(
             LockedError, match=rf"process {os.getpid()} on .* since 20.* UTC.*{path.parent}"
         ),
-        exclusive(path),
+        exclusive_lock(path),
     ):
         pass
-    with exclusive(path):
+    with exclusive_lock(path):
         assert "process" in path.read_text()
     assert path.read_text() == ""
 
 
 def test_it_is_free_after_an_error(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    with pytest.raises(ValueError, match="mine"), exclusive(path):
+    with pytest.raises(ValueError, match="mine"), exclusive_lock(path):
         raise ValueError("mine")
-    with exclusive(path):
+    with exclusive_lock(path):
         pass
 
 
@@ -49,9 +49,9 @@ def test_a_holder_that_was_killed_holds_it_no_more(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockedError, match=f"process {holder.pid} "), exclusive(path):
+        with pytest.raises(LockedError, match=f"process {holder.pid} "), exclusive_lock(path):
             pass
         holder.kill()
         holder.wait()
-        with exclusive(path):
+        with exclusive_lock(path):
             assert f"process {os.getpid()} " in path.read_text()

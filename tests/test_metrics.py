@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchestrator import metrics
-from orchestrator.status.facts import ExportStatus, FileStatus, LastWindow, Status
+from orchestrator.cli import metrics
+from orchestrator.commands.status.facts import ExportStatus, FileStatus, LastWindow, Status
 from orchestrator.windows import Window
 
 START, END = datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)

@@ -17,9 +17,10 @@ from place import Place
 from pydantic import SecretStr
 from warm import orchestrate
 
-from orchestrator import config, notify
+from orchestrator import config
+from orchestrator.cli import notify
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
-from orchestrator.result import FileResult, LateRows, RunResult, Status, WindowResult
+from orchestrator.pipeline.result import FileResult, LateRows, RunResult, Status, WindowResult
 from orchestrator.windows import Window
 
 START = datetime(2026, 11, 20, 23, tzinfo=UTC)

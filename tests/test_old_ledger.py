@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.ledger import (
     DELIVERED,
     WRITTEN,
     Delivery,
+    DeliveryKey,
     Entry,
     Ledger,
-    Place,
     ages,
     failures,
     records,
@@ -25,7 +26,6 @@ from orchestrator.ledger.ages import Ages
 from orchestrator.ledger.failures import Failure, Failures
 from orchestrator.ledger.history import History
 from orchestrator.ledger.recounts import Recounts
-from orchestrator.ledger.urls import LedgerUrl
 from orchestrator.windows import Window
 
 OLD = Path(__file__).with_name("old_ledger.sql").read_text(encoding="utf-8")
@@ -112,7 +112,7 @@ def test_it_is_gone_on_with(ledger: Ledger) -> None:
     sent = [replace(FILES[1], delivered_at=None, rename_sent=False)]
     ledger.write([(again, sent)])
     assert {*ledger.earlier(again)} == {*FILES}
-    there = Place(again, "there", "a.csv")
+    there = DeliveryKey(again, "there", "a.csv")
     ledger.renaming([there], sent=True, arrived={there: utc("2026-10-28 05:00")})
     ledger.finish([again])
     assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
@@ -134,7 +134,7 @@ def test_the_same_work_makes_the_same_rows(
         ledger.plan([replace(DONE, state="planned", activity_rows=None), PLAN])
         fresh = [replace(item, delivered_at=None, rename_sent=False) for item in FILES]
         ledger.write([(written, fresh)])
-        arrived = {Place(written, "there", item.path): item.delivered_at for item in FILES}
+        arrived = {DeliveryKey(written, "there", item.path): item.delivered_at for item in FILES}
         ledger.renaming(arrived, sent=True)
         ledger.renaming([], sent=True, arrived={k: v for k, v in arrived.items() if v})
         ledger.finish([written])

@@ -14,10 +14,12 @@ from gpg import Gpg
 from place import Place, days
 from warm import orchestrate
 
-from orchestrator import check, config, openpgp
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.config import public_key
 from orchestrator.errors import ConfigError, ExportError
-from orchestrator.packing import PackedFile
-from orchestrator.result import Status
+from orchestrator.files.packing import PackedFile
+from orchestrator.pipeline.result import Status
 
 NOW = "2026-11-20 07:00"
 ADDRESS = b"jan@example.com"
@@ -66,7 +68,7 @@ def test_a_file_without_one_public_key_is_refused_at_once(
     assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_load=True)
     (tmp_path / "exports.yml").unlink()
     with pytest.raises(ValueError, match="is no file"):
-        openpgp.checked(tmp_path)
+        public_key.checked(tmp_path)
 
 
 @pytest.mark.parametrize("armor", [False, True])
@@ -108,7 +110,7 @@ def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> Non
     gpg.add(fingerprint, "never")
     key = tmp_path / "key.pgp"
     key.write_bytes(gpg.export(fingerprint, armor=False))
-    file = PackedFile(tmp_path / "rows.csv", "gzip", openpgp.checked(key))
+    file = PackedFile(tmp_path / "rows.csv", "gzip", public_key.checked(key))
     file.write(b"a,b\n" * 100_000)
     size, _ = file.finish()
     file.wait()

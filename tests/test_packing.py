@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.packing import SUFFIXES, Compression, PackedFile
+from orchestrator.config.dialect import COMPRESSION_SUFFIXES, Compression
+from orchestrator.files.packing import PackedFile
 
 NAME = "activity_ACME_20261119.csv"
 READ = {
@@ -20,7 +21,7 @@ READ = {
     "zip": ["unzip", "-p"],
 }
 """The programs with which receivers read them."""
-COMPRESSIONS: list[Compression] = sorted(SUFFIXES)
+COMPRESSIONS: list[Compression] = sorted(COMPRESSION_SUFFIXES)
 
 
 def pack(folder: Path, compression: Compression, *parts: bytes) -> Path:

@@ -11,10 +11,10 @@ import pytest
 from place import ROOT, Place, days
 from sshd import Sshd
 
-from orchestrator import phrases
+from orchestrator.cli import phrases
 from orchestrator.errors import ConfigError, LockedError, UsageError
-from orchestrator.production import NO_BRANDS
-from orchestrator.result import RunResult, Status
+from orchestrator.pipeline.making import NO_BRANDS
+from orchestrator.pipeline.result import RunResult, Status
 
 ACTIVITY = "activity_ACME_20261119.csv"
 BROADCAST = "broadcast_ACME_20261119.csv"

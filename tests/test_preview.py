@@ -13,11 +13,13 @@ from place import Place, days
 from test_check import tree
 from warm import ORCHESTRATE, orchestrate
 
-from orchestrator import config, preview, project
+from orchestrator import config
+from orchestrator.commands import preview
+from orchestrator.commands.preview import Head
 from orchestrator.errors import UsageError
-from orchestrator.jobs import Request
+from orchestrator.jobs.job import Request
 from orchestrator.ledger import Ledger
-from orchestrator.preview import Head
+from orchestrator.warehouse import project
 
 NOW = "2026-11-20 12:00:00"
 

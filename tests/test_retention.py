@@ -14,10 +14,11 @@ from place import Place, is_root
 from sshd import Sshd
 from warm import orchestrate
 
-from orchestrator import config, retention
-from orchestrator.delivery import clocks
+from orchestrator import config
+from orchestrator.delivery.sftp import requests
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
-from orchestrator.retention import PruneResult
+from orchestrator.pipeline import retention
+from orchestrator.pipeline.retention import PruneResult
 from orchestrator.windows import Window
 
 NOW = datetime.now(UTC)
@@ -129,7 +130,7 @@ def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> 
     archive.deliver(1, "a2.csv")
     theirs = archive.root / "theirs.csv"
     theirs.write_text("theirs")
-    link = archive.root / clocks.NAME
+    link = archive.root / requests.NAME
     link.symlink_to(theirs)
 
     assert archive.prune().exit_code == 0

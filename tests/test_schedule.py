@@ -12,8 +12,9 @@ import pytest
 import yaml
 from place import Place
 
-from orchestrator import config, schedule
-from orchestrator.schedule import Scheduler
+from orchestrator import config
+from orchestrator.commands import schedule
+from orchestrator.commands.schedule import Scheduler
 
 EXPORTS = """
   - {brand: ACME, timezone: Europe/Amsterdam}

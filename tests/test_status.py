@@ -16,14 +16,15 @@ from postgres import Postgres
 from sshd import Sshd
 from warm import orchestrate
 
-from orchestrator import config, status
+from orchestrator import config
+from orchestrator.cli import status_table as status_report
+from orchestrator.commands import status
+from orchestrator.commands.status.facts import ExportStatus, ProblemKind, Status
+from orchestrator.config.ledger_url import checked
 from orchestrator.errors import ConfigError, UsageError
-from orchestrator.jobs import Request
+from orchestrator.jobs.job import Request
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Ledger, session
 from orchestrator.ledger.failures import Failure, Failures
-from orchestrator.ledger.urls import checked
-from orchestrator.status import report as status_report
-from orchestrator.status.facts import ExportStatus, ProblemKind, Status
 from orchestrator.windows import Window
 
 HOUR = timedelta(hours=1)

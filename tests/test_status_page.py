@@ -12,13 +12,14 @@ from place import Place
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from orchestrator import config, status
+from orchestrator import config
+from orchestrator.cli import status_page
+from orchestrator.commands import status
+from orchestrator.commands.status import past as status_past
 from orchestrator.config.exports import EVERY_BRAND
-from orchestrator.jobs import Lines, Request
+from orchestrator.jobs.job import Exports, Request
 from orchestrator.ledger import Delivery, Entry, Ledger
 from orchestrator.ledger.failures import Failure, Failures
-from orchestrator.status import page as status_page
-from orchestrator.status import past as status_past
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAYS = 21
@@ -44,7 +45,7 @@ def weeks(place: Place) -> Place:
     loaded = config.load(place.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:
         failures = Failures(ledger.database)
-        for line in Lines(loaded, Request()):
+        for line in Exports(loaded, Request()):
             calendar, brand = line.export.calendar, line.export.brand
             window = calendar.last_due(NOW)
             for age in range(DAYS):
@@ -155,7 +156,7 @@ def test_nothing_stands_outside_of_its_plot(browser: Browser, place: Place) -> N
     )
     loaded, now = config.load(place.folder / "exports.yml"), NOW.replace(hour=20)
     with closing(Ledger(loaded.state)) as ledger:
-        for line, ahead in zip(Lines(loaded, Request()), (0, 60), strict=True):
+        for line, ahead in zip(Exports(loaded, Request()), (0, 60), strict=True):
             window = line.export.calendar.last_due(now + timedelta(days=ahead))
             at = line.export.calendar.due(window)
             made = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})

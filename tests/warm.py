@@ -21,7 +21,7 @@ import pytest
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 _PROGRAMS = {
-    "orchestrate": "orchestrator.entry:main",
+    "orchestrate": "orchestrator.__main__:main",
     "dbt": "warm:dbt",
     "careless": "canaries:main",
     "crash": "crash:main",

@@ -16,11 +16,10 @@ import pytest
 from parsed import parsed_once, remember
 from place import Place
 
-from orchestrator import project
-from orchestrator.warehouse import Warehouse
+from orchestrator.warehouse import Warehouse, project
 from orchestrator.windows import Window
 
-_SLOW = ("asyncssh", "duckdb", "orchestrator.cli", "orchestrator.pipeline", "typer")
+_SLOW = ("asyncssh", "duckdb", "orchestrator.cli", "orchestrator.pipeline.run", "typer")
 _DAY = datetime(2026, 11, 19, tzinfo=UTC)
 
 for _name in _SLOW:

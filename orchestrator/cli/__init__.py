@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from orchestrator import disk, interrupts, terminal
-from orchestrator.cli import beginning, delivering, keeping, options, showing, warehouse
-from orchestrator.errors import ExportError, fault
+from orchestrator import system
+from orchestrator.cli import begin, deliver, look, options, output
+from orchestrator.cli.output import bug_report
+from orchestrator.errors import ExportError
 
 
 class _FlagsWithoutValue:
@@ -59,29 +60,29 @@ app = typer.Typer(
     help="Export e-mail events as an activity and a broadcast file per brand, and deliver them.",
 )
 for _command in (
-    delivering.daily,
-    delivering.run,
-    delivering.backfill,
-    delivering.resend,
-    beginning.init,
-    warehouse.load,
-    warehouse.demo,
-    showing.status,
-    showing.preview,
-    showing.docs,
-    showing.schedule,
-    keeping.prune,
-    keeping.check,
+    deliver.daily,
+    deliver.run,
+    deliver.backfill,
+    deliver.resend,
+    begin.init,
+    begin.load,
+    begin.demo,
+    look.status,
+    look.preview,
+    look.docs,
+    look.schedule,
+    look.prune,
+    look.check,
 ):
     app.command(cls=_Command)(options.grouped(_command))
-beginning.config.command(cls=_Command)(options.grouped(beginning.schema))
-app.add_typer(beginning.config, name="config", cls=_Group)
+begin.config.command(cls=_Command)(options.grouped(begin.schema))
+app.add_typer(begin.config, name="config", cls=_Group)
 
 
 def main() -> None:
     """Run the command line; the one place that catches errors."""
-    interrupts.heed()
-    terminal.obey()
+    system.handle_signals()
+    output.apply_no_color()
     try:
         app()
     except ExportError as error:
@@ -90,8 +91,8 @@ def main() -> None:
     except OSError as error:  # a disk that is full, a folder that forbids
         place = error.filename or "output"
         wrong = ExportError(f"{place}: {error.strerror}")
-        options.current.error(disk.full(error, place) or wrong)
+        options.current.error(system.disk_full(error, place) or wrong)
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - a fault of ours, whose words may quote a value
-        options.current.error(fault(error))
+        options.current.error(bug_report(error))
         sys.exit(1)

@@ -14,13 +14,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from orchestrator import config as configs
-from orchestrator import interrupts
-from orchestrator import project as projects
+from orchestrator import system
+from orchestrator.cli.output import LogFormat
+from orchestrator.cli.report import Report
 from orchestrator.config import yaml_source
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, InterruptedRunError, did_you_mean
-from orchestrator.log_lines import LogFormat
-from orchestrator.report import Report
+from orchestrator.warehouse import project as projects
 from orchestrator.windows import Days
 
 Kind = TypeVar("Kind", bound=StrEnum)
@@ -152,9 +152,9 @@ def interruptible(advice: str) -> Iterator[None]:
         # DuckDB makes a RuntimeError of Ctrl-C in the middle of a query. SIGTERM may end what a
         # command works with too, such as Spark's Java: what fails after it is told of by nobody.
         stopped = isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
-        if not stopped and not interrupts.received:
+        if not stopped and not system.received_signals:
             raise
-        number = next(iter(interrupts.received), signal.SIGINT)
+        number = next(iter(system.received_signals), signal.SIGINT)
         raise InterruptedRunError(advice, number) from error
 
 

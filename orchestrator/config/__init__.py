@@ -9,19 +9,23 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from orchestrator import openpgp
-from orchestrator.config import paths, yaml_source
+from orchestrator.config import ledger_url, paths, public_key, yaml_source
 from orchestrator.config.destinations import Destination, DestinationLine
-from orchestrator.config.errors import Problems
 from orchestrator.config.exports import Export
-from orchestrator.config.services import NotifyUrl
-from orchestrator.config.values import Duration, FilePath, Shown, SomeTime, Strict
+from orchestrator.config.ledger_url import LedgerUrl
+from orchestrator.config.problems import Problems
+from orchestrator.config.values import (
+    Duration,
+    FilePath,
+    NotifyUrl,
+    PositiveDuration,
+    Shown,
+    Strict,
+)
 from orchestrator.config.yaml_source import Source
 from orchestrator.errors import ConfigError, UsageError, did_you_mean
-from orchestrator.ledger import urls
-from orchestrator.ledger.urls import LedgerUrl
 
-_AGE: TypeAdapter[timedelta | None] = TypeAdapter(SomeTime | None)
+_AGE: TypeAdapter[timedelta | None] = TypeAdapter(PositiveDuration | None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Config:
         """Raise ConfigError where an export's files cannot be encrypted for its key now."""
         if export.encrypt_for:
             try:
-                openpgp.recipient(export.encrypt_for)
+                public_key.recipient(export.encrypt_for)
             except ValueError as error:
                 raise self.error(export, "encrypt_for", str(error)) from error
 
@@ -193,7 +197,7 @@ def _only(destinations: dict[str, Any]) -> str:
 
 def _state(value: str, problems: Problems) -> LedgerUrl | None:
     try:
-        return urls.checked(value, problems.source.path.parent)
+        return ledger_url.checked(value, problems.source.path.parent)
     except ValueError as error:
         problems.add(("state",), str(error))
         return None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
-from orchestrator.config.values import FilePath, SomeTime, Strict
+from orchestrator.config.values import FilePath, PositiveDuration, Strict
 
 
 class Sftp(Strict):
@@ -25,7 +25,7 @@ class Sftp(Strict):
     """In place of a key, such as "{{ env_var('SFTP_PASSWORD') }}"."""
     known_hosts: FilePath = Field(Path("~/.ssh/known_hosts"), validate_default=True)
     """Pinned host keys: plain, hashed, `[host]:port`, `@cert-authority`."""
-    timeout: SomeTime = timedelta(seconds=60)
+    timeout: PositiveDuration = timedelta(seconds=60)
     """A server that is silent for so long is given up."""
 
     @property
@@ -59,7 +59,7 @@ class DestinationLine(Strict):
     """An SFTP server."""
     directory: FilePath | None = None
     """A local or mounted folder."""
-    retention: SomeTime | None = None
+    retention: PositiveDuration | None = None
     """How long after its delivery a file is removed there, such as 60d; null: never."""
 
     @property

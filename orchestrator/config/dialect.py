@@ -7,10 +7,17 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, model_validator
 
-from orchestrator import openpgp
+from orchestrator.config import public_key
 from orchestrator.config.patterns import TIME_CODES
 from orchestrator.config.values import FilePath, Strict, TimeZone, text_like
-from orchestrator.packing import SUFFIXES, Compression
+
+Compression = Literal["none", "gzip", "zstd", "zip"]
+COMPRESSION_SUFFIXES: dict[Compression, str] = {
+    "none": "",
+    "gzip": ".gz",
+    "zstd": ".zst",
+    "zip": ".zip",
+}
 
 
 def _delimiter(value: str) -> str:
@@ -57,7 +64,7 @@ _Encoding = Annotated[str, AfterValidator(_encoding)]
 _TimestampFormat = Annotated[
     str, AfterValidator(_timestamp_format), text_like(r'^[^"\r\n]+$', or_number=True)
 ]
-_PublicKey = Annotated[FilePath, AfterValidator(openpgp.checked)]
+_PublicKey = Annotated[FilePath, AfterValidator(public_key.checked)]
 
 
 class Dialect(Strict):
@@ -101,4 +108,6 @@ class Dialect(Strict):
     @property
     def packed_suffix(self) -> str:
         """What compression and encryption add to a name."""
-        return SUFFIXES[self.compression] + (openpgp.SUFFIX if self.encrypt_for else "")
+        return COMPRESSION_SUFFIXES[self.compression] + (
+            public_key.OPENPGP_SUFFIX if self.encrypt_for else ""
+        )

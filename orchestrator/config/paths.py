@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from orchestrator.config import patterns
-from orchestrator.config.errors import Problems
 from orchestrator.config.exports import Export
+from orchestrator.config.problems import Problems
 
 
 def refuse_shared(exports: Sequence[Export], problems: Problems) -> None:

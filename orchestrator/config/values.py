@@ -29,6 +29,13 @@ from orchestrator.errors import did_you_mean
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
+import logging
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 
 class Strict(BaseModel):
@@ -144,7 +151,7 @@ Duration = Annotated[
     BeforeValidator(_duration),
     text_like("^[0-9]{1,6}[smhd]$"),
 ]
-SomeTime = Annotated[
+PositiveDuration = Annotated[
     Duration,
     AfterValidator(_some_time),
     text_like("^(?!0+[smhd]$)[0-9]{1,6}[smhd]$"),
@@ -166,3 +173,25 @@ Day = Annotated[
 Pattern = Annotated[str, AfterValidator(patterns.check)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Brand = Annotated[str, AfterValidator(patterns.check_brand)]
+
+
+def notify_service(url: SecretStr) -> "NotifyBase | None":
+    """Return what sends to a URL, or None where Apprise cannot make sense of it.
+
+    Apprise's own log, which quotes URLs, is not shown from then on: they may hold tokens.
+    """
+    for name in ("apprise", "urllib3"):  # their words may quote the URL
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    from apprise import Apprise, NotifyBase  # noqa: PLC0415 - half a second
+
+    service = Apprise.instantiate(url.get_secret_value())
+    return service if isinstance(service, NotifyBase) else None
+
+
+def _known(url: SecretStr) -> SecretStr:
+    if notify_service(url) is None:
+        raise ValueError("expected a URL that Apprise knows, such as mailto://… or slack://…")
+    return url
+
+
+NotifyUrl = Annotated[SecretStr, AfterValidator(_known)]

@@ -5,16 +5,20 @@ Plain scalars stay text, so that `brand: NO`, `at: 12:00` and the key `null` mea
 Text may use dbt's own `{{ env_var('NAME', 'default') }}`.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
 from orchestrator.errors import ConfigError, UnsetError, on_one_line
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
 
 Location: TypeAlias = tuple[str | int, ...]
 
@@ -100,9 +104,7 @@ def render(text: str) -> str:
     """
     if "{{" not in text and "{%" not in text:
         return text
-    from orchestrator.config import env_vars  # noqa: PLC0415 - most files have none, and need no Jinja
-
-    return env_vars.filled(text)
+    return filled(text)
 
 
 @dataclass(frozen=True)
@@ -177,3 +179,51 @@ def _is_for_delivery(location: Location) -> bool:
     if location[:1] == ("destinations",):
         return location[-1] != "retention"  # it says what is old, with or without a delivery
     return location[:1] == ("notify",) or location[-1:] == ("salt",)
+
+
+def filled(text: str) -> str:
+    """Return the text with the values of the variables.
+
+    Raises UnsetError where a variable is not set, else ConfigError where the text holds anything
+    else of Jinja.
+    """
+    from jinja2 import Environment, TemplateError  # noqa: PLC0415 - most files have no variables
+
+    parser = Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, and renders nothing
+    try:
+        body = parser.parse(text).body
+        parts = [part for output in body for part in _parts(output)]
+        return "".join(map(_filled, parts))
+    except (TemplateError, RecursionError, _NoEnvVarError):
+        raise ConfigError("of Jinja only {{ env_var('NAME', 'default') }} is known here") from None
+
+
+class _NoEnvVarError(Exception):
+    pass
+
+
+def _parts(output: "nodes.Node") -> "list[nodes.Expr]":
+    from jinja2 import nodes  # noqa: PLC0415 - as above
+
+    if not isinstance(output, nodes.Output):
+        raise _NoEnvVarError
+    return output.nodes
+
+
+def _filled(part: "nodes.Expr") -> str:
+    from jinja2 import nodes  # noqa: PLC0415 - as above
+
+    if isinstance(part, nodes.TemplateData):
+        return part.data
+    if not isinstance(part, nodes.Call) or getattr(part.node, "name", "") != "env_var":
+        raise _NoEnvVarError
+    given = [argument.value for argument in part.args if isinstance(argument, nodes.Const)]
+    if len(given) != len(part.args) or part.kwargs or part.dyn_args or part.dyn_kwargs:
+        raise _NoEnvVarError
+    if len(given) not in (1, 2) or not all(isinstance(value, str) for value in given):
+        raise _NoEnvVarError
+    name, default = given[0], given[1] if given[1:] else None
+    value = os.environ.get(name, default)
+    if value is None:
+        raise UnsetError(f"the environment variable {name} is not set; set it, or give a default")
+    return value

@@ -1,4 +1,4 @@
-"""Delivery: publish files at their destinations, each whole and each once."""
+"""DeliveryRequest: publish files at their destinations, each whole and each once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,11 +18,11 @@ __all__ = [
     "deliver_async",
 ]
 
-Delivery = tuple[Sftp | Directory, Sequence[Sequence[Upload]]]
+DeliveryRequest = tuple[Sftp | Directory, Sequence[Sequence[Upload]]]
 
 
 def deliver_all(
-    deliveries: Mapping[str, Delivery],
+    deliveries: Mapping[str, DeliveryRequest],
     on_published: Callable[[str, Upload], None],
     *,
     on_renaming: Callable[[str, Upload], Awaitable[None]] = lambda _name, upload: ignore(upload),

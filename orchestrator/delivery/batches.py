@@ -14,9 +14,9 @@ from orchestrator.delivery.uploads import (
     Announce,
     LostError,
     Outcome,
-    Track,
     UnreachableError,
     Upload,
+    UploadProgress,
 )
 from orchestrator.errors import DeliveryError
 
@@ -69,7 +69,7 @@ async def deliver_async(
 
 
 class _Publish(Protocol):
-    async def __call__(self, upload: Upload, track: Track, /) -> None: ...
+    async def __call__(self, upload: Upload, track: UploadProgress, /) -> None: ...
 
 
 @dataclass
@@ -77,7 +77,7 @@ class _Batch:
     uploads: Sequence[Upload]
     done: list[Upload] = field(default_factory=list)
     error: DeliveryError | None = None
-    track: Track | None = None
+    track: UploadProgress | None = None
 
     @property
     def is_open(self) -> bool:
@@ -87,7 +87,7 @@ class _Batch:
         try:
             while self.is_open:
                 upload = self.uploads[len(self.done)]
-                self.track = self.track or Track(rename_sent=upload.rename_sent)
+                self.track = self.track or UploadProgress(rename_sent=upload.rename_sent)
                 await publish(upload, self.track)
                 self.track = None
                 self.done.append(upload)
@@ -127,8 +127,8 @@ async def _deliver_sftp(
     on_renaming: Announce,
     retry: Retry,
 ) -> None:
-    from orchestrator.delivery import sftp  # noqa: PLC0415 - asyncssh, which folders do not need
-    from orchestrator.delivery.session import Session  # noqa: PLC0415 - the same
+    from orchestrator.delivery.sftp.publish import publish as publish_over_sftp  # noqa: PLC0415 - asyncssh, which folders do not need
+    from orchestrator.delivery.sftp.session import Session  # noqa: PLC0415 - the same
 
     failures = best = 0
     while any(batch.is_open for batch in work):
@@ -136,7 +136,7 @@ async def _deliver_sftp(
         try:
             async with Session.open(destination) as session:
                 reached = True
-                publish = partial(sftp.publish, session, on_renaming=on_renaming)
+                publish = partial(publish_over_sftp, session, on_renaming=on_renaming)
                 await _run(work, publish, on_published)
         except LostError as error:
             progress = sum(batch.progress() for batch in work)

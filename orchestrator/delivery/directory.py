@@ -5,14 +5,21 @@ import os
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from orchestrator import folders
+from orchestrator import system
 from orchestrator.config.destinations import Directory
-from orchestrator.delivery.uploads import Announce, Track, Upload, part_of, read_blocks, target_path
+from orchestrator.delivery.uploads import (
+    Announce,
+    Upload,
+    UploadProgress,
+    part_of,
+    read_blocks,
+    target_path,
+)
 from orchestrator.errors import DeliveryError
 
 
 async def publish(
-    destination: Directory, upload: Upload, track: Track, *, on_renaming: Announce
+    destination: Directory, upload: Upload, track: UploadProgress, *, on_renaming: Announce
 ) -> None:
     """Copy one file aside, flush it, and rename it over the final name.
 
@@ -83,7 +90,7 @@ def _is_there(part: Path) -> bool:
 def _fill(part: Path, upload: Upload, top: Path, *, keep: bool) -> None:
     """Write the part file; after an error it goes, unless its absence would mean a rename."""
     try:
-        folders.make(part.parent)
+        system.make_folder(part.parent)
         if part.is_symlink():  # made by another user of the folder, to write elsewhere
             part.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
@@ -93,7 +100,7 @@ def _fill(part: Path, upload: Upload, top: Path, *, keep: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
         # Its name too: a part file that is gone must mean that it was renamed.
-        folders.flush(part.parent, top=top)
+        system.flush_folder(part.parent, top=top)
     except (OSError, DeliveryError) as error:
         if not keep:
             with suppress(OSError):
@@ -113,7 +120,9 @@ def _rename(part: Path, path: Path) -> None:
 
 def _flush(path: Path) -> None:
     try:
-        folders.flush(path.parent, top=path.parent)  # the name itself must survive a power cut
+        system.flush_folder(
+            path.parent, top=path.parent
+        )  # the name itself must survive a power cut
     except OSError as error:
         raise _refused(path, error) from error
 

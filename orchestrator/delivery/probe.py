@@ -15,18 +15,18 @@ from pathlib import Path, PurePosixPath
 import asyncssh
 
 from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery import directory, sftp
+from orchestrator.delivery import directory
 from orchestrator.delivery.batches import ignore
-from orchestrator.delivery.session import Session
-from orchestrator.delivery.tasks import by_name
-from orchestrator.delivery.transfer import size_of
-from orchestrator.delivery.uploads import LostError, Track, Upload, part_of
-from orchestrator.delivery.visits import visit
+from orchestrator.delivery.sftp import publish
+from orchestrator.delivery.sftp.session import Session
+from orchestrator.delivery.sftp.transfer import size_of
+from orchestrator.delivery.tasks import by_name, visit
+from orchestrator.delivery.uploads import LostError, Upload, UploadProgress, part_of
 from orchestrator.errors import DeliveryError
 
 
 @dataclass(frozen=True)
-class Trial:
+class ProbeRequest:
     """What to try: where, in which folders, and whether files are to be removed there later."""
 
     destination: Sftp | Directory
@@ -35,14 +35,14 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProbeResult:
     """What would fail, and what is good to know."""
 
     errors: Sequence[DeliveryError]
     notes: Collection[str]
 
 
-def probe_all(trials: Mapping[str, Trial]) -> dict[str, Verdict]:
+def probe_all(trials: Mapping[str, ProbeRequest]) -> dict[str, ProbeResult]:
     """Try several destinations at once, each over one connection; nothing is raised.
 
     In every folder a hidden file is uploaded, renamed, replaced by another, and removed. Where a
@@ -61,7 +61,7 @@ def _made(path: Path) -> Upload:
     return Upload(path, "", hashlib.sha256(content).hexdigest(), len(content))
 
 
-async def _probe(trial: Trial, uploads: Sequence[Upload]) -> Verdict:
+async def _probe(trial: ProbeRequest, uploads: Sequence[Upload]) -> ProbeResult:
     notes: set[str] = set()
 
     def begin(at: Session | Directory) -> Callable[[str], Awaitable[None]]:
@@ -69,7 +69,7 @@ async def _probe(trial: Trial, uploads: Sequence[Upload]) -> Verdict:
         return partial(place.probe, uploads=uploads, removes=trial.removes, notes=notes)
 
     errors = await visit(trial.destination, trial.folders, begin)
-    return Verdict(errors, notes)
+    return ProbeResult(errors, notes)
 
 
 class _Place(ABC):
@@ -150,22 +150,22 @@ class _Server(_Place):
         return PurePosixPath(folder)
 
     async def is_folder(self, path: PurePosixPath) -> bool:
-        return await sftp.is_directory(self._session, path)
+        return await publish.is_directory(self._session, path)
 
     async def is_there(self, path: PurePosixPath) -> bool:
         return await size_of(self._session, path) is not None
 
     async def publish(self, there: PurePosixPath, upload: Upload) -> None:
         remote = str(there / upload.remote)
-        await sftp.publish(
-            self._session, replace(upload, remote=remote), Track(), on_renaming=ignore
+        await publish.publish(
+            self._session, replace(upload, remote=remote), UploadProgress(), on_renaming=ignore
         )
 
     async def lacks(self, path: PurePosixPath) -> set[str]:
-        return await sftp.lacks(self._session, path)
+        return await publish.lacks(self._session, path)
 
     async def remove(self, path: PurePosixPath) -> None:
-        await sftp.remove(self._session, path)
+        await publish.remove(self._session, path)
 
     async def remove_folder(self, path: PurePosixPath) -> None:
         with suppress(asyncssh.SFTPError):
@@ -187,7 +187,7 @@ class _Folder(_Place):
 
     async def publish(self, there: PurePosixPath, upload: Upload) -> None:
         place = Directory(directory=Path(there))
-        await directory.publish(place, upload, Track(), on_renaming=ignore)
+        await directory.publish(place, upload, UploadProgress(), on_renaming=ignore)
 
     async def lacks(self, path: PurePosixPath) -> set[str]:
         del path  # a file system has all of it

@@ -14,12 +14,11 @@ from pathlib import Path
 import asyncssh
 
 from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery import clocks, directory, sftp
-from orchestrator.delivery.refusals import refused
-from orchestrator.delivery.session import Session
-from orchestrator.delivery.tasks import by_name
+from orchestrator.delivery import directory
+from orchestrator.delivery.sftp import publish, requests
+from orchestrator.delivery.sftp.session import Session, refused
+from orchestrator.delivery.tasks import by_name, visit
 from orchestrator.delivery.uploads import Upload, target_path
-from orchestrator.delivery.visits import visit
 from orchestrator.errors import DeliveryError
 
 
@@ -33,18 +32,18 @@ class Found(StrEnum):
 
 
 @dataclass(frozen=True)
-class Sweep:
+class RemovalResult:
     """What became of the files of one destination, by remote path, and what went wrong."""
 
     found: Mapping[str, Found]
     errors: Sequence[DeliveryError]
 
 
-Request = tuple[Sftp | Directory, timedelta, Sequence[Sequence[Upload]]]
+RemovalRequest = tuple[Sftp | Directory, timedelta, Sequence[Sequence[Upload]]]
 """A destination, the age from which on files go, and batches of files in the order of going."""
 
 
-def remove_all(requests: Mapping[str, Request]) -> dict[str, Sweep]:
+def remove_all(requests: Mapping[str, RemovalRequest]) -> dict[str, RemovalResult]:
     """Remove files at several destinations at once, over one connection each.
 
     A file goes if it has the size it was delivered with (in a folder also the very bytes) and is
@@ -57,7 +56,7 @@ def remove_all(requests: Mapping[str, Request]) -> dict[str, Sweep]:
 
 async def _sweep(
     destination: Sftp | Directory, age: timedelta, batches: Sequence[Sequence[Upload]]
-) -> Sweep:
+) -> RemovalResult:
     found: dict[str, Found] = {}
 
     def begin(at: Session | Directory) -> Callable[[Sequence[Upload]], Awaitable[None]]:
@@ -70,7 +69,7 @@ async def _sweep(
         return prune
 
     errors = await visit(destination, batches, begin)
-    return Sweep(found, errors)
+    return RemovalResult(found, errors)
 
 
 class _Place(ABC):
@@ -125,13 +124,13 @@ class _Server(_Place):
             raise refused(self._session, "looking at", path, error) from error
         files = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)  # not all tell
         same = seen.type in files and seen.size == upload.size
-        return clocks.modified_at(self._session, seen, path) if same else None
+        return requests.modified_at(self._session, seen, path) if same else None
 
     async def clock(self, upload: Upload) -> float:
-        return await clocks.of_server(self._session, target_path(upload, absolute=True).parent)
+        return await requests.of_server(self._session, target_path(upload, absolute=True).parent)
 
     async def remove(self, upload: Upload) -> None:
-        await sftp.remove(self._session, target_path(upload, absolute=True))
+        await publish.remove(self._session, target_path(upload, absolute=True))
 
 
 class _Folder(_Place):
@@ -161,7 +160,7 @@ class _Folder(_Place):
 
     def _clock(self, upload: Upload) -> float:
         with self._opened(upload) as path:
-            return clocks.of_folder(path.parent)
+            return requests.of_folder(path.parent)
 
     @contextmanager
     def _opened(self, upload: Upload) -> Iterator[Path]:

@@ -69,7 +69,7 @@ class Outcome:
 
 
 @dataclass
-class Track:
+class UploadProgress:
     """How far the file at hand came, over all connections of a run."""
 
     rename_sent: bool = False

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
-from orchestrator.ledger.records import DELIVERED, PLANNED, WRITTEN, Delivery, Entry, Place
-from orchestrator.ledger.urls import LedgerUrl
+from orchestrator.ledger.records import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry
 from orchestrator.windows import Window
 
-__all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Delivery", "Entry", "Ledger", "Place"]
+__all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Delivery", "DeliveryKey", "Entry", "Ledger"]
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -117,7 +117,11 @@ class Ledger:
             session.each("give_up_plans", [key for key, _ in keys])
 
     def renaming(
-        self, files: Iterable[Place], *, sent: bool, arrived: Mapping[Place, datetime] | None = None
+        self,
+        files: Iterable[DeliveryKey],
+        *,
+        sent: bool,
+        arrived: Mapping[DeliveryKey, datetime] | None = None,
     ) -> None:
         """Note that files may have got their final names, or that they have not.
 
@@ -135,5 +139,5 @@ class Ledger:
         self.database.each("put_entry", delivered)
 
 
-def _at(file: Place) -> dict[str, object]:
+def _at(file: DeliveryKey) -> dict[str, object]:
     return {**records.key(file.entry), "destination": file.destination, "path": file.path}

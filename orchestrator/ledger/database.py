@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from orchestrator import disk, locking
+from orchestrator import system
+from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.errors import LedgerError
-from orchestrator.ledger.session import Row, Session
+from orchestrator.ledger.session import LedgerSession, Row
 from orchestrator.ledger.sqlite import SqliteSession
-from orchestrator.ledger.urls import LedgerUrl
 
 TABLES = ("windows", "deliveries", "recounts", "removals", "activities", "failures")
 
@@ -43,7 +43,7 @@ class LedgerDatabase:
         self._held.close()
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
+    def begin(self) -> Iterator[LedgerSession]:
         """Yield the session in a transaction. Raises LedgerError where the database fails."""
         with self._explained("failed"):
             try:
@@ -76,7 +76,7 @@ class LedgerDatabase:
         with self.begin() as session:
             session.each(statement, parameters)
 
-    def _open(self, url: LedgerUrl, *, read_only: bool) -> Session:
+    def _open(self, url: LedgerUrl, *, read_only: bool) -> LedgerSession:
         if url.file:
             file = url.file.resolve()
             if read_only and not file.exists():
@@ -92,16 +92,16 @@ class LedgerDatabase:
                 session.run(f"tables/{table}")
         return session
 
-    def _in_file(self, file: Path, *, read_only: bool) -> Session:
+    def _in_file(self, file: Path, *, read_only: bool) -> LedgerSession:
         if not read_only:
-            self._held.enter_context(locking.exclusive(file.with_name(f"{file.name}.lock")))
+            self._held.enter_context(system.exclusive_lock(file.with_name(f"{file.name}.lock")))
             file.touch(mode=0o600)  # what SQLite puts beside it takes its mode
         session = self._held.enter_context(closing(SqliteSession(file, read_only=read_only)))
         if not read_only:
             session.flush()
         return session
 
-    def _on_server(self, url: LedgerUrl, *, read_only: bool) -> Session:
+    def _on_server(self, url: LedgerUrl, *, read_only: bool) -> LedgerSession:
         from orchestrator.ledger.postgresql import (  # noqa: PLC0415 - psycopg is for this alone
             ERROR,
             PostgresqlSession,
@@ -113,7 +113,7 @@ class LedgerDatabase:
             session.lock(f"with the ledger {self.name}")
         return session
 
-    def _empty(self) -> Session:
+    def _empty(self) -> LedgerSession:
         session = self._held.enter_context(closing(SqliteSession(None, read_only=True)))
         for table in TABLES:
             session.run(f"tables/{table}")
@@ -124,7 +124,7 @@ class LedgerDatabase:
         try:
             yield
         except self._errors as error:
-            if full := disk.full(error, self.name):
+            if full := system.disk_full(error, self.name):
                 raise LedgerError(f"the ledger {what}: {full}") from error
             reason = " ".join(str(error).split())
             raise LedgerError(f"the ledger {self.name} {what}: {reason}{advice}") from error

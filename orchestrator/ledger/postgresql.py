@@ -9,8 +9,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from orchestrator import locking
-from orchestrator.ledger.session import Row, Session
+from orchestrator import system
+from orchestrator.ledger.session import LedgerSession, Row
 
 ERROR = psycopg.Error
 _LOCK = 0x45424558  # of this database, whatever the schema; nobody else's number
@@ -25,7 +25,7 @@ _PATIENCE = {  # seconds, but for the last; libpq, "Parameter Key Words"
 }
 
 
-class PostgresqlSession(Session):
+class PostgresqlSession(LedgerSession):
     """A connection that gives up a server that is gone, and tells it who is connected."""
 
     words: ClassVar = {
@@ -36,7 +36,7 @@ class PostgresqlSession(Session):
 
     def __init__(self, server: Mapping[str, str]) -> None:
         """Connect by libpq's parameters."""
-        who = {"application_name": f"orchestrate, {locking.this_process()}"}
+        who = {"application_name": f"orchestrate, {system.this_process()}"}
         wanted = make_conninfo(**{**_PATIENCE, **who, **server})
         super().__init__(psycopg.connect(wanted, autocommit=True, row_factory=dict_row))
         self._connection.execute("set time zone 'UTC'")
@@ -56,7 +56,7 @@ class PostgresqlSession(Session):
         name = holder["application_name"] if holder else ""
         if holder and holder["backend_start"]:
             name += f" since {holder['backend_start']:%Y-%m-%d %H:%M %Z}"
-        raise locking.held(name, where)
+        raise system.locked(name, where)
 
     def transaction(self) -> AbstractContextManager[object]:
         """Begin; commit at the end, or roll back where that is an error."""

@@ -41,7 +41,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Place:
+class DeliveryKey:
     """Where a file of an entry goes: to a path at a destination."""
 
     entry: Entry

@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 _FOLDER = Path(__file__).parent / "sql"
 
 
-class Session(ABC):
+class LedgerSession(ABC):
     """One connection to a database, by the DB-API of its driver, whose errors come through.
 
     Its rows are dictionaries.

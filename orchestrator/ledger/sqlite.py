@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from orchestrator.ledger.session import Row, Session
+from orchestrator.ledger.session import LedgerSession, Row
 
 _MOMENTS = ("_at", "_start", "_end")  # how their names end
 _FLAGS = ("scheduled", "rename_sent")
 
 
-class SqliteSession(Session):
+class SqliteSession(LedgerSession):
     """A connection to a file, or to an empty database in memory.
 
     SQLite has no type for a moment: it is text in UTC, such as 2026-11-20 06:00:00.000000.

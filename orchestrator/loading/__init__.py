@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from orchestrator.contract import Contract, read_contract
-from orchestrator.engines import Loader, open_loader
 from orchestrator.errors import ExportError
 from orchestrator.loading import files
-from orchestrator.loading.stage import Stage
-from orchestrator.project import Project
-from orchestrator.stage_database import out_of_memory
+from orchestrator.loading.sieve import Stage
+from orchestrator.warehouse.contract import Contract, read_contract
+from orchestrator.warehouse.engines import Loader, open_loader
+from orchestrator.warehouse.project import Project
+from orchestrator.warehouse.stage_database import out_of_memory
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.contract import Contract, Table
 from orchestrator.errors import UsageError
 from orchestrator.loading.lines import csv_header
+from orchestrator.warehouse.contract import Contract, Table
 
 _log = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ from files import tree
 from sshd import Sshd, make_key
 
 from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery.probe import Trial, Verdict, probe_all
+from orchestrator.delivery.probe import ProbeRequest, ProbeResult, probe_all
 
 
-def probe(destination: Sftp | Directory, *folders: str, removes: bool = True) -> Verdict:
-    return probe_all({"one": Trial(destination, folders, removes=removes)})["one"]
+def probe(destination: Sftp | Directory, *folders: str, removes: bool = True) -> ProbeResult:
+    return probe_all({"one": ProbeRequest(destination, folders, removes=removes)})["one"]
 
 
-def words(verdict: Verdict) -> str:
+def words(verdict: ProbeResult) -> str:
     [error] = verdict.errors
     return str(error)
 
@@ -49,12 +49,12 @@ def test_each_destination_is_tried_for_itself(
     other = make_key(tmp_path / "other")
     verdicts = probe_all(
         {
-            "good": Trial(sftp_server.destination(), [""]),
-            "read_only": Trial(read_only.destination(), [""]),
-            "stranger": Trial(stranger.destination(), [""]),
-            "nobody": Trial(sftp_server.destination(private_key=other), [""]),
-            "down": Trial(down.destination(), [""]),
-            "a_file": Trial(Directory(directory=other), [""]),
+            "good": ProbeRequest(sftp_server.destination(), [""]),
+            "read_only": ProbeRequest(read_only.destination(), [""]),
+            "stranger": ProbeRequest(stranger.destination(), [""]),
+            "nobody": ProbeRequest(sftp_server.destination(private_key=other), [""]),
+            "down": ProbeRequest(down.destination(), [""]),
+            "a_file": ProbeRequest(Directory(directory=other), [""]),
         }
     )
     assert verdicts.pop("good").errors == []

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from raw_files import CONTRACT
 
-from orchestrator.engines.postgres_loader import PostgresLoader
+from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 
 @dataclass

@@ -11,11 +11,13 @@ import pytest
 from raw_files import as_text
 from spark_cluster import ENVIRONMENT
 
-from orchestrator import config, pipeline, project
-from orchestrator.jobs import Request
+from orchestrator import config
+from orchestrator.jobs.job import Request
 from orchestrator.loading import LoadResult, load_into
-from orchestrator.project import Project
-from orchestrator.result import RunResult
+from orchestrator.pipeline import run
+from orchestrator.pipeline.result import RunResult
+from orchestrator.warehouse import project
+from orchestrator.warehouse.project import Project
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)  # so 21 October is due
 _EXPORTS = """\
@@ -76,7 +78,7 @@ class SparkPlace:
         """Export 21 October into the folder named after the target."""
         loaded = config.load(self.configure(target, more))
         found = self.project(target)
-        return pipeline.run(loaded, found, Request(), now=NOW, progress=lambda _: None)
+        return run.run(loaded, found, Request(), now=NOW, progress=lambda _: None)
 
     def files(self, target: str = "spark") -> dict[str, bytes]:
         """Return what arrived."""

@@ -7,8 +7,9 @@ import pytest
 from postgres import Postgres
 from postgres_place import PostgresPlace
 
-from orchestrator import check, config
-from orchestrator.check import Finding
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.commands.check import Finding
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

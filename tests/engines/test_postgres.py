@@ -12,10 +12,10 @@ from place import ROOT
 from postgres import Postgres
 from postgres_place import PostgresPlace
 
-from orchestrator.engines import postgres as postgres_engine
-from orchestrator.engines.postgres import PostgreSQL
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
-from orchestrator.result import RunResult, Status
+from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.warehouse.postgres import reader as postgres_engine
+from orchestrator.warehouse.postgres.reader import PostgreSQL
 
 _NOW = "2026-11-22 12:00:00"
 _RELATIONS = {"activities_daily": "made.activities", "broadcasts_daily": "made.broadcasts"}

@@ -9,9 +9,9 @@ import pytest
 from postgres import Postgres
 from raw_files import CONTRACT, PostgresWarehouse, event, write
 
-from orchestrator.engines import postgres_loader
 from orchestrator.errors import ExportError, LockedError, UsageError
 from orchestrator.loading import TableResult
+from orchestrator.warehouse.postgres import loader
 
 _SENDS = next(table for table in CONTRACT.tables if table.name == "email_sends")
 
@@ -88,7 +88,7 @@ def test_who_waits_for_too_long_is_told_to_try_again(
 ) -> None:
     write(warehouse, "email_sends.csv", [event()])
     warehouse.one()
-    monkeypatch.setattr(postgres_loader, "_PATIENCE", "50ms")
+    monkeypatch.setattr(loader, "_PATIENCE", "50ms")
     with psycopg.connect(warehouse.conninfo) as other:
         other.execute("lock table raw.email_sends")
         with pytest.raises(LockedError, match=r"raw\.email_sends: .* try again later"):

@@ -8,10 +8,12 @@ from place import days
 from postgres import Postgres
 from postgres_place import PostgresPlace
 
-from orchestrator import config, engines, preview, project
+from orchestrator import config
+from orchestrator.commands import preview
+from orchestrator.commands.preview import Head
 from orchestrator.errors import LockedError
-from orchestrator.jobs import Request
-from orchestrator.preview import Head
+from orchestrator.jobs.job import Request
+from orchestrator.warehouse import engines, project
 
 
 def heads(path: Path) -> list[Head]:

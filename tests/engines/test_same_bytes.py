@@ -16,11 +16,14 @@ import reading
 import whole
 import yaml
 
-from orchestrator import config, pipeline, project
-from orchestrator.jobs import Request
+from orchestrator import config
+from orchestrator.config.dialect import Compression
+from orchestrator.files.packing import PackedFile
+from orchestrator.jobs.job import Request
 from orchestrator.loading import load_into
-from orchestrator.packing import Compression, PackedFile
-from orchestrator.result import Status
+from orchestrator.pipeline import run
+from orchestrator.pipeline.result import Status
+from orchestrator.warehouse import project
 from orchestrator.windows import Days
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -126,6 +129,6 @@ def _run(folder: Path, day: date) -> None:
     loaded = config.load(folder / "exports.yml")
     there = project.find(folder, None)
     request = Request(days=Days(day, day), daily_only=True)
-    result = pipeline.run(loaded, there, request, now=_NOW, progress=lambda _: None)
+    result = run.run(loaded, there, request, now=_NOW, progress=lambda _: None)
     assert result.windows
     assert {window.status for window in result.windows} == {Status.DELIVERED}

@@ -19,13 +19,14 @@ from raw_files import broadcast, event
 from spark_cluster import SparkCluster
 from spark_place import NOW, SparkPlace
 
-from orchestrator import check, config
-from orchestrator.check import Finding
-from orchestrator.engines import spark_tables
-from orchestrator.engines.spark_session import Session
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.commands.check import Finding
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.result import Status
+from orchestrator.pipeline.result import Status
 from orchestrator.warehouse import Warehouse
+from orchestrator.warehouse.spark import tables
+from orchestrator.warehouse.spark.session import Session
 from orchestrator.windows import Window
 
 ROOT = Path(__file__).parents[2]
@@ -299,7 +300,7 @@ def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(place: SparkPl
     settings["spark.sql.catalogImplementation"] = "hive"
     (profiles / "profiles.yml").write_text(yaml.safe_dump(profile))
     session = Session(place.project("spark").output)
-    spark_tables.register(session.spark, session.warehouse)  # as anybody would make them
+    tables.register(session.spark, session.warehouse)  # as anybody would make them
     session.close()
 
     with pytest.raises(UsageError, match="the raw tables are a metastore's"):

@@ -13,11 +13,11 @@ import yaml
 from raw_files import broadcast, event
 from spark_place import SparkPlace
 
-from orchestrator import locking
-from orchestrator.engines import spark_tables
-from orchestrator.engines.spark_session import Session
+from orchestrator import system
 from orchestrator.errors import LockedError, UsageError
 from orchestrator.loading import TableResult
+from orchestrator.warehouse.spark import tables
+from orchestrator.warehouse.spark.session import Session
 
 ROOT = Path(__file__).parents[2]
 SOURCES = "dbt_project/models/staging/_sources.yml"
@@ -44,7 +44,7 @@ def _load(place: SparkPlace) -> dict[str, tuple[int, int, int]]:
 def _rows(place: SparkPlace, *queries: str) -> list[list[tuple[object, ...]]]:
     session = Session(place.project("spark").output)
     try:
-        spark_tables.register(session.spark, session.warehouse)
+        tables.register(session.spark, session.warehouse)
         return [[tuple(row) for row in session.spark.sql(q).collect()] for q in queries]
     finally:
         session.close()
@@ -77,7 +77,7 @@ def test_events_are_kept_by_day_and_entities_as_they_are_now(place: SparkPlace) 
     assert [row[:2] for row in opens][:2] == [("e0", None), ("e0", "")]
     assert [str(row[2]) for row in opens] == ["2026-10-20"] * 2 + ["2026-10-21"] * 4
 
-    with locking.exclusive(place.warehouse / "raw.db/.lock"), pytest.raises(LockedError):
+    with system.exclusive_lock(place.warehouse / "raw.db/.lock"), pytest.raises(LockedError):
         place.load()
 
 

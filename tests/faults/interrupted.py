@@ -11,7 +11,8 @@ from typing import Any
 
 from dbt.cli.main import dbtRunner
 
-from orchestrator import audit, cli
+from orchestrator import cli
+from orchestrator.pipeline import audit
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from place import Place
 from receiver import Watch
 from sshd import Sshd
 
-from orchestrator.disk import DiskFullError, full
 from orchestrator.errors import ExportError, LedgerError
-from orchestrator.packing import PackedFile
-from orchestrator.result import Status
+from orchestrator.files.packing import PackedFile
+from orchestrator.pipeline.result import Status
+from orchestrator.system import DiskFullError, disk_full
 
 NOW = "2026-11-20 07:00"
 ACTIVITY = "activity_ACME_20261119.csv"
@@ -172,6 +172,6 @@ def test_a_ledger_whose_disk_is_full(acme: Place, small: Callable[[Path, str], R
 
 
 def test_other_errors_are_not_of_the_disk() -> None:
-    assert full(PermissionError(errno.EACCES, "Permission denied", "/srv/a"), "/srv") is None
-    quota = full(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "/srv")
+    assert disk_full(PermissionError(errno.EACCES, "Permission denied", "/srv/a"), "/srv") is None
+    quota = disk_full(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "/srv")
     assert str(quota).startswith("/srv: no room on that disk (Disk quota exceeded). Make room")

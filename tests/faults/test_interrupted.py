@@ -90,7 +90,7 @@ class Finder:
         if name == "typer":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
-from orchestrator.entry import main
+from orchestrator.__main__ import main
 main()
 """
 

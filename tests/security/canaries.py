@@ -7,7 +7,7 @@ from pathlib import Path
 
 import warm
 
-from orchestrator import entry
+from orchestrator import __main__
 
 MARK = b"kanarie"
 """Every planted value holds it, and nothing else does."""
@@ -66,7 +66,7 @@ def orchestrate(folder: Path, *arguments: str, private: tuple[str, ...] = (), **
 def main() -> None:
     """Run the command as a user whose files are open to everybody."""
     os.umask(0)
-    entry.main()
+    __main__.main()
 
 
 def readable_by_others(top: Path) -> set[str]:

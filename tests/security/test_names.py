@@ -16,12 +16,12 @@ from place import Place
 from sshd import Sshd
 
 from orchestrator import config
+from orchestrator.commands.demo import sftp_server
 from orchestrator.config import patterns
 from orchestrator.config.destinations import Directory
 from orchestrator.config.exports import Export
-from orchestrator.demo import sftp_server
 from orchestrator.errors import ConfigError
-from orchestrator.result import Status
+from orchestrator.pipeline.result import Status
 
 BAD = [
     "../../etc",

@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from postgres import Postgres
 
-from orchestrator.errors import ExportError, fault, in_own_words
-from orchestrator.log_lines import LogFormat
-from orchestrator.report import Report
+from orchestrator.cli.output import LogFormat, bug_report
+from orchestrator.cli.report import Report
+from orchestrator.errors import ExportError
+from orchestrator.warehouse.redaction import redacted
 
 VALUES = st.builds(
     "{}KANARIE{}KANARIE{}".format,
@@ -69,7 +70,7 @@ def test_duckdb_s_errors_tell_no_value(
     in_duckdb.execute("insert into t values (?)", [value])
     with pytest.raises(duckdb.Error) as caught:
         in_duckdb.execute(query).fetchall()
-    told = in_own_words(str(caught.value), query)
+    told = redacted(str(caught.value), query)
     assert "KANARIE" not in told
     assert told.partition("…")[0].endswith("Error: ")
 
@@ -86,7 +87,7 @@ def test_postgresql_s_errors_tell_no_value(
     in_postgres.execute("insert into t values (%s)", [value])
     with pytest.raises(psycopg.Error) as caught:
         in_postgres.execute(query).fetchall()
-    told = in_own_words(str(caught.value), query)
+    told = redacted(str(caught.value), query)
     assert "KANARIE" not in told
     assert 10 < len(told) < len(str(caught.value))
 
@@ -117,7 +118,7 @@ def test_postgresql_s_errors_tell_no_value(
     ],
 )
 def test_names_of_the_sql_stay_readable(message: str, sql: str, told: str) -> None:
-    assert in_own_words(message, sql) == told
+    assert redacted(message, sql) == told
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
@@ -150,6 +151,6 @@ def test_a_fault_of_the_program_tells_its_place() -> None:
     try:
         int("kanarie")
     except ValueError as error:
-        told = str(fault(error))
+        told = str(bug_report(error))
     assert "ValueError at test_own_words.py:" in told
     assert "kanarie" not in told

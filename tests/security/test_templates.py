@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import config, project
+from orchestrator import config
 from orchestrator.config import yaml_source
 from orchestrator.errors import ConfigError
+from orchestrator.warehouse import project
 
 ONLY = r"of Jinja only \{\{ env_var\('NAME', 'default'\) \}\} is known here"
 

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from orchestrator import files
 from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
-from orchestrator.fields import FileField
-from orchestrator.files import Form, WrittenFile
-from orchestrator.sql import identifier
-from orchestrator.stage import Stage
+from orchestrator.files import writing
+from orchestrator.files.fields import FileField
+from orchestrator.files.formats import FileFormat
+from orchestrator.files.writing import WrittenFile
+from orchestrator.warehouse.sql import identifier
+from orchestrator.warehouse.stage import Stage
 
 HOSTILE = st.lists(
     st.sampled_from(
@@ -134,8 +135,8 @@ def test_what_goes_in_comes_out(  # noqa: PLR0913, PLR0917 - each is a text that
         FileField(column, headings[1], is_hashed=False, value_labels={}),
         FileField(column, headings[2], is_hashed=True, value_labels={}, salt=SecretStr(salt)),
     ]
-    form = Form("activity", dialect, Content.model_construct(activity_types=codes), fields)
-    written = files.write(Stage.of(connection, [brand]), form, {brand: tmp_path / "file"})[brand]
+    form = FileFormat("activity", dialect, Content.model_construct(activity_types=codes), fields)
+    written = writing.write(Stage.of(connection, [brand]), form, {brand: tmp_path / "file"})[brand]
     assert isinstance(written, WrittenFile)
     expected = [list(headings)]
     for _, code, _, value in sorted(
@@ -157,9 +158,9 @@ KEYS = (
 
 
 def test_two_salts_make_two_forms() -> None:
-    def form(salt: str) -> Form:
+    def form(salt: str) -> FileFormat:
         field = FileField("a", "A", is_hashed=True, value_labels={}, salt=SecretStr(salt))
-        return Form("activity", Dialect(), Content(), [field])
+        return FileFormat("activity", Dialect(), Content(), [field])
 
     assert form("one").identity == form("one").identity
     assert form("one").identity != form("two").identity

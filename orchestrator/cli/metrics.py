@@ -1,0 +1,76 @@
+"""Metrics: what `status` knows as a file for the node exporter's textfile collector.
+
+Names follow Prometheus, "Metric and label naming": base units, moments as `_timestamp_seconds`.
+What is not known, such as the lag of an export that delivered nothing, has no sample.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from orchestrator.commands.status.facts import ExportStatus, LastWindow, Status
+from orchestrator.config.exports import KINDS
+
+_GAUGES = {  # by name: what it is, and its label beside those of the export
+    "lag_seconds": (
+        "From when a window came due until it was delivered; of an overdue one, until now",
+        None,
+    ),
+    "next_due_timestamp_seconds": ("When the next window comes due", None),
+    "overdue_windows": ("Windows that are due and not at every destination", None),
+    "failed_windows": ("Windows that failed, or were stopped, at the last try", None),
+    "undelivered_windows": ("Windows that are made and not at a destination", "destination"),
+    "late_rows": ("Rows that came in after their windows were delivered", "kind"),
+    "last_window_start_timestamp_seconds": ("When the last window that was made begins", None),
+    "last_window_end_timestamp_seconds": ("When the last window that was made ends", None),
+    "last_window_rows": ("Rows in a file of the last window", "kind"),
+    "last_window_activity_rows": ("Rows of an activity in the last window", "activity"),
+    "last_window_size_bytes": ("Size of a data file of the last window", "kind"),
+    "last_window_delivered_timestamp_seconds": (
+        "When the files of the last window were at a destination",
+        "destination",
+    ),
+}
+
+_Samples = Mapping[str, float | None]
+
+
+def write(status: Status, path: Path) -> None:
+    """Write the metrics in place of those that are there, by a rename. Raises OSError."""
+    registry = CollectorRegistry()
+    gauges = {}
+    for name, (text, label) in _GAUGES.items():
+        labels = ("brand", "interval", "export", *([label] if label else []))
+        gauges[name] = Gauge(f"event_based_export_{name}", text, labels, registry=registry)
+    for export in status.exports:
+        subject = (export.brand, export.interval, export.export)
+        for name, value in _values(export):
+            samples = value if isinstance(value, Mapping) else {"": value}
+            for label, number in samples.items():
+                if number is not None:
+                    gauges[name].labels(*subject, *([label] if label else [])).set(number)
+    write_to_textfile(str(path), registry)
+
+
+def _values(export: ExportStatus) -> Iterator[tuple[str, float | _Samples | None]]:
+    yield "lag_seconds", export.lag_seconds
+    yield "next_due_timestamp_seconds", export.next_due.timestamp()
+    yield "overdue_windows", export.overdue_windows
+    yield "failed_windows", export.failed_windows
+    yield "undelivered_windows", export.undelivered_windows
+    yield "late_rows", export.late_rows
+    if export.last:
+        yield from _of_last(export.last)
+
+
+def _of_last(last: LastWindow) -> Iterator[tuple[str, float | _Samples | None]]:
+    yield "last_window_start_timestamp_seconds", last.window.start.timestamp()
+    yield "last_window_end_timestamp_seconds", last.window.end.timestamp()
+    yield "last_window_rows", last.rows
+    yield "last_window_activity_rows", last.activities
+    # Of other kinds, such as completion files, there may be several.
+    sizes = {file.kind: file.size for file in last.files if file.kind in KINDS}
+    yield "last_window_size_bytes", sizes
+    there = {name: at.timestamp() if at else None for name, at in last.delivered.items()}
+    yield "last_window_delivered_timestamp_seconds", there

@@ -1,0 +1,1 @@
+"""Commands other than a run: what one can ask, look at, or begin with."""

@@ -1,0 +1,137 @@
+"""Preview: the first rows of a brand's files, as a run would write them."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
+from orchestrator.errors import ExportError, UsageError, did_you_mean
+from orchestrator.files import formats, lines, writing
+from orchestrator.files.formats import FileFormat
+from orchestrator.jobs import due
+from orchestrator.jobs.job import Exports, Request
+from orchestrator.ledger import Ledger
+from orchestrator.warehouse import Warehouse, engines
+from orchestrator.warehouse.project import Project
+from orchestrator.warehouse.stage import Stage
+from orchestrator.windows import Window
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first bytes of a file, before it is compressed or encrypted, and the rows in them.
+
+    `rows` is how many the whole file has.
+    """
+
+    interval: str
+    window: Window
+    kind: Kind
+    path: str
+    rows: int
+    encoding: str
+    head: bytes
+    headings: Sequence[str]
+    first: Sequence[Sequence[str | None]]
+
+
+def preview(  # noqa: PLR0913 - a run's five, and how many rows
+    config: Config,
+    project: Project,
+    request: Request,
+    *,
+    most: int,
+    now: datetime,
+    progress: Callable[[str], None],
+) -> list[Head]:
+    """Return the heads of both files, `most` rows each, of every export of the request's brand.
+
+    The window is the last one that is due, or the last that begins on the request's days and is
+    over. All that is made goes again, and no data test is run. Raises UsageError where there is no
+    such window, export or brand, LockedError where a run holds the warehouse.
+    """
+    engines.check(project)
+    wanted = list(_wanted(config, request, now))
+    (brand,) = request.brands
+    if not wanted:
+        raise UsageError(f"'{brand}' stands for several brands; name one of them with --brand")
+    heads: list[Head] = []
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        closing(Warehouse.open(project, Path(folder), Path(folder))) as warehouse,
+    ):
+        warehouse.columns.update(formats.needed_columns(config, warehouse.view_columns))
+        look = _Look(config, warehouse, brand, Path(folder) / "head")
+        for window in sorted({window for _, window in wanted}):
+            progress(f"window {window}: making the views")
+            whole, _ = warehouse.stage(window, tested=False)
+            stage = replace(whole, most=most)
+            for export in (export for export, at in wanted if at == window):
+                heads += look.heads(stage, export, window)
+    return heads
+
+
+def _wanted(config: Config, request: Request, now: datetime) -> Iterator[tuple[Export, Window]]:
+    """Yield each export of the brand, and its window."""
+    lines = Exports(config, request)
+    if not request.days:
+        for line in lines:
+            yield line.export, line.export.calendar.last_due(now)
+        return
+    with closing(Ledger(config.state, read_only=True)) as ledger:
+        jobs = due.requested(lines, ledger, request.days, now=now)
+    yield from {job.entry.export: (job.export, job.entry.window) for job in jobs}.values()
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at one brand's files works with."""
+
+    config: Config
+    warehouse: Warehouse
+    brand: str
+    path: Path
+
+    def heads(self, stage: Stage, export: Export, window: Window) -> Iterator[Head]:
+        """Yield the heads of an export's files."""
+        self._check_brand(stage, export)
+        for kind in KINDS:
+            form = formats.file_format(self.config, export, kind, self.warehouse.view_columns)
+            condition = form.condition()
+            texts = lines.texts(form.fields, stage.types[kind], form.dialect)
+            yield Head(
+                interval=export.interval.value,
+                window=window,
+                kind=kind,
+                path=export.path(kind, brand=self.brand, window=window),
+                rows=stage.counts(kind, condition=condition).get(self.brand, 0),
+                encoding=export.encoding,
+                head=self._bytes(stage, form),
+                headings=[field.heading for field in form.fields],
+                first=stage.texts(kind, texts, brand=self.brand, condition=condition),
+            )
+
+    def _bytes(self, stage: Stage, form: FileFormat) -> bytes:
+        plain = form.dialect.model_copy(update={"compression": "none", "encrypt_for": None})
+        paths = {self.brand: self.path}
+        written = writing.write(stage, replace(form, dialect=plain), paths)[self.brand]
+        if isinstance(written, ExportError):
+            raise written
+        return written.path.read_bytes()
+
+    def _check_brand(self, stage: Stage, export: Export) -> None:
+        """Say what a run would say of a brand that the warehouse does not know."""
+        if self.brand in stage.brands:
+            return
+        hint = did_you_mean(self.brand, stage.brands)
+        message = f"the warehouse knows no brand '{self.brand}'{hint}"
+        if export.brand == EVERY_BRAND:
+            raise UsageError(f"{message}; valid: {', '.join(stage.brands)}")
+        _log.warning("%s", message)

@@ -1,0 +1,76 @@
+"""The past of exports, for the plots of `status`: rows, delays and failures by day."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+from orchestrator.config import Config
+from orchestrator.jobs.job import ExportEntry, Exports, Request
+from orchestrator.ledger import Entry, Ledger
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger.history import History
+from orchestrator.windows import Window
+
+PERIOD = timedelta(days=42)
+"""How far back the plots go."""
+_EARLIEST = timedelta(hours=14)
+"""Ahead of UTC: where a day begins first."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """The windows of an export that begin on one local day: activity rows, and lags in seconds."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    lags: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The days of each export by their ISO date, from `since` on, and what failed, newest first."""
+
+    since: datetime
+    days: Mapping[str, Mapping[str, Day]]
+    failures: Sequence[Failure]
+
+
+def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> Past:
+    """Return the past of the exports of a request. Raises LedgerError."""
+    history, lines = History(ledger.database), Exports(config, request)
+    since = datetime.combine(now - PERIOD, time(), UTC)
+    earlier = since - timedelta(days=1)  # in some zones the first day begins before that in UTC
+
+    @cache
+    def owner(name: str) -> ExportEntry | None:
+        found = lines.owner(Entry(name, Window(now, now), 1))
+        return found[0] if found else None
+
+    days: dict[str, dict[str, Day]] = defaultdict(lambda: defaultdict(Day))
+    for name, start, rows in history.rows(earlier):
+        if line := owner(name):
+            days[name][_date(line.export.timezone, start)].rows.update(rows)
+    for name, window, at in history.completions(earlier):
+        if line := owner(name):
+            lag = at - line.export.calendar.due(window)
+            days[name][_date(line.export.timezone, window.start)].lags.append(
+                max(lag.total_seconds(), 0)
+            )
+    # A clock that was ahead may have left windows that begin on days to come.
+    first, last = since.date().isoformat(), (now + _EARLIEST).date().isoformat()
+    shown = {
+        name: {d: day for d, day in found.items() if first <= d <= last}
+        for name, found in days.items()
+    }
+    failures = [
+        failure for failure in Failures(ledger.database).since(since) if owner(failure.export)
+    ]
+    return Past(since, shown, failures)
+
+
+@cache
+def _date(zone: ZoneInfo, start: datetime) -> str:
+    """Return the local day; a thousand exports have their windows at the same moments."""
+    return start.astimezone(zone).date().isoformat()

@@ -1,0 +1,108 @@
+"""OpenPGP (RFC 9580): files that a receiver alone can read."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pysequoia import Cert
+    from pysequoia.packet import Packet
+
+OPENPGP_SUFFIX = ".pgp"
+_LARGEST = 1024 * 1024  # bytes of a key; those with hundreds of signatures have some ten thousand
+_ASK = "ask the receiver for one in use, as 'gpg --armor --export KEY' writes it"
+
+
+def checked(path: Path) -> Path:
+    """Return the path of a public key.
+
+    Raises ValueError where the file holds none, more than one, or a secret one.
+    """
+    _read(path)
+    return path
+
+
+def recipient(path: Path) -> "Cert":
+    """Return a public key that can be encrypted for now.
+
+    Raises ValueError where there is none, or it is expired or revoked.
+    """
+    try:
+        changed_at = path.stat().st_mtime_ns
+    except OSError:
+        changed_at = 0  # to read it says why
+    return _recipient(path, changed_at)
+
+
+@cache
+def _recipient(path: Path, changed_at: int) -> "Cert":
+    """Return a public key; of a thousand brands that share one, each asks three times."""
+    del changed_at  # a key of its own in the cache
+    from pysequoia import encrypt  # noqa: PLC0415 - most configs have no key
+
+    cert, now = _read(path), datetime.now(UTC)
+    try:
+        if cert.is_revoked:
+            raise ValueError(f"{path}: the key was revoked: {_ASK}")
+        if cert.expiration and cert.expiration <= now:
+            raise ValueError(f"{path}: the key expired on {cert.expiration:%Y-%m-%d}: {_ASK}")
+        cert = _without_expired_subkeys(cert, now)
+        encrypt(b"", recipients=[cert], armor=False)
+    except RuntimeError:
+        raise ValueError(
+            f"{path}: no subkey can be encrypted for: none is meant for that, or it expired, was "
+            f"revoked, or is too weak: {_ASK}"
+        ) from None
+    return cert
+
+
+def _read(path: Path) -> "Cert":
+    from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
+    from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - the same
+
+    try:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            raise ValueError(f"{path}: is no file; expected one that holds a public key")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); expected a file with an OpenPGP public key"
+        ) from error
+    try:
+        certs, packets = Cert.split_bytes(data), list(PacketPile.from_bytes(data))
+    except RuntimeError:
+        certs, packets = [], []
+    secret = (Tag.SecretKey, Tag.SecretSubkey)
+    if b"PRIVATE KEY BLOCK" in data or any(packet.tag in secret for packet in packets):
+        raise ValueError(
+            f"{path}: holds a secret key, which is its owner's alone. Remove it, and {_ASK}"
+        )
+    if len(certs) != 1:
+        raise ValueError(f"{path}: expected one OpenPGP public key, found {len(certs)}: {_ASK}")
+    return certs[0]
+
+
+def _without_expired_subkeys(cert: "Cert", now: datetime) -> "Cert":
+    """Leave out the subkeys that expired: where there are no others, Sequoia encrypts for them."""
+    from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
+    from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - the same
+
+    parts: list[list[Packet]] = [[]]  # the primary key's own packets, then those of each subkey
+    for packet in PacketPile.from_bytes(bytes(cert)):
+        if packet.tag == Tag.PublicSubkey:
+            parts.append([])
+        parts[-1].append(packet)
+    alive = [part for part in parts[1:] if not _is_expired(part, now)]
+    return Cert.from_packets([packet for part in [parts[0], *alive] for packet in part])
+
+
+def _is_expired(subkey: "list[Packet]", now: datetime) -> bool:
+    """Tell whether the newest signature that binds a subkey says that it is over."""
+    from pysequoia.packet import SignatureType  # noqa: PLC0415 - most configs have no key
+
+    bindings = [p for p in subkey if p.signature_type == SignatureType.SubkeyBinding]
+    newest = max(bindings, key=lambda p: p.signature_created or now, default=None)
+    made, valid = subkey[0].key_created, newest.key_validity_period if newest else None
+    return bool(made and valid and made + valid <= now)

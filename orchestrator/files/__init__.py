@@ -1,0 +1,1 @@
+"""Files: rows of the stage become bytes, and files in the outbox."""

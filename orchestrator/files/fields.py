@@ -1,0 +1,101 @@
+"""Fields: the columns of a view that a file holds, under their headings."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from orchestrator.config import Config
+from orchestrator.config.content import FieldChoice
+from orchestrator.config.exports import Export, Kind
+from orchestrator.errors import did_you_mean
+from orchestrator.warehouse.contract import ViewColumn
+
+DEFAULT: dict[Kind, tuple[str, ...]] = {
+    "activity": (
+        "broadcast_id",
+        "customer_id",
+        "external_customer_number",
+        "email_address",
+        "activity",
+        "activity_date",
+        "description",
+    ),
+    "broadcast": ("broadcast_id", "broadcast_type", "description", "subject", "sent_on"),
+}
+
+
+@dataclass(frozen=True)
+class FileField:
+    """A field of a file: its column, heading, labels in place of values, and whether hashed.
+
+    A hash is the lower-case hex of SHA-256 over the salt's and then the value's bytes in UTF-8.
+    """
+
+    column: str
+    heading: str
+    is_hashed: bool
+    value_labels: dict[str, str]
+    salt: SecretStr | None = None
+
+
+def resolve(
+    config: Config, export: Export, kind: Kind, columns: Sequence[ViewColumn]
+) -> list[FileField]:
+    """Return the fields of an export's file.
+
+    Raises ConfigError, at the key of exports.yml, for a column that the view does not have, or
+    two fields under one heading.
+    """
+    key = f"{kind}_fields"
+    chosen: list[tuple[str, FieldChoice]]
+    given = getattr(export, key)
+    if given == "default":
+        given = [FieldChoice(column=name) for name in DEFAULT[kind]]
+    plural = "activities" if kind == "activity" else "broadcasts"
+    chosen = [(key, choice) for choice in given]
+    chosen += [("additional_fields", item) for item in getattr(export.additional_fields, plural)]
+    known = {column.name: column for column in columns}
+    fields: dict[str, FileField] = {}
+    for at, choice in chosen:
+        column = known.get(choice.column)
+        if column is None:
+            view = f"{plural}_daily"
+            raise config.error(export, at, _unknown(choice.column, f"column in {view}", known))
+        resolved = _field(choice, column, export.labels)
+        try:
+            resolved.heading.encode(export.encoding)
+        except UnicodeEncodeError as error:
+            message = f"the heading '{resolved.heading}' has no place in {export.encoding}"
+            raise config.error(export, at, message) from error
+        if resolved.heading in fields:
+            raise config.error(export, at, f"two fields under the heading '{resolved.heading}'")
+        fields[resolved.heading] = resolved
+    return list(fields.values())
+
+
+def check_activity_types(config: Config, export: Export, columns: Sequence[ViewColumn]) -> None:
+    """Raise ConfigError where activity_types names a code that the view does not define."""
+    codes = next(column.value_labels for column in columns if column.name == "activity")
+    if export.activity_types != "all":
+        for code in export.activity_types:
+            if code not in codes:
+                raise config.error(export, "activity_types", _unknown(code, "activity", codes))
+
+
+def _field(choice: FieldChoice, column: ViewColumn, language: str) -> FileField:
+    return FileField(
+        column=column.name,
+        heading=choice.heading or column.labels.get(language, column.name),
+        is_hashed=choice.hash is not None,
+        salt=choice.salt,
+        value_labels={
+            value: labels[language]
+            for value, labels in column.value_labels.items()
+            if language in labels
+        },
+    )
+
+
+def _unknown(name: str, kind: str, valid: Collection[str]) -> str:
+    return f"no {kind} '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}"

@@ -1,0 +1,93 @@
+"""Rows: one SQL expression that turns a row of the stage into a line of a file.
+
+The lines are made in DuckDB for every engine, hence the same bytes everywhere. The rules are those
+of RFC 4180 and of exports.yml: a field is quoted where it holds the delimiter, a quote, CR or LF,
+or, under minimal quoting, where it is an empty text or reads like null.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from orchestrator.config.dialect import Dialect
+from orchestrator.files.fields import FileField
+from orchestrator.warehouse.sql import identifier, literal
+
+
+def line(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> str:
+    """Return the expression of a row's line, its line ending included."""
+    return _join(texts(fields, types, dialect), dialect)
+
+
+def header(fields: Sequence[FileField], dialect: Dialect) -> str:
+    """Return the expression of the header line."""
+    return _join([literal(field.heading) for field in fields], dialect)
+
+
+def texts(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> list[str]:
+    """Return the expressions of a row's fields, as they are before any of them is quoted."""
+    return [_text(field, types[field.column], dialect) for field in fields]
+
+
+def _join(texts: Sequence[str], dialect: Dialect) -> str:
+    end = "chr(13), chr(10)" if dialect.line_ending == "crlf" else "chr(10)"
+    delimiter = f", {literal(dialect.delimiter)}, "
+    # One call: a chain of || would copy what it has at each step.
+    return f"concat({delimiter.join(_quoted(text, dialect) for text in texts)}, {end})"
+
+
+def _quoted(text: str, dialect: Dialect) -> str:
+    null = literal(dialect.null)
+    wrapped = f"""'"' || replace({text}, '"', '""') || '"'"""
+    if dialect.quoting == "all":
+        return f"coalesce({wrapped}, '\"' || {null} || '\"')"
+    needs_quotes = [f"contains({text}, {part})" for part in ("'\"'", "chr(13)", "chr(10)")]
+    needs_quotes += [_holds(text, dialect.delimiter), f"{text} in ('', {null})"]
+    condition = " or ".join(needs_quotes)
+    return f"case when {text} is null then {null} when {condition} then {wrapped} else {text} end"
+
+
+def _holds(text: str, delimiter: str) -> str:
+    """Tell whether a text holds the delimiter, or ends so that with the next one it would."""
+    if len(delimiter) == 1:
+        return f"contains({text}, {literal(delimiter)})"
+    return f"instr({text} || {literal(delimiter)}, {literal(delimiter)}) <= length({text})"
+
+
+def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
+    column = identifier(field.column)
+    if type_name.startswith("TIMESTAMP"):
+        text = _moment(column, type_name, dialect)
+    elif field.value_labels:
+        whens = " ".join(
+            f"when {literal(value)} then {literal(label)}"
+            for value, label in field.value_labels.items()
+        )
+        text = f"case {column} {whens} else {column} end"
+    else:
+        text = f"cast({column} as varchar)"
+    if field.is_hashed:
+        salt = f"{literal(field.salt.get_secret_value())} || " if field.salt else ""
+        text = f"sha256({salt}{text})"
+    if dialect.newlines == "space" and not type_name.startswith("TIMESTAMP"):
+        text = rf"regexp_replace({text}, '\r\n|\r|\n', ' ', 'g')"
+    return f"({text})"
+
+
+def _moment(column: str, type_name: str, dialect: Dialect) -> str:
+    """Format an instant in the export's time zone; DuckDB's own %z lacks the minutes."""
+    instant = column if type_name.endswith("TIME ZONE") else f"timezone('UTC', {column})"
+    zone = literal(dialect.timezone.key)
+    local = f"timezone({zone}, {instant})"
+    offset = f"({local} - timezone('UTC', {instant}))"
+    minutes = f"cast(epoch({offset}) // 60 as integer)"
+    hours, rest = f"abs({minutes}) // 60", f"abs({minutes}) % 60"
+    signed = f"printf('%s%02d%02d', if({minutes} < 0, '-', '+'), {hours}, {rest})"
+    # A doubled percent sign is no code: `%%z` is a percent sign and a z.
+    parts = re.split(r"((?:%%)+)|(%z)", dialect.timestamp_format)
+    texts: list[str] = []
+    for part in parts:
+        if part == "%z":
+            texts.append(signed)
+        elif part:
+            texts.append(f"strftime({local}, {literal(part)})")
+    return " || ".join(texts)

@@ -1,0 +1,80 @@
+"""The outbox: the folder where whole files wait for delivery, and stay for a while after it."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator import system
+
+_WORK = ".work"
+_LOCK = ".lock"
+_CACHE = ".dbt"
+
+
+class Outbox:
+    """A folder that one run at a time writes to."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder, which is made when a run opens it."""
+        self.folder = folder
+        self.work = folder / _WORK
+        self.cache = folder / _CACHE
+        self._places: set[Path] = set()  # folders whose new names are not flushed yet
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Lock the outbox and give this run an empty work folder.
+
+        What a killed run left there goes away. Raises LockedError where another run holds it.
+        """
+        with system.exclusive_lock(self.folder / _LOCK):
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir(mode=0o700)
+            self.cache.mkdir(mode=0o700, exist_ok=True)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.work, ignore_errors=True)
+
+    def path(self, remote: str) -> Path:
+        """Return where the file of this remote path lies."""
+        return self.folder / remote.lstrip("/")
+
+    def publish(self, files: Iterable[tuple[Path, str]]) -> None:
+        """Rename whole, flushed files from the work folder to their places; `flush` comes after."""
+        for source, remote in files:
+            target = self.path(remote)
+            system.make_folder(target.parent, mode=0o700)
+            source.replace(target)
+            self._places.add(target.parent)
+
+    def flush(self) -> None:
+        """Return once the names of all published files are on the disk, each folder's at once."""
+        while self._places:
+            system.flush_folder(self._places.pop(), top=self.folder)
+
+    def holds(self, remote: str, size: int, sha256: str) -> bool:
+        """Tell whether the file is there with these very bytes."""
+        path = self.path(remote)
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    def older_than(self, moment: datetime) -> list[str]:
+        """Return the names of the files that were made before a moment."""
+        found = []
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            own = name.split("/")[0] in (_WORK, _LOCK, _CACHE)
+            if not own and path.is_file() and path.stat().st_mtime < moment.timestamp():
+                found.append(name)
+        return found
+
+    def tidy(self, names: Iterable[str]) -> None:
+        """Remove files."""
+        for name in names:
+            self.path(name).unlink(missing_ok=True)

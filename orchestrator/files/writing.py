@@ -1,0 +1,166 @@
+"""Files: the stage's rows as bytes, whole or not at all."""
+
+import codecs
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator.errors import ExportError
+from orchestrator.files import lines as csv_lines
+from orchestrator.files.formats import FileFormat
+from orchestrator.files.packing import PackedFile
+from orchestrator.warehouse.stage import Stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_FLUSHED_BEHIND = 32  # files that wait for the disk while the next ones are made
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A whole file: where it is, and what is in it."""
+
+    path: Path
+    rows: int
+    size: int
+    sha256: str
+
+
+def write(
+    stage: Stage, form: FileFormat, paths: dict[str, Path]
+) -> dict[str, WrittenFile | ExportError]:
+    """Write the file of each brand, `paths` by brand, and flush it; return them by brand.
+
+    The paths end in the names of the files before they are packed. A brand whose text has no place
+    in the encoding gets an ExportError, and leaves no file.
+    """
+    header = ""
+    if form.dialect.header:
+        header = stage.text(csv_lines.header(form.fields, form.dialect))
+    line = csv_lines.line(form.fields, stage.types[form.kind], form.dialect)
+    errors: dict[str, ExportError] = {}
+    file: _File | None = None
+    batches = stage.lines(form.kind, line, brands=list(paths), condition=form.condition())
+    with _Whole() as whole:
+        try:
+            for brand, lines in batches:
+                if brand in errors:
+                    continue
+                if file is None or file.brand != brand:
+                    if file:
+                        whole.add(file)
+                    file = _File(brand, paths[brand], form, header)
+                try:
+                    file.write(lines)
+                except ExportError as error:
+                    errors[brand] = error
+                    file.abandon()
+                    file = None
+            if file:
+                whole.add(file)
+                file = None
+        finally:
+            if file:
+                file.abandon()
+        for brand in paths.keys() - whole.files.keys() - errors.keys():
+            whole.add(_File(brand, paths[brand], form, header))
+    return {**whole.files, **errors}
+
+
+class _Whole:
+    """Whole files by brand; the last ones reach the disk while the next are made."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, WrittenFile] = {}
+        self._flushing: deque[_File] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, wrong: type[BaseException] | None, *_: object) -> None:
+        """Return once all are on the disk."""
+        try:
+            while self._flushing and not wrong:
+                self._wait()
+        finally:
+            for file in self._flushing:
+                file.abandon()
+
+    def add(self, file: "_File") -> None:
+        self.files[file.brand] = file.finish()
+        self._flushing.append(file)
+        if len(self._flushing) > _FLUSHED_BEHIND:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._flushing[0].wait()
+        self._flushing.popleft()
+
+
+class _File:
+    """A file on its way: counted, encoded and packed as it is written."""
+
+    def __init__(self, brand: str, path: Path, form: FileFormat, header: str) -> None:
+        self.brand = brand
+        self._kind = form.kind
+        self._encoding = form.dialect.encoding
+        self._rows = 0
+        self._encoder = codecs.getincrementalencoder(self._encoding)()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = PackedFile(path, form.dialect.compression, form.dialect.encrypt_for)
+        try:
+            self._file.write(self._encoder.encode(header))
+        except UnicodeEncodeError as error:
+            self.abandon()
+            raise self._unencodable(error, "the header") from error
+
+    def write(self, lines: "pa.Array[Any]") -> None:
+        text = _bytes(lines)
+        if self._encoding == "utf-8":
+            self._file.write(text)
+        else:
+            try:
+                self._file.write(self._encoder.encode(str(text, "utf-8")))
+            except UnicodeEncodeError as error:
+                row = self._rows + _row_of(error, lines)
+                raise self._unencodable(error, f"row {row}") from error
+        self._rows += len(lines)
+
+    def finish(self) -> WrittenFile:
+        self._file.write(self._encoder.encode("", final=True))
+        size, sha256 = self._file.finish()
+        return WrittenFile(self._file.path, self._rows, size, sha256)
+
+    def wait(self) -> None:
+        self._file.wait()
+
+    def abandon(self) -> None:
+        self._file.abandon()
+
+    def _unencodable(self, error: UnicodeEncodeError, where: str) -> ExportError:
+        character = ord(error.object[error.start])
+        return ExportError(
+            f"the {self._kind} file of {self.brand}: {where} holds U+{character:04X}, "
+            f"which {self._encoding} lacks; use encoding: utf-8"
+        )
+
+
+def _bytes(lines: "pa.Array[Any]") -> memoryview:
+    """Return the text of consecutive lines as it lies in Arrow's own buffer (no copy)."""
+    _, offsets, data = lines.buffers()
+    if offsets is None or data is None:
+        return memoryview(b"")
+    bounds = memoryview(offsets).cast("i")
+    return memoryview(data)[bounds[lines.offset] : bounds[lines.offset + len(lines)]]
+
+
+def _row_of(error: UnicodeEncodeError, lines: "pa.Array[Any]") -> int:
+    """Return which of these lines, from 1, holds the character at fault."""
+    end = 0
+    for number, text in enumerate(lines.to_pylist(), start=1):
+        end += len(text or "")
+        if error.start < end:
+            return number
+    return len(lines)

@@ -1,0 +1,1 @@
+"""Jobs: which windows of which export are to be built and delivered."""

@@ -1,0 +1,168 @@
+"""Jobs: an export's windows to be made and delivered, and under which name the ledger has them."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND, Export, Kind
+from orchestrator.errors import UsageError, did_you_mean
+from orchestrator.ledger import DELIVERED, Entry
+from orchestrator.pipeline.result import Subject
+from orchestrator.windows import Days, Interval
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks for: what is due, or the windows that begin on these `days`.
+
+    With `resend` it is what was delivered of those windows, once more.
+    """
+
+    daily_only: bool = False
+    brands: Sequence[str] = ()
+    days: Days | None = None
+    force: bool = False
+    deliver: bool = True
+    resend: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export's window to be made and delivered, as the revision in `entry`.
+
+    The brand is `*` until the stage tells which brands there are.
+    """
+
+    export: Export
+    brand: str
+    ordinal: int
+    entry: Entry
+    forced: bool = False
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """What a result says it is about: the attributes of orchestrator.result.Subject."""
+        return vars(
+            Subject(
+                export=self.entry.export,
+                brand=self.brand,
+                interval=self.export.interval.value,
+                timezone=self.export.timezone.key,
+                window=self.entry.window,
+                revision=self.entry.revision,
+            )
+        )
+
+    def plain_name(self, kind: Kind) -> str:
+        """Return the name of a data file before it is compressed and encrypted."""
+        path = self.export.path(kind, brand=self.brand, window=self.entry.window)
+        return PurePosixPath(path).name.removesuffix(self.export.packed_suffix)
+
+    def is_over(self, now: datetime) -> bool:
+        """Tell whether the window is over, and has settled."""
+        return self.entry.window.end + self.export.settle <= now
+
+    def of_brand(self, brand: str) -> "Job":
+        """Return the job of one of the brands that `*` stands for."""
+        name, every = key(brand, self.export, self.ordinal), self.entry
+        entry = Entry(name, every.window, 1, scheduled=every.scheduled)
+        return replace(self, brand=brand, entry=entry)
+
+    def command(self) -> str:
+        """Return the command that makes the window again, as the next revision, and delivers it."""
+        name = "daily" if self.export.interval is Interval.DAILY else "run"
+        day = self.entry.window.start.astimezone(self.export.timezone).date()
+        return shlex.join(
+            ["orchestrate", name, "--date", f"{day}", "--brand", self.brand, "--force"]
+        )
+
+    def revised(self, known: Entry | None) -> "Job | None":
+        """Return the job as the revision to make, or None where it is delivered already."""
+        if known is None:
+            return self
+        if known.state != DELIVERED:
+            scheduled = known.scheduled or self.entry.scheduled
+            return replace(self, entry=replace(known, scheduled=scheduled))
+        if not self.forced:
+            return None
+        entry = Entry(known.export, known.window, known.revision + 1, scheduled=known.scheduled)
+        return replace(self, entry=entry)
+
+
+@dataclass(frozen=True)
+class ExportEntry:
+    """One export of exports.yml, and its number among those of its brand and interval."""
+
+    export: Export
+    ordinal: int
+
+    @property
+    def name(self) -> str:
+        """The name under which the ledger keeps it."""
+        return key(self.export.brand, self.export, self.ordinal)
+
+    def job(self, entry: Entry, *, brand: str | None = None, forced: bool = False) -> Job:
+        """Return the job of a window, or of the window of one brand that `*` stands for."""
+        return Job(self.export, brand or self.export.brand, self.ordinal, entry, forced)
+
+
+class Exports:
+    """The exports that a request is about."""
+
+    def __init__(self, config: Config, request: Request) -> None:
+        """Choose them. Raises UsageError for a brand that no export names."""
+        self.own = {export.brand for export in config.exports}
+        self._brands = set(request.brands)
+        for brand in request.brands:
+            if brand not in self.own and EVERY_BRAND not in self.own:
+                valid = ", ".join(sorted(self.own))
+                raise UsageError(
+                    f"{config.source.path}: no export of brand '{brand}'"
+                    f"{did_you_mean(brand, self.own)}; valid: {valid}"
+                )
+        self._lines: dict[str, ExportEntry] = {}
+        counts: dict[tuple[str, Interval], int] = {}
+        for export in config.exports:
+            ordinal = counts.get((export.brand, export.interval), 0) + 1
+            counts[export.brand, export.interval] = ordinal
+            line = ExportEntry(export, ordinal)
+            if export.interval is Interval.DAILY or not request.daily_only:
+                self._add(line)
+
+    def __iter__(self) -> Iterator[ExportEntry]:
+        """Yield each, in the order of exports.yml."""
+        return iter(self._lines.values())
+
+    def stands_for(self, brand: str) -> bool:
+        """Tell whether `*` stands for this brand, and the request is about it."""
+        mine = brand not in self.own and brand != EVERY_BRAND
+        return mine and (not self._brands or brand in self._brands)
+
+    def owner(self, entry: Entry) -> tuple[ExportEntry, str] | None:
+        """Return whose an entry of the ledger is: the export, and the brand."""
+        if line := self._lines.get(entry.export):
+            return line, line.export.brand
+        for line in self:
+            brand = entry.export.removesuffix(key("", line.export, line.ordinal))
+            if line.export.brand == EVERY_BRAND and brand != entry.export:
+                return (line, brand) if self.stands_for(brand) else None
+        return None
+
+    def _add(self, line: ExportEntry) -> None:
+        every = line.export.brand == EVERY_BRAND
+        wanted = self._brands - self.own if every else self._brands & {line.export.brand}
+        if wanted or not self._brands:
+            self._lines[line.name] = line
+
+
+def key(brand: str, export: Export, ordinal: int) -> str:
+    """Return the name under which the ledger keeps an export.
+
+    It does not change with directories, names or dialects, so that a changed export goes on where
+    it stopped. A second line of the same brand and interval gets a number.
+    """
+    return f"{brand} {export.interval}" + (f" {ordinal}" if ordinal > 1 else "")

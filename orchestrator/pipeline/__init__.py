@@ -1,0 +1,1 @@
+"""The pipeline: a run, from due windows to delivered files."""

@@ -1,0 +1,189 @@
+"""dbt, in this process: parse once, then freeze and test the rows window by window."""
+
+import copy
+import io
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+from dbt_common.events.base_types import EventMsg
+
+from orchestrator import system
+from orchestrator.errors import ExportError, GateError, UsageError
+from orchestrator.warehouse.contract import ViewColumn
+from orchestrator.warehouse.project import Project
+from orchestrator.warehouse.redaction import redacted
+from orchestrator.windows import Window
+
+_MODELS = ("activities_daily", "broadcasts_daily", "int_brands")
+
+
+@dataclass(frozen=True)
+class TestWarning:
+    """A data test of severity warn that found rows."""
+
+    test: str
+    rows: int
+
+
+class Dbt:
+    """A parsed dbt project on one target."""
+
+    def __init__(
+        self,
+        project: Project,
+        folder: Path,
+        cache: Path,
+        *,
+        output: Mapping[str, Any],
+        variables: Mapping[str, str | bool],
+    ) -> None:
+        """Parse the project, with the target `output`.
+
+        dbt's own files go below `folder`, and what makes the next parse quick into `cache`.
+        Raises UsageError where dbt cannot parse it, or would not freeze the rows of a run.
+        """
+        self._manifest: Manifest | None = None
+        self._faults: list[str] = []
+        self._project = project
+        self._folder = folder
+        self._cache = cache
+        # What the project itself says about its sources counts.
+        self._variables = {k: v for k, v in variables.items() if k not in project.variables}
+        profile = {project.profile: {"target": project.target, "outputs": {project.target: output}}}
+        (folder / "profiles.yml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+        result = self._invoke("parse", {})
+        if not result.success or not isinstance(result.result, Manifest):
+            why = result.exception
+            wrong = UsageError(f"dbt cannot parse {project.folder}: {why}")
+            raise system.disk_full(why, cache) or wrong from why
+        self._manifest, self._nodes = result.result, copy.deepcopy(result.result.nodes)
+        for model in _MODELS if variables.get("freeze") else ():
+            if (kind := self._node(model).config.materialized) != "table":
+                raise UsageError(
+                    f"{project.folder}: {model} is materialized as {kind}: a run tests and ships"
+                    " the rows of one table; leave its materialization to dbt_project.yml"
+                )
+
+    def columns(self, model: str) -> list[ViewColumn]:
+        """Return the columns that the YAML of a model declares, with their labels."""
+        columns = []
+        for column in self._node(model).columns.values():
+            meta = {**column.meta, **column.config.meta}
+            columns.append(
+                ViewColumn(column.name, meta.get("labels", {}), meta.get("value_labels", {}))
+            )
+        return columns
+
+    def relation(self, model: str) -> str:
+        """Return the name of a model's relation, for SQL."""
+        return str(self._node(model).relation_name)
+
+    def build(self, window: Window, *, tested: bool = True) -> list[TestWarning]:
+        """Freeze the rows of this window, and run the data tests on them.
+
+        Returns what tests of severity warn found. Raises GateError that says which model or test
+        failed, how many rows, and how to see them, DiskFullError where there is no room for them.
+        """
+        bounds = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
+        selection = ["--select", *(f"+{model}" for model in _MODELS)]
+        for kind in ("unit_test", "exposure", *(() if tested else ("test",))):
+            selection += ["--exclude-resource-type", kind]
+        result = self._invoke("build", bounds, *selection, "--cache-selected-only")
+        nodes = list(getattr(result.result, "results", None) or [])
+        failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
+        for node in failed:
+            if full := system.disk_full(node.message, self._folder):
+                raise full
+        if failed:
+            raise GateError("\n".join(self._failure(node, bounds) for node in failed))
+        built = {node.node.name for node in nodes if node.status == "success"}
+        if not result.success or not built.issuperset(_MODELS):
+            missing = ", ".join(sorted(set(_MODELS) - built))
+            why = redacted("\n".join(self._faults) or str(result.exception))
+            raise GateError(f"dbt did not build {missing or 'everything'}: {why}")
+        return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
+
+    def document(self) -> Path:
+        """Compile every model and write dbt's own pages; return the folder that they are in.
+
+        It holds manifest.json and static_index.html. Raises ExportError where dbt cannot.
+        """
+        result = self._invoke("docs", {}, "generate", "--static")
+        if not result.success:
+            why = redacted("\n".join(self._faults) or str(result.exception))
+            raise ExportError(f"dbt cannot document {self._project.folder}: {why}")
+        return self._cache
+
+    def check_raw_tables(self) -> None:
+        """Raise GateError that lists what the raw tables lack of their contract."""
+        result = self._invoke("run-operation", {}, "check_raw_tables")
+        if not result.success:
+            raise GateError("\n".join(self._faults) or str(result.exception))
+
+    def _node(self, model: str) -> Any:  # noqa: ANN401 - dbt's own, which differs by release
+        for node in self._nodes.values():
+            if node.resource_type.value == "model" and node.name == model:
+                return node
+        raise UsageError(f"{self._project.folder}: has no model '{model}'")
+
+    def _invoke(self, command: str, variables: Mapping[str, str], *more: str) -> dbtRunnerResult:
+        os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+        arguments = [
+            *(command, *more),
+            *("--project-dir", str(self._project.folder), "--profiles-dir", str(self._folder)),
+            *("--target", self._project.target, "--target-path", str(self._cache)),
+            *("--log-path", str(self._folder / "logs")),
+            *("--log-level", "none", "--log-level-file", "none"),
+            *("--vars", json.dumps({**self._variables, **variables})),
+        ]
+        arguments += [] if command == "docs" else ["--no-write-json"]
+        if self._manifest:
+            # dbt keeps what it compiles in the nodes, and takes an ephemeral model from there
+            # again: each window needs nodes in which nothing is compiled yet.
+            self._manifest.nodes = copy.deepcopy(self._nodes)
+        self._faults.clear()
+        runner = dbtRunner(manifest=self._manifest, callbacks=[self._hear])
+        # Until dbt has read its log level it prints any error, with the traceback, on stdout.
+        # An interrupt it returns as one more failure.
+        with system.reraised_interrupts(), redirect_stdout(io.StringIO()):
+            return runner.invoke(arguments)
+
+    def _hear(self, event: EventMsg) -> None:
+        """Keep what went wrong in an ephemeral model or a macro, of which dbt has no result."""
+        if event.info.name == "CatchableExceptionOnRun":
+            self._faults.append(event.data.exc)
+        elif event.info.name == "JinjaLogInfo":
+            self._faults.append(event.data.msg)
+
+    def _failure(self, node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
+        name = node.node.name
+        if node.status != "fail":
+            sql = str(getattr(node.node, "compiled_code", "") or "")
+            message = redacted(str(node.message), sql)
+            return f"{node.node.resource_type.value} {name} failed: {message}"
+        where = [
+            *("--project-dir", str(self._project.folder)),
+            *("--profiles-dir", str(self._project.profiles), "--target", self._project.target),
+            *("--vars", json.dumps(bounds)),
+        ]
+        commands = (("run", "--select", f"+{name}"), ("show", "--select", name, "--limit", "100"))
+        see = " && ".join(shlex.join(["dbt", *command, *where]) for command in commands)
+        nulls = self._nulls(node, bounds)
+        return f"the data test {name} found {node.failures} rows{nulls}; see them with: {see}"
+
+    def _nulls(self, node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
+        """Say which columns a test of several found null, which its failure count does not."""
+        if not node.node.test_metadata or node.node.test_metadata.name != "columns_not_null":
+            return ""
+        shown: Any = self._invoke("show", bounds, "--select", node.node.name, "--quiet").result
+        (result,) = shown.results
+        return f" ({', '.join(f'{column}: {rows}' for column, rows in result.agate_table.rows)})"

@@ -1,0 +1,1 @@
+"""PostgreSQL, one warehouse for many users."""

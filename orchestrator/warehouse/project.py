@@ -1,0 +1,93 @@
+"""The dbt project and the profile that a command works with."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.config import yaml_source
+from orchestrator.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the dbt project and its profiles are, and one target as it stands there."""
+
+    folder: Path
+    profiles: Path
+    profile: str
+    target: str
+    output: dict[str, Any]
+    variables: dict[str, Any]
+
+
+def find(beside: Path, target: str | None) -> Project:
+    """Return the project and the target to use.
+
+    The folders are $DBT_PROJECT_DIR and $DBT_PROFILES_DIR, else `dbt_project` and `profiles` in
+    the folder `beside`, else the product's own. The target is as given, else $ORCHESTRATE_TARGET,
+    else duckdb. Raises UsageError that names what is missing.
+    """
+    folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
+    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
+    project = _yaml(folder / "dbt_project.yml")
+    name = str(project.get("profile"))
+    outputs = _outputs(profiles, name)
+    chosen = target or os.environ.get("ORCHESTRATE_TARGET") or "duckdb"
+    if chosen not in outputs:
+        raise UsageError(
+            f"{profiles / 'profiles.yml'}: profile '{name}' has no target '{chosen}'"
+            f"{did_you_mean(chosen, outputs)}; valid: {', '.join(outputs)}"
+        )
+    return Project(
+        folder, profiles, name, chosen, _mapping(outputs[chosen]), _mapping(project.get("vars"))
+    )
+
+
+def targets(beside: Path) -> list[str]:
+    """Return the targets to choose from. Raises UsageError as `find` does."""
+    folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
+    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
+    return list(_outputs(profiles, str(_yaml(folder / "dbt_project.yml").get("profile"))))
+
+
+def _outputs(profiles: Path, name: str) -> dict[str, Any]:
+    profile = _mapping(_yaml(profiles / "profiles.yml").get(name))
+    return _mapping(profile.get("outputs"))
+
+
+def _folder(variable: str, beside: Path, file: str) -> Path:
+    if given := os.environ.get(variable):
+        candidates = [Path(given).expanduser()]
+    else:
+        candidates = [beside, *_own(beside.name)]
+    for folder in candidates:
+        if (folder / file).is_file():
+            return folder.absolute()
+    raise UsageError(f"{candidates[0]}: holds no {file}; set {variable} to the folder that does")
+
+
+def own_profiles() -> str:
+    """Return the text of the product's own profiles.yml."""
+    files = (folder / "profiles.yml" for folder in _own("profiles"))
+    return next(file for file in files if file.is_file()).read_text(encoding="utf-8")
+
+
+def _own(name: str) -> list[Path]:
+    """Return where a folder of the product's own may be: in its wheel, or beside its source."""
+    package = Path(__file__).parent.parent
+    return [package / "project" / name, package.parent / name]
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise yaml_source.unreadable(path, error) from None  # its words quote the file
+    return _mapping(values)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""Spark, for data that outgrow one machine."""
