@@ -11,8 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the servers that tests start
-sys.path.append(str(Path(__file__).parents[1] / "tests/delivery"))
+sys.path.append(str(Path(__file__).parents[1] / "tests/support"))  # the servers that tests start
 
 import figures
 import uploads

@@ -12,8 +12,8 @@ from typing import Self
 
 import timing
 from figures import Figure, Size
-from proxy import Proxy
 from sshd import Sshd
+from tcp_proxy import Proxy
 from timing import Cost, interleaved
 
 _HERE = Path(__file__).parent

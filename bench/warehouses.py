@@ -16,7 +16,7 @@ import queries
 from data import Shape
 from figures import Figure, Size
 from home import Home
-from postgres import Postgres
+from postgres_server import Postgres
 from timing import Case, Cost, interleaved
 
 _HERE = Path(__file__).parent

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from browser import Browser
+from dbt_parse_cache import parsed_once, remember
 from gpg import Gpg
-from parsed import parsed_once, remember
-from place import Place
-from postgres import Postgres
+from postgres_server import Postgres
 from raw_files import PostgresWarehouse, Warehouse
 from spark_cluster import SparkCluster
 from sshd import Sshd
+from workspace import Workspace
 
 gc.set_threshold(200_000)  # as a command does, see orchestrator.__main__
 
@@ -93,9 +93,9 @@ def gpg() -> Iterator[Gpg]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """An empty warehouse and a folder to run exports in."""
-    return Place(tmp_path, monkeypatch)
+    return Workspace(tmp_path, monkeypatch)
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from place import ROOT, Place, is_root
+from workspace import ROOT, Workspace, is_root
 
 from orchestrator import config
 from orchestrator.commands import schedule
@@ -90,9 +90,9 @@ def test_the_example_fits_the_services() -> None:
     assert ["keys", "/keys"] in mounts("sftp")
 
 
-def test_kubernetes_runs_the_image_as_its_user(place: Place) -> None:
-    place.configure("  - {brand: ACME}")
-    loaded = config.load(place.folder / "exports.yml")
+def test_kubernetes_runs_the_image_as_its_user(workspace: Workspace) -> None:
+    workspace.configure("  - {brand: ACME}")
+    loaded = config.load(workspace.folder / "exports.yml")
     program = Path("/opt/orchestrate/bin/orchestrate")
     text = schedule.render(loaded, Scheduler.KUBERNETES, program=program, target=None)
     pod = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -146,8 +146,10 @@ def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
     process.wait()
 
 
-def test_the_server_takes_files_by_its_pinned_key(place: Place, server: dict[str, Any]) -> None:
-    place.mailing("ACME", "2026-11-19")
-    place.configure("  - {brand: ACME}", destinations=json.dumps({"managed": {"sftp": server}}))
-    assert place.run("2026-11-20 07:00").exit_code == 0
-    assert place.files("files") == ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
+def test_the_server_takes_files_by_its_pinned_key(
+    workspace: Workspace, server: dict[str, Any]
+) -> None:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME}", destinations=json.dumps({"managed": {"sftp": server}}))
+    assert workspace.run("2026-11-20 07:00").exit_code == 0
+    assert workspace.files("files") == ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.config.exports import KINDS, FileKind, Kind
+from orchestrator.config.exports import KINDS, Export, FileKind, Kind
 from orchestrator.files.packing import PackedFile
 from orchestrator.files.writing import WrittenFile
-from orchestrator.jobs.job import Job
+from orchestrator.windows import Window
 
 VERSION = 1
 """Of the manifest: a change that breaks its readers makes it another."""
@@ -36,21 +36,27 @@ class WindowFile:
         return PurePosixPath(self.path).name
 
 
-def files(job: Job, made: Mapping[Kind, WrittenFile], *, revision: int) -> list[WindowFile]:
+def files(
+    export: Export, brand: str, window: Window, made: Mapping[Kind, WrittenFile], *, revision: int
+) -> list[WindowFile]:
     """Return all files of a window as this revision, in the order of delivery.
 
     Those of completion are written beside the activity file. The same data files give the same
     bytes.
     """
     folder = made["activity"].path.parent
-    paths = job.export.files(brand=job.brand, window=job.entry.window)
+    paths = export.files(brand=brand, window=window)
     data = [
         WindowFile(kind, path, made[kind].path, made[kind].size, made[kind].sha256, made[kind].rows)
         for kind, (_, path) in zip(KINDS, paths, strict=False)
     ]
     found, checked = [*data], iter(data)
     for kind, path in paths[len(data) :]:
-        text = _line(next(checked)) if kind == "ready" else _manifest(job, data, revision)
+        text = (
+            _line(next(checked))
+            if kind == "ready"
+            else _manifest(export, brand, window, data, revision=revision)
+        )
         file = PackedFile(folder / PurePosixPath(path).name)
         file.write(text.encode())
         found.append(WindowFile(kind, path, file.path, *file.finish()))
@@ -63,12 +69,14 @@ def _line(file: WindowFile) -> str:
     return f"{file.sha256}  {file.name}\n"
 
 
-def _manifest(job: Job, data_files: Sequence[WindowFile], revision: int) -> str:
-    zone, window = job.export.timezone, job.entry.window
+def _manifest(
+    export: Export, brand: str, window: Window, data_files: Sequence[WindowFile], *, revision: int
+) -> str:
+    zone = export.timezone
     manifest: dict[str, Any] = {
         "version": VERSION,
-        "brand": job.brand,
-        "interval": job.export.interval.value,
+        "brand": brand,
+        "interval": export.interval.value,
         "timezone": zone.key,
         "window_start": window.start.astimezone(zone).isoformat(),
         "window_end": window.end.astimezone(zone).isoformat(),

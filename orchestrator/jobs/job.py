@@ -11,8 +11,7 @@ from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND, Export, Kind
 from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.ledger import DELIVERED, Entry
-from orchestrator.pipeline.result import Subject
-from orchestrator.windows import Days, Interval
+from orchestrator.windows import Days, Interval, Window
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """The brand's window that is spoken of; `export` is its name in the ledger."""
+
+    export: str
+    brand: str
+    interval: str
+    timezone: str
+    window: Window
+    revision: int
+
+
+@dataclass(frozen=True)
 class Job:
     """One export's window to be made and delivered, as the revision in `entry`.
 
@@ -45,7 +56,7 @@ class Job:
 
     @property
     def subject(self) -> dict[str, Any]:
-        """What a result says it is about: the attributes of orchestrator.result.Subject."""
+        """What a result says it is about: the attributes of Subject."""
         return vars(
             Subject(
                 export=self.entry.export,

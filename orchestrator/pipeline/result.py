@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.config.exports import Kind
-from orchestrator.windows import Window
+from orchestrator.jobs.job import Subject
 
 
 class Status(StrEnum):
@@ -29,18 +29,6 @@ class FileResult:
     size: int | None = None
     sha256: str | None = None
     destinations: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The brand's window that is spoken of; `export` is its name in the ledger."""
-
-    export: str
-    brand: str
-    interval: str
-    timezone: str
-    window: Window
-    revision: int
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def publish(
     if job.export.empty == "skip" and not any(rows.values()):
         return WindowFiles(replace(job, entry=entry))
     earlier = {_identity(item): item for item in ledger.deliveries(entry)}
-    files = completion.files(job, made, revision=entry.revision)
+    files = completion.files(job.export, job.brand, job.entry.window, made, revision=entry.revision)
     kept = {_identity(item) for item in _deliveries(job, files)}
     other = [
         item
@@ -81,7 +81,9 @@ def publish(
     ]
     if other:
         entry = replace(entry, revision=entry.revision + 1)
-        files = completion.files(job, made, revision=entry.revision)
+        files = completion.files(
+            job.export, job.brand, job.entry.window, made, revision=entry.revision
+        )
     outbox.publish([(file.local, file.path) for file in files])
     deliveries = _deliveries(job, files)
     if not any(item.delivered_at or item.rename_sent for item in other):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
-from proxy import Proxy
 from sshd import Sshd
+from tcp_proxy import Proxy
+from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload, deliver_all

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from fault_server import PASSWORD, serve
-from files import QUICK, deliver, failure, ignore, make, tree
 from sshd import Sshd, make_key
+from upload_files import QUICK, deliver, failure, ignore, make, tree
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Retry

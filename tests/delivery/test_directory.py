@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from files import deliver, failure, ignore, make, noise, part_of, tree
+from upload_files import deliver, failure, ignore, make, noise, part_of, tree
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Upload

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
-from place import Place
-from proxy import Proxy
+from forked_commands import orchestrate
 from sshd import Sshd, make_key
-from warm import orchestrate
+from tcp_proxy import Proxy
+from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+from workspace import Workspace
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload
@@ -265,7 +265,7 @@ def test_a_local_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 def test_one_destination_down_among_many(
-    place: Place, start_sshd: Callable[..., Sshd], tmp_path: Path
+    workspace: Workspace, start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     up, changed, down = (start_sshd() for _ in range(3))
     down.kill()
@@ -277,12 +277,12 @@ def test_one_destination_down_among_many(
         for name, server in (("up", up), ("changed", changed), ("down", down))
     }
     destinations["archive"] = {"directory": "archive"}
-    place.mailing("ACME", DAY)
+    workspace.mailing("ACME", DAY)
     exports = [{"brand": "ACME", "destination": list(destinations)}]
     text = yaml.safe_dump({"destinations": destinations, "exports": exports})
-    (place.folder / "exports.yml").write_text(text)
+    (workspace.folder / "exports.yml").write_text(text)
 
-    code, said, reached = run(place.folder)
+    code, said, reached = run(workspace.folder)
 
     assert code == 3
     assert reached == ["archive", "up"]
@@ -291,19 +291,19 @@ def test_one_destination_down_among_many(
     assert f"destination 'down': 127.0.0.1:{down.port}: cannot connect" in said
     assert "Given up at attempt 5; the next run goes on where this one stopped." in said
     assert f"127.0.0.1:{changed.port}: its host key is not the one" not in said.split("Trying")[0]
-    for root in (up.root, place.folder / "archive"):
+    for root in (up.root, workspace.folder / "archive"):
         assert tree(root) == NAMES
         (root / NAMES[0]).unlink()  # the receiver took it
 
     changed.known_hosts.write_text(hosts)
     down.start()
-    code, said, reached = run(place.folder)
+    code, said, reached = run(workspace.folder)
     assert (code, reached) == (0, ["archive", "changed", "down", "up"])
     for root in (changed.root, down.root):
         assert tree(root) == NAMES
-    for root in (up.root, place.folder / "archive"):
+    for root in (up.root, workspace.folder / "archive"):
         assert tree(root) == NAMES[1:]  # and got nothing twice
-    assert run(place.folder)[::2] == (0, [])
+    assert run(workspace.folder)[::2] == (0, [])
 
 
 def run(folder: Path) -> tuple[int, str, list[str]]:

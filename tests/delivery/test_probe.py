@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from files import tree
 from sshd import Sshd, make_key
+from upload_files import tree
 
 from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery.probe import ProbeRequest, ProbeResult, probe_all

@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 from fault_server import serve
-from files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
-from proxy import Proxy
 from sshd import Sshd
+from tcp_proxy import Proxy
+from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
 
 from orchestrator.delivery import Upload
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import psycopg
 import pytest
-from place import Place
-from postgres import Postgres
-from proxy import Proxy
+from forked_commands import Command
+from postgres_server import Postgres
 from sshd import Sshd
-from warm import Command
+from tcp_proxy import Proxy
+from workspace import Workspace
 
 DAY = "2026-11-19"
 NAMES = ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
@@ -77,16 +77,16 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def busy(place: Place) -> Place:
+def busy(workspace: Workspace) -> Workspace:
     """A day with many activities."""
-    place.mailing("ACME", DAY)
-    with duckdb.connect(str(place.warehouse)) as connection:
+    workspace.mailing("ACME", DAY)
+    with duckdb.connect(str(workspace.warehouse)) as connection:
         connection.execute(
             f"insert into raw.email_opens (event_id, brand, broadcast_id, customer_id,"
             f" occurred_at, received_at) select 'X' || i, 'ACME', 'ACME-1', 'C' || i,"
             f" '{DAY} 12:00:00Z', '{DAY} 12:00:00Z' from range({ROWS}) as rows (i)"
         )
-    return place
+    return workspace
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def arrived(server: Sshd) -> list[str]:
 
 
 def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
-    busy: Place, sftp_server: Sshd, gate: Proxy, ledger: str
+    busy: Workspace, sftp_server: Sshd, gate: Proxy, ledger: str
 ) -> None:
     one = Host(busy.folder / "one", ledger=ledger, server=sftp_server, port=gate.port)
     two = Host(busy.folder / "two", ledger=ledger, server=sftp_server, port=sftp_server.port)
@@ -143,7 +143,7 @@ def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
 
 
 def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
-    busy: Place, sftp_server: Sshd, gate: Proxy, postgres: Postgres
+    busy: Workspace, sftp_server: Sshd, gate: Proxy, postgres: Postgres
 ) -> None:
     ledger = postgres.database()
     one = Host(busy.folder / "one", ledger=ledger, server=sftp_server, port=gate.port)
@@ -173,7 +173,9 @@ def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
     assert one.run()[::2] == (0, [])
 
 
-def test_a_host_catches_up_what_another_made(busy: Place, sftp_server: Sshd, ledger: str) -> None:
+def test_a_host_catches_up_what_another_made(
+    busy: Workspace, sftp_server: Sshd, ledger: str
+) -> None:
     one, two = (
         Host(busy.folder / name, ledger=ledger, server=sftp_server, port=sftp_server.port)
         for name in ("one", "two")
@@ -191,10 +193,10 @@ def test_a_host_catches_up_what_another_made(busy: Place, sftp_server: Sshd, led
 
 
 def test_a_ledger_out_of_reach_is_said_without_its_password(
-    place: Place, sftp_server: Sshd
+    workspace: Workspace, sftp_server: Sshd
 ) -> None:
     ledger = "postgresql://u:hush@127.0.0.1:1/ledger"
-    host = Host(place.folder / "one", ledger=ledger, server=sftp_server, port=sftp_server.port)
+    host = Host(workspace.folder / "one", ledger=ledger, server=sftp_server, port=sftp_server.port)
     done = host.start("-v").ended()
     assert done.returncode == 1
     assert "the ledger postgresql://u:***@127.0.0.1:1/ledger cannot be opened" in done.stderr

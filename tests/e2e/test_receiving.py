@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 import duckdb
 import psycopg
 import pytest
-from awkward import TEXTS as AWKWARD
-from place import ROOT, Place, days
-from postgres import Postgres
+from awkward_rows import TEXTS as AWKWARD
+from postgres_server import Postgres
 from psycopg import conninfo
+from workspace import ROOT, Workspace, days
 
 PAGE = (ROOT / "docs/receiving.md").read_text(encoding="utf-8")
 BRAND = "Café_19991231 & Co's"
@@ -109,17 +109,17 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Receiver:
 class Sender:
     """A brand with unkind texts, delivered day by day, and what its files should hold."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.incoming = place.folder / "there"
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.incoming = workspace.folder / "there"
         self.activities: dict[str, list[Row]] = {day: [] for day in DAYS}
         self.broadcasts: dict[str, Row] = {}
-        place.configure(f'  - {{brand: "{BRAND}", timezone: {ZONE}, start: 2026-10-24}}')
-        place.add(
+        workspace.configure(f'  - {{brand: "{BRAND}", timezone: {ZONE}, start: 2026-10-24}}')
+        workspace.add(
             "customers", {"brand": BRAND, "customer_id": "C1", "external_customer_number": ""}
         )
         sent = [self._broadcast(f"B{n}", text, TEXTS[-n]) for n, text in enumerate(TEXTS)]
-        place.add("broadcasts", *sent)
+        workspace.add("broadcasts", *sent)
         edges = ("23 22:00:00", "24 21:59:59.999999", "24 22:00:00", "25 22:59:59.999999")
         moments = [f"2026-10-{edge}" for edge in (*edges, "25 23:00:00", "26 22:59:59.999999")]
         clicks = [
@@ -130,13 +130,13 @@ class Sender:
             self._click("2026-10-25 11:00:00", 3, "https://example.com", event=number)
             for number in (1000, 1001)
         ]
-        place.add("email_clicks", *clicks, *alike)
+        workspace.add("email_clicks", *clicks, *alike)
 
-    def copy(self, place: Place) -> "Sender":
+    def copy(self, workspace: Workspace) -> "Sender":
         """Return the same in another place, with all that was delivered."""
-        shutil.copytree(self.place.folder, place.folder, dirs_exist_ok=True)
+        shutil.copytree(self.workspace.folder, workspace.folder, dirs_exist_ok=True)
         made = copy.copy(self)
-        made.place, made.incoming = place, place.folder / "there"
+        made.workspace, made.incoming = workspace, workspace.folder / "there"
         made.activities = copy.deepcopy(self.activities)
         made.broadcasts = copy.deepcopy(self.broadcasts)
         return made
@@ -152,7 +152,7 @@ class Sender:
 
     def click(self, moment: str, number: int, url: str, *, event: int) -> None:
         """Add a click that came in at this moment of UTC."""
-        self.place.add("email_clicks", self._click(moment, number, url, event=event))
+        self.workspace.add("email_clicks", self._click(moment, number, url, event=event))
 
     def _click(self, moment: str, number: int, url: str | None, *, event: int) -> dict[str, Any]:
         address = (None, "", "ünï@example.com")[number % 3]
@@ -181,22 +181,22 @@ class Sender:
 
     def deliver(self, now: str = "2026-10-27 07:00", **request: Any) -> None:  # noqa: ANN401 - any
         """Run what is due."""
-        assert self.place.run(now, **request).exit_code == 0
+        assert self.workspace.run(now, **request).exit_code == 0
 
 
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Sender:
     """Three days of one brand, the middle one of 25 hours long, as they were delivered."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        sender = Sender(Place(tmp_path_factory.mktemp("delivered"), monkeypatch))
+        sender = Sender(Workspace(tmp_path_factory.mktemp("delivered"), monkeypatch))
         sender.deliver()
     return sender
 
 
 @pytest.fixture
-def sender(place: Place, delivered: Sender) -> Sender:
+def sender(workspace: Workspace, delivered: Sender) -> Sender:
     """The same, of the test's own."""
-    return delivered.copy(place)
+    return delivered.copy(workspace)
 
 
 def check(receiver: Receiver, sender: Sender) -> None:
@@ -237,7 +237,7 @@ def test_every_row_is_loaded_once(receiver: Receiver, sender: Sender) -> None:
 def test_a_next_revision_replaces_its_window(receiver: Receiver, sender: Sender) -> None:
     assert receiver.load(sender.incoming) == 0
     before = receiver.everything()
-    sender.place.query("update raw.broadcasts set subject = 'new' where broadcast_id = 'B2'")
+    sender.workspace.query("update raw.broadcasts set subject = 'new' where broadcast_id = 'B2'")
     sender.broadcasts["B2"] = (*sender.broadcasts["B2"][:3], "new", sender.broadcasts["B2"][4])
     for moment in ("25 12:00:00", "26 12:00:00"):
         sender.click(f"2026-10-{moment}", 2, 'late, "quoted"\r\nrow', event=int(moment[:2]) + 2000)
@@ -250,24 +250,24 @@ def test_a_next_revision_replaces_its_window(receiver: Receiver, sender: Sender)
     assert not {row[3] for row in others} & {row[3] for row in before[0]}
 
 
-def test_completion_files_tell_what_is_whole_and_what_is_missing(place: Place) -> None:
-    place.mailing("ACME", "2026-10-24")
-    place.configure("  - {brand: ACME, timezone: Europe/Amsterdam, completion: both}")
+def test_completion_files_tell_what_is_whole_and_what_is_missing(workspace: Workspace) -> None:
+    workspace.mailing("ACME", "2026-10-24")
+    workspace.configure("  - {brand: ACME, timezone: Europe/Amsterdam, completion: both}")
     for first, last in ((24, 25), (27, 28)):
-        place.run("2026-10-29 07:00", days=days(f"2026-10-{first}", f"2026-10-{last}"))
-    (place.folder / "recipe").mkdir()
+        workspace.run("2026-10-29 07:00", days=days(f"2026-10-{first}", f"2026-10-{last}"))
+    (workspace.folder / "recipe").mkdir()
     for name, text in recipes().items():
-        (place.folder / "recipe" / name).write_text(text, encoding="utf-8")
-    there = place.folder / "there"
+        (workspace.folder / "recipe" / name).write_text(text, encoding="utf-8")
+    there = workspace.folder / "there"
     with contextlib.chdir(there):
         found = duckdb.execute(
-            (place.folder / "recipe/gaps.sql").read_text(encoding="utf-8")
+            (workspace.folder / "recipe/gaps.sql").read_text(encoding="utf-8")
         ).fetchall()
     at = [datetime(2026, 10, day, tzinfo=ZONE) for day in (26, 27)]
     assert found == [("ACME", "daily", *at)]
     data = sorted(there.glob("*.csv"))
     assert len(data) == 8
-    command = ["sh", str(place.folder / "recipe/check.sh")]
+    command = ["sh", str(workspace.folder / "recipe/check.sh")]
     for file in data:
         assert subprocess.run([*command, file.name], cwd=there, check=False).returncode == 0
     data[0].write_bytes(data[0].read_bytes()[:-1])

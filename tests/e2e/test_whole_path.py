@@ -8,15 +8,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import awkward
+import awkward_rows
 import duckdb
 import pytest
 import raw_writers
-import reading
-import whole
-from reading import Tables
+import reference_export
+import reference_files
+from forked_commands import orchestrate
+from reference_export import Tables
 from sshd import Sshd
-from warm import orchestrate
 
 
 def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
     return document
 
 
-class Place:
+class Workspace:
     """A folder with raw files, exports.yml and a warehouse, and the command beside it."""
 
     def __init__(self, folder: Path, server: Sshd) -> None:
@@ -52,7 +52,7 @@ destinations:
       known_hosts: {server.known_hosts}
   archive: {{directory: archive}}
 defaults: {{destination: [receiver, archive]}}
-{whole.EXPORTS}""",
+{reference_files.EXPORTS}""",
             encoding="utf-8",
         )
 
@@ -68,7 +68,7 @@ defaults: {{destination: [receiver, archive]}}
                 found = {name: path for name, path in found.items() if not name.startswith(".")}
             assert sorted(found) == sorted(expected)
             for name, wanted in expected.items():
-                whole.same(found[name].read_bytes(), wanted, name)
+                reference_files.same(found[name].read_bytes(), wanted, name)
         modes = {path.stat().st_mode & 0o777 for path in found.values()}
         assert modes == {0o600}, "others can read the outbox"
 
@@ -78,81 +78,81 @@ defaults: {{destination: [receiver, archive]}}
 
 
 @pytest.fixture
-def place(tmp_path: Path, sftp_server: Sshd) -> Place:
+def workspace(tmp_path: Path, sftp_server: Sshd) -> Workspace:
     """Everything in place, nothing loaded."""
-    return Place(tmp_path, sftp_server)
+    return Workspace(tmp_path, sftp_server)
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
     """A folder after two loads, and what its warehouse holds by the second reading of the rules."""
     folder = tmp_path_factory.mktemp("loaded")
-    tables = awkward.make()
-    whole.write_raw(folder / "raw", tables)
-    whole.write_replacements(folder / "more", tables)
+    tables = awkward_rows.make()
+    reference_files.write_raw(folder / "raw", tables)
+    reference_files.write_replacements(folder / "more", tables)
     command(folder, "load", "raw", expect=3)
     command(folder, "load", "more")
-    return folder, reading.warehouse(tables, awkward.replacements(tables))
+    return folder, reference_export.warehouse(tables, awkward_rows.replacements(tables))
 
 
 @pytest.fixture
-def raw(place: Place, loaded: tuple[Path, Tables]) -> Tables:
+def raw(workspace: Workspace, loaded: tuple[Path, Tables]) -> Tables:
     """What the place's warehouse holds: it is a copy of the one that is loaded."""
     folder, held = loaded
-    shutil.copytree(folder, place.folder, dirs_exist_ok=True)
+    shutil.copytree(folder, workspace.folder, dirs_exist_ok=True)
     return held
 
 
-def test_each_raw_row_is_loaded_once_or_rejected(place: Place, raw: Tables) -> None:
-    held = _held(place)
+def test_each_raw_row_is_loaded_once_or_rejected(workspace: Workspace, raw: Tables) -> None:
+    held = _held(workspace)
     for table, rows in raw.items():
         assert held[table] == Counter(tuple(sorted(row.items())) for row in rows)
-    broken = {table: len(rows) for table, rows in awkward.broken(raw).items()}
-    assert _rejected(place) == broken
+    broken = {table: len(rows) for table, rows in awkward_rows.broken(raw).items()}
+    assert _rejected(workspace) == broken
 
-    place.command("load", "raw", expect=3)
-    place.command("load", "more")
+    workspace.command("load", "raw", expect=3)
+    workspace.command("load", "more")
 
-    assert _held(place) == held
-    assert _rejected(place) == {table: 2 * count for table, count in broken.items()}
+    assert _held(workspace) == held
+    assert _rejected(workspace) == {table: 2 * count for table, count in broken.items()}
 
 
-def test_every_byte_of_every_day_is_what_the_rules_say(place: Place, raw: Tables) -> None:
+def test_every_byte_of_every_day_is_what_the_rules_say(workspace: Workspace, raw: Tables) -> None:
     expected: dict[str, bytes] = {}
-    for day in awkward.DAYS:
-        document = place.command("daily", "--date", str(day))
+    for day in awkward_rows.DAYS:
+        document = workspace.command("daily", "--date", str(day))
         assert {window["revision"] for window in document["windows"]} == {1}
-        expected |= whole.files_of_day(raw, day)
-        place.assert_delivered(expected)
-    assert len(expected) == len(awkward.DAYS) * len(whole.DAILY) * 2
+        expected |= reference_files.files_of_day(raw, day)
+        workspace.assert_delivered(expected)
+    assert len(expected) == len(awkward_rows.DAYS) * len(reference_files.DAILY) * 2
 
-    times = place.times()
-    document = place.command("daily", "--date", str(awkward.DAYS[1]))
+    times = workspace.times()
+    document = workspace.command("daily", "--date", str(awkward_rows.DAYS[1]))
     assert document["windows"] == []
-    assert place.times() == times
+    assert workspace.times() == times
 
-    words = ("daily", "--date", str(awkward.DAYS[1]), "--brand", "OTHER", "--force")
-    document = place.command(*words)
+    words = ("daily", "--date", str(awkward_rows.DAYS[1]), "--brand", "OTHER", "--force")
+    document = workspace.command(*words)
     assert [window["revision"] for window in document["windows"]] == [2]
-    place.assert_delivered(expected)
-    again = {name for name, time in place.times().items() if time != times[name]}
-    assert again == {f"OTHER/2026/10/{kind}_OTHER_20261025.csv" for kind in whole.KINDS}
+    workspace.assert_delivered(expected)
+    again = {name for name, time in workspace.times().items() if time != times[name]}
+    assert again == {f"OTHER/2026/10/{kind}_OTHER_20261025.csv" for kind in reference_files.KINDS}
 
 
-def test_the_hours_of_a_day_of_25_hours_tile_it(place: Place, raw: Tables) -> None:
-    document = place.command("run", "--date", "2026-10-25", "--brand", "Uur")
+def test_the_hours_of_a_day_of_25_hours_tile_it(workspace: Workspace, raw: Tables) -> None:
+    document = workspace.command("run", "--date", "2026-10-25", "--brand", "Uur")
 
     assert len(document["windows"]) == 25
-    expected = whole.files_of_hours(raw, date(2026, 10, 25))
+    expected = reference_files.files_of_hours(raw, date(2026, 10, 25))
     assert len(expected) == 50
-    place.assert_delivered(expected)
-    times = place.times()
-    document = place.command("run", "--date", "2026-10-25", "--brand", "Uur")
+    workspace.assert_delivered(expected)
+    times = workspace.times()
+    document = workspace.command("run", "--date", "2026-10-25", "--brand", "Uur")
     assert document["windows"] == []
-    assert place.times() == times
+    assert workspace.times() == times
 
 
-def test_a_text_that_ends_like_the_delimiter_is_told_from_it(place: Place) -> None:
+def test_a_text_that_ends_like_the_delimiter_is_told_from_it(workspace: Workspace) -> None:
     broadcast = {
         "brand": "Edge",
         "broadcast_id": "x|",
@@ -163,24 +163,24 @@ def test_a_text_that_ends_like_the_delimiter_is_told_from_it(place: Place) -> No
         "sent_on": datetime(2026, 10, 26, 12, tzinfo=UTC),
         "received_at": datetime(2026, 10, 26, 12, tzinfo=UTC),
     }
-    raw_writers.write(place.folder / "raw/broadcasts.jsonl", [broadcast])
-    (place.folder / "exports.yml").write_text(
+    raw_writers.write(workspace.folder / "raw/broadcasts.jsonl", [broadcast])
+    (workspace.folder / "exports.yml").write_text(
         "destinations: {archive: {directory: archive}}\n"
         "exports: [{brand: Edge, destination: archive, delimiter: '||', header: false}]\n"
     )
-    place.command("load", "raw")
-    place.command("daily", "--date", "2026-10-26")
+    workspace.command("load", "raw")
+    workspace.command("daily", "--date", "2026-10-26")
 
-    row = (place.folder / "archive/broadcast_Edge_20261026.csv").read_text()
+    row = (workspace.folder / "archive/broadcast_Edge_20261026.csv").read_text()
     assert row == '"x|"||SINGLE||y||z||2026-10-26 12:00:00\n'
 
 
-def _held(place: Place) -> dict[str, Counter[Any]]:
+def _held(workspace: Workspace) -> dict[str, Counter[Any]]:
     """Return the rows of each raw table, with how often each is there."""
     held = {}
-    with duckdb.connect(place.folder / "warehouse.duckdb", read_only=True) as connection:
+    with duckdb.connect(workspace.folder / "warehouse.duckdb", read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
-        for table in ("broadcasts", "customers", *awkward.EVENTS):
+        for table in ("broadcasts", "customers", *awkward_rows.EVENTS):
             query = connection.execute(f"select * from raw.{table}")
             names = [column[0] for column in query.description or ()]
             held[table] = Counter(
@@ -189,9 +189,9 @@ def _held(place: Place) -> dict[str, Counter[Any]]:
     return held
 
 
-def _rejected(place: Place) -> Counter[str]:
+def _rejected(workspace: Workspace) -> Counter[str]:
     found: Counter[str] = Counter()
-    for path in (place.folder / "rejected").glob("*.jsonl"):
+    for path in (workspace.folder / "rejected").glob("*.jsonl"):
         found[path.name.partition("-")[0]] += path.read_bytes().count(b"\n")
     return found
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from gpg import Gpg
-from place import Place
 from receiver import Watch
 from sshd import Sshd
+from workspace import Workspace
 
 from orchestrator.errors import ExportError, LedgerError
 from orchestrator.files.packing import PackedFile
@@ -47,18 +47,18 @@ def small() -> Iterator[Callable[[Path, str], Resize]]:
 
 
 @pytest.fixture
-def acme(place: Place) -> Place:
+def acme(workspace: Workspace) -> Workspace:
     """One brand with a mailing on 19 November that many opened."""
-    place.mailing("ACME", "2026-11-19")
-    place.opened_by_many("ACME", "2026-11-19", ROWS)
-    place.configure("  - {brand: ACME}")
-    return place
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.opened_by_many("ACME", "2026-11-19", ROWS)
+    workspace.configure("  - {brand: ACME}")
+    return workspace
 
 
-def failure(place: Place, *, code: int = 1) -> str:
+def failure(workspace: Workspace, *, code: int = 1) -> str:
     """Run, and return the message of the failure there must be; it is none of the data's."""
     try:
-        result = place.run(NOW)
+        result = workspace.run(NOW)
     except ExportError as error:
         assert error.exit_code == 1, error  # noqa: PT017 - a run may raise, or tell by its result
         return str(error)
@@ -68,7 +68,7 @@ def failure(place: Place, *, code: int = 1) -> str:
 
 
 def test_a_disk_that_fills_anywhere_in_the_outbox(
-    acme: Place, small: Callable[[Path, str], Resize]
+    acme: Workspace, small: Callable[[Path, str], Resize]
 ) -> None:
     outbox = acme.folder / "outbox"
     resize = small(outbox, "64k")
@@ -88,8 +88,8 @@ def test_a_disk_that_fills_anywhere_in_the_outbox(
         assert acme.files() == []
         assert not list(outbox.glob("*.csv"))
     text = "\n".join(said)
-    for place in (".dbt", ".work", ".work/files/"):
-        assert f"{outbox}/{place}" in text
+    for workspace in (".dbt", ".work", ".work/files/"):
+        assert f"{outbox}/{workspace}" in text
     resize("200m")
     acme.run(NOW)
     assert acme.text(ACTIVITY).count("\n") == ROWS + 2
@@ -110,7 +110,7 @@ def test_a_disk_that_fills_while_a_file_is_encrypted(
     assert list((tmp_path / "small").iterdir()) == []
 
 
-def test_a_destination_that_is_full(acme: Place, small: Callable[[Path, str], Resize]) -> None:
+def test_a_destination_that_is_full(acme: Workspace, small: Callable[[Path, str], Resize]) -> None:
     there = acme.folder / "there"
     resize = small(there, "2m")
     watch = Watch()
@@ -126,7 +126,7 @@ def test_a_destination_that_is_full(acme: Place, small: Callable[[Path, str], Re
 
 
 def test_a_server_that_is_full(
-    acme: Place, sftp_server: Sshd, small: Callable[[Path, str], Resize]
+    acme: Workspace, sftp_server: Sshd, small: Callable[[Path, str], Resize]
 ) -> None:
     resize = small(sftp_server.root, "2m")
     acme.configure(
@@ -140,7 +140,7 @@ def test_a_server_that_is_full(
     assert sorted(path.name for path in sftp_server.root.iterdir()) == [ACTIVITY, BROADCAST]
 
 
-def test_a_ledger_whose_disk_is_full(acme: Place, small: Callable[[Path, str], Resize]) -> None:
+def test_a_ledger_whose_disk_is_full(acme: Workspace, small: Callable[[Path, str], Resize]) -> None:
     small(acme.folder / "state", "1m")
     watch = Watch()
     (acme.folder / "there").mkdir()

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
 import pytest
-from place import Place
-from warm import ORCHESTRATE, Command, orchestrate
+from forked_commands import ORCHESTRATE, Command, orchestrate
+from workspace import Workspace
 
 _ADVICE = "what was made and delivered so far is kept, and the next run goes on"
 _TOLD = {
@@ -31,43 +31,43 @@ _DAYS = [datetime.now(UTC).date() - timedelta(days=number) for number in (4, 3, 
     ],
 )
 def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
-    place: Place, sent: signal.Signals, where: str, seconds: float
+    workspace: Workspace, sent: signal.Signals, where: str, seconds: float
 ) -> None:
-    place.configure(f"  - {{brand: ACME, start: {_DAYS[0]}}}")
+    workspace.configure(f"  - {{brand: ACME, start: {_DAYS[0]}}}")
     for number, day in enumerate(_DAYS, start=1):
-        place.mailing("ACME", str(day), number=number)
+        workspace.mailing("ACME", str(day), number=number)
     if where == "late":  # a window that an earlier run has delivered
-        assert orchestrate(place.folder, "daily", "--date", str(_DAYS[0])).returncode == 0
-    before = place.all_bytes()
+        assert orchestrate(workspace.folder, "daily", "--date", str(_DAYS[0])).returncode == 0
+    before = workspace.all_bytes()
     words = ("interrupted", str(int(sent)), where, str(seconds), "daily")
-    ran = Command(place.folder, *words, parsed=False).ended()
+    ran = Command(workspace.folder, *words, parsed=False).ended()
     told = ran.stderr.splitlines()
     assert (ran.returncode, told[-1], ran.stdout) == (128 + sent, _TOLD[sent], ""), ran.stderr
     # Of dbt, or of Python, not a word.
     assert all(line.startswith(("window ", "looking for ")) for line in told[:-1]), ran.stderr
     assert ("looking for late rows" in told) == (where == "late")
-    after = place.all_bytes()
+    after = workspace.all_bytes()
     assert before.items() <= after.items()
     assert len(after) >= (6 if where == "late" else 0)
-    following = orchestrate(place.folder, "daily")
+    following = orchestrate(workspace.folder, "daily")
     assert following.returncode == 0, following.stderr
     assert "revision" not in following.stderr
     names = {f"{kind}_ACME_{day:%Y%m%d}.csv" for kind in ("activity", "broadcast") for day in _DAYS}
-    assert names <= set(place.files())
-    assert after.items() <= place.all_bytes().items()
+    assert names <= set(workspace.files())
+    assert after.items() <= workspace.all_bytes().items()
     delivered = [line for line in following.stderr.splitlines() if line.startswith("delivered ")]
-    assert 2 * len(delivered) == len(place.files()) - len(after)
-    assert "nothing is due" in orchestrate(place.folder, "daily").stderr
+    assert 2 * len(delivered) == len(workspace.files()) - len(after)
+    assert "nothing is due" in orchestrate(workspace.folder, "daily").stderr
 
 
-def test_a_command_that_is_ended_leaves_nothing_behind(place: Place) -> None:
-    place.mailing("ACME", str(_DAYS[0]))
-    place.configure("  - {brand: ACME}")
-    work = place.folder / "work"
+def test_a_command_that_is_ended_leaves_nothing_behind(workspace: Workspace) -> None:
+    workspace.mailing("ACME", str(_DAYS[0]))
+    workspace.configure("  - {brand: ACME}")
+    work = workspace.folder / "work"
     work.mkdir()
     with subprocess.Popen(
         [ORCHESTRATE, "preview", "--brand", "ACME"],
-        cwd=place.folder,
+        cwd=workspace.folder,
         env={**os.environ, "TMPDIR": str(work)},
         stderr=subprocess.PIPE,
         text=True,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from arena import Arena, arena, kills
-from crash import PACKED, POINTS
 from gpg import Gpg
-from opened import Opener
+from kill_workspace import KillWorkspace, kill_workspace, kills
+from killed_command import PACKED, POINTS
+from opened_files import Opener
 
 SEED = 20170515
 WHEN = ("before", "after")
@@ -20,18 +20,18 @@ ONCE = {"ledger.open", "ledger.plan", "warehouse.open", "dbt.parse", "sftp.conne
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
     """An arena after an undisturbed run."""
-    with arena(tmp_path_factory.mktemp("reference")) as undisturbed:
+    with kill_workspace(tmp_path_factory.mktemp("reference")) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
         yield undisturbed
 
 
 @pytest.fixture(scope="module")
-def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
     """One of more days: a point that a run passes once a day is passed often enough."""
-    with arena(tmp_path_factory.mktemp("longer"), days=6) as undisturbed:
+    with kill_workspace(tmp_path_factory.mktemp("longer"), days=6) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
         yield undisturbed
@@ -44,9 +44,9 @@ def opener(gpg: Gpg) -> Opener:
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory, opener: Opener) -> Iterator[Arena]:
+def packed(tmp_path_factory: pytest.TempPathFactory, opener: Opener) -> Iterator[KillWorkspace]:
     """An arena of such files after an undisturbed run."""
-    with arena(tmp_path_factory.mktemp("packed"), opener=opener) as undisturbed:
+    with kill_workspace(tmp_path_factory.mktemp("packed"), opener=opener) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
         yield undisturbed
@@ -64,8 +64,8 @@ def counted(request: pytest.FixtureRequest) -> Iterator[None]:
             print(f"{times:4}  {where}")  # noqa: T201 - the same
 
 
-def test_killed_at_one_point_after_the_other(reference: Arena, tmp_path: Path) -> None:
-    with arena(tmp_path / "arena") as here:
+def test_killed_at_one_point_after_the_other(reference: KillWorkspace, tmp_path: Path) -> None:
+    with kill_workspace(tmp_path / "arena") as here:
         for number, point in enumerate(POINTS):
             here.kill(point, WHEN[number % 2])
         here.finish()
@@ -74,9 +74,9 @@ def test_killed_at_one_point_after_the_other(reference: Arena, tmp_path: Path) -
 
 @pytest.mark.faults
 def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
-    reference: Arena, tmp_path: Path
+    reference: KillWorkspace, tmp_path: Path
 ) -> None:
-    with arena(tmp_path / "arena", taking=True) as here:
+    with kill_workspace(tmp_path / "arena", taking=True) as here:
         for point in ("sftp.rename", "folder.rename", "ledger.renaming", "notes.close"):
             for when in WHEN:
                 here.kill(point, when)
@@ -86,19 +86,19 @@ def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
 
 @pytest.mark.parametrize("taking", [pytest.param(False, marks=pytest.mark.faults), True])
 def test_killed_while_files_are_encrypted_and_announced(
-    packed: Arena, tmp_path: Path, *, taking: bool
+    packed: KillWorkspace, tmp_path: Path, *, taking: bool
 ) -> None:
     points = {**dict.fromkeys(PACKED, 1), "completion.files": 2, "outbox.publish": 1}
     if taking:  # between the files of a window, and right before and after the manifest
         points = {"sftp.rename": 2, "folder.rename": 5, "ledger.renaming": 4, "notes.close": 1}
-    with arena(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
+    with kill_workspace(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
         for number, (point, call) in enumerate(points.items()):
             here.kill(point, WHEN[number % 2], call)
         here.finish()
         here.check(packed)
 
 
-def test_killed_at_random(reference: Arena, tmp_path: Path) -> None:
+def test_killed_at_random(reference: KillWorkspace, tmp_path: Path) -> None:
     kill_at_random(reference, tmp_path, times=3, taking=False)
 
 
@@ -106,9 +106,9 @@ def test_killed_at_random(reference: Arena, tmp_path: Path) -> None:
 @pytest.mark.parametrize("taking", [False, True])
 @pytest.mark.parametrize("point", POINTS | PACKED)
 def test_killed_at_one_point_while_files_are_encrypted_and_announced(
-    packed: Arena, tmp_path: Path, point: str, *, taking: bool
+    packed: KillWorkspace, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
-    with arena(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
+    with kill_workspace(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
         kill_at_each_pass(here, point)
         here.finish()
         here.check(packed)
@@ -117,7 +117,7 @@ def test_killed_at_one_point_while_files_are_encrypted_and_announced(
 @pytest.mark.faults
 @pytest.mark.parametrize("taking", [False, True])
 def test_killed_at_random_while_files_are_encrypted_and_announced(
-    packed: Arena, tmp_path: Path, *, taking: bool
+    packed: KillWorkspace, tmp_path: Path, *, taking: bool
 ) -> None:
     kill_at_random(packed, tmp_path, times=40, taking=taking)
 
@@ -126,9 +126,9 @@ def test_killed_at_random_while_files_are_encrypted_and_announced(
 @pytest.mark.parametrize("taking", [False, True])
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_one_point_again_and_again(
-    longer: Arena, tmp_path: Path, point: str, *, taking: bool
+    longer: KillWorkspace, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
-    with arena(tmp_path / "arena", days=6, taking=taking) as here:
+    with kill_workspace(tmp_path / "arena", days=6, taking=taking) as here:
         kill_at_each_pass(here, point)
         here.finish()
         here.check(longer)
@@ -136,7 +136,9 @@ def test_killed_at_one_point_again_and_again(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("taking", [False, True])
-def test_killed_at_random_many_times(reference: Arena, tmp_path: Path, *, taking: bool) -> None:
+def test_killed_at_random_many_times(
+    reference: KillWorkspace, tmp_path: Path, *, taking: bool
+) -> None:
     kill_at_random(reference, tmp_path, times=60, taking=taking)
 
 
@@ -146,7 +148,7 @@ def test_killed_at_random_many_times(reference: Arena, tmp_path: Path, *, taking
 def test_other_bytes_after_a_kill_leave_no_part_file(
     tmp_path: Path, destination: str, point: str
 ) -> None:
-    with arena(tmp_path / "arena") as here:
+    with kill_workspace(tmp_path / "arena") as here:
         here.configure(destination=destination)
         here.kill(point, "before")
         root = here.roots[destination]
@@ -154,7 +156,7 @@ def test_other_bytes_after_a_kill_leave_no_part_file(
         assert list(root.glob(f".{mailed}.*.part"))
         for path in (here.folder / "outbox").glob("*.csv"):
             path.unlink()
-        with duckdb.connect(str(here.place.warehouse)) as connection:
+        with duckdb.connect(str(here.workspace.warehouse)) as connection:
             connection.execute("update raw.broadcasts set subject = 'Other' where brand = 'ACME'")
         here.finish()
         assert not list(root.glob(f".{mailed}.*.part"))
@@ -165,21 +167,21 @@ def test_other_bytes_after_a_kill_leave_no_part_file(
             assert ledger.execute(revisions).fetchall() == [(2,)]
 
 
-def kill_at_each_pass(here: Arena, point: str) -> None:
+def kill_at_each_pass(here: KillWorkspace, point: str) -> None:
     """Kill a run before and after a point, at its first pass and, if there is one, its second."""
     for number in (1, 2)[: 1 if point in ONCE else 2]:
         for when in WHEN:
             here.kill(point, when, number)
 
 
-def kill_at_random(reference: Arena, folder: Path, *, times: int, taking: bool) -> None:
+def kill_at_random(reference: KillWorkspace, folder: Path, *, times: int, taking: bool) -> None:
     """Kill runs at any moment, in one arena after another, until there were so many kills."""
     seed = int(os.environ.get("FAULTS_SEED", SEED))
     chance = random.Random(seed)  # noqa: S311 - no secret
     left, rounds = times, 0
     while left:
         rounds += 1
-        with arena(folder / str(rounds), taking=taking, opener=reference.opener) as here:
+        with kill_workspace(folder / str(rounds), taking=taking, opener=reference.opener) as here:
             print(f"round {rounds}, seed {seed}")  # noqa: T201 - shown where the test fails
             while left:
                 delay = chance.uniform(0, reference.seconds)

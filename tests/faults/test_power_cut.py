@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arena import SFTP_SERVERS
 from gpg import Gpg
-from opened import Opener
-from place import Place
+from kill_workspace import SFTP_SERVERS
+from opened_files import Opener
 from sshd import Sshd
+from workspace import Workspace
 
 from orchestrator import config
 from orchestrator.ledger import Ledger
@@ -76,15 +76,15 @@ class Recorder:
 
 
 @pytest.fixture
-def acme(place: Place) -> Place:
+def acme(workspace: Workspace) -> Workspace:
     """One brand with one mailing on 19 November."""
-    place.mailing("ACME", "2026-11-19")
-    return place
+    workspace.mailing("ACME", "2026-11-19")
+    return workspace
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_all_is_flushed_before_the_next_step_counts_on_it(
-    acme: Place, monkeypatch: pytest.MonkeyPatch, gpg: Gpg, *, packed: bool
+    acme: Workspace, monkeypatch: pytest.MonkeyPatch, gpg: Gpg, *, packed: bool
 ) -> None:
     names = [BROADCAST, ACTIVITY]
     if packed:
@@ -128,7 +128,7 @@ def test_all_is_flushed_before_the_next_step_counts_on_it(
 
 
 def test_a_server_flushes_each_file_before_it_is_renamed(
-    acme: Place, start_sshd: Callable[..., Sshd], tmp_path: Path
+    acme: Workspace, start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     program = shutil.which("sftp-server", path=SFTP_SERVERS)
     log = tmp_path / "sftp.log"
@@ -149,7 +149,7 @@ def test_a_server_flushes_each_file_before_it_is_renamed(
     ]
 
 
-def test_the_ledger_flushes_each_transaction(acme: Place) -> None:
+def test_the_ledger_flushes_each_transaction(acme: Workspace) -> None:
     """SQLite, PRAGMA synchronous: 2 is FULL, which in WAL mode flushes at each commit."""
     acme.configure("  - {brand: ACME}")
     ledger = Ledger(config.load(acme.folder / "exports.yml").state)

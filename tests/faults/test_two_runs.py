@@ -4,10 +4,10 @@ import os
 import signal
 from pathlib import Path
 
-from arena import Arena, Run, arena
+from kill_workspace import KillWorkspace, Run, kill_workspace
 
 
-def paused(here: Arena) -> Run:
+def paused(here: KillWorkspace) -> Run:
     """Start a run and freeze it while it makes the views."""
     run = here.start()
     run.reach("dbt.build before")
@@ -16,7 +16,7 @@ def paused(here: Arena) -> Run:
 
 
 def test_the_second_run_on_an_outbox_leaves_and_the_first_goes_on(tmp_path: Path) -> None:
-    with arena(tmp_path / "arena", days=1) as here:
+    with kill_workspace(tmp_path / "arena", days=1) as here:
         first = paused(here)
         second = here.run()
         assert second.code == 75
@@ -29,7 +29,7 @@ def test_the_second_run_on_an_outbox_leaves_and_the_first_goes_on(tmp_path: Path
 
 
 def test_a_killed_run_frees_its_locks_at_once(tmp_path: Path) -> None:
-    with arena(tmp_path / "arena", days=1) as here:
+    with kill_workspace(tmp_path / "arena", days=1) as here:
         first = paused(here)
         os.killpg(first.pid, signal.SIGKILL)
         assert first.wait().was_killed
@@ -37,7 +37,7 @@ def test_a_killed_run_frees_its_locks_at_once(tmp_path: Path) -> None:
 
 
 def test_two_outboxes_with_one_ledger_are_kept_apart(tmp_path: Path) -> None:
-    with arena(tmp_path / "arena", days=1) as here:
+    with kill_workspace(tmp_path / "arena", days=1) as here:
         first = paused(here)
         other = here.folder / "other"
         other.mkdir()

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import editor
 import pytest
 import yaml
-from cases import FEW, MANY
+import yaml_editor
+from fuzz_cases import FEW, MANY
 from hypothesis import given
 from test_exports_yml import VALID, mutated
 
@@ -14,9 +14,9 @@ from test_exports_yml import VALID, mutated
 def check(folder: Path, data: bytes) -> bool:
     """Tell whether the loader takes it; then an editor must too."""
     text = yaml.safe_dump(_in_quotes(yaml.safe_load(data)), allow_unicode=True)
-    loaded = editor.is_loaded(folder / "exports.yml", text)
+    loaded = yaml_editor.is_loaded(folder / "exports.yml", text)
     if loaded:
-        assert editor.complaints(text) == [], text
+        assert yaml_editor.complaints(text) == [], text
     return loaded
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cases import FEW, MANY, sensible
+from fuzz_cases import FEW, MANY, sensible
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,8 +132,8 @@ def mutated(draw: st.DrawFn) -> bytes:
     """A valid file with some values replaced, dropped, moved or added."""
     document = copy.deepcopy(VALID)
     for _ in range(draw(st.integers(1, 4))):
-        places = list(_places(document))
-        holder, key = places[draw(st.integers(0, len(places) - 1))]
+        workspaces = list(_places(document))
+        holder, key = workspaces[draw(st.integers(0, len(workspaces) - 1))]
         match draw(st.sampled_from(["replace", "replace", "drop", "add", "move"])):
             case "replace":
                 holder[key] = draw(VALUES)
@@ -144,7 +144,7 @@ def mutated(draw: st.DrawFn) -> bytes:
             case "add":
                 holder.insert(0, draw(VALUES))
             case _:
-                other, at = places[draw(st.integers(0, len(places) - 1))]
+                other, at = workspaces[draw(st.integers(0, len(workspaces) - 1))]
                 holder[key] = copy.deepcopy(other[at])
     return yaml.safe_dump(document, allow_unicode=draw(st.booleans())).encode("utf-8", "replace")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cases import FEW, MANY, sensible
+from fuzz_cases import FEW, MANY, sensible
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_files import Warehouse

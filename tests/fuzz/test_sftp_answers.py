@@ -10,11 +10,11 @@ from typing import Any
 
 import asyncssh
 import pytest
-from cases import FEW, MANY
 from fault_server import serve
-from files import make, noise
+from fuzz_cases import FEW, MANY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from upload_files import make, noise
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Outcome, Retry, Upload, deliver_async

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 import duckdb
 import pytest
 from canaries import readable_by_others
-from files import deliver, failure, ignore, make, part_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from place import Place
 from sshd import Sshd
+from upload_files import deliver, failure, ignore, make, part_of
+from workspace import Workspace
 
 from orchestrator import config
 from orchestrator.commands.demo import sftp_server
@@ -71,22 +71,22 @@ def tree(top: Path) -> set[Path]:
     return {path for path in top.rglob("*") if path.is_file()}
 
 
-def test_brands_of_the_warehouse(place: Place, sftp_server: Sshd) -> None:
+def test_brands_of_the_warehouse(workspace: Workspace, sftp_server: Sshd) -> None:
     for brand in [*GOOD, *BAD]:
-        place.mailing(brand, "2026-11-19")
-    place.folder.joinpath("far").mkdir()
+        workspace.mailing(brand, "2026-11-19")
+    workspace.folder.joinpath("far").mkdir()
     sftp = (
         f"{{sftp: {{host: {sftp_server.host}, port: {sftp_server.port},"
         f" username: {sftp_server.username}, private_key: {sftp_server.client_key},"
         f" known_hosts: {sftp_server.known_hosts}}}}}"
     )
-    place.configure(
+    workspace.configure(
         "  - {brand: '*'}",
         defaults="{destination: [there, far], directory: '{brand}/{window_start:%Y}'}",
         destinations=f"{{there: {{directory: there}}, far: {sftp}}}",
     )
-    before = tree(place.folder)
-    result = place.run("2026-11-20 07:00")
+    before = tree(workspace.folder)
+    result = workspace.run("2026-11-20 07:00")
     assert result.exit_code == 3
     by_brand = {window.brand: window for window in result.windows}
     refused = {name for name, window in by_brand.items() if window.status is Status.FAILED}
@@ -104,14 +104,14 @@ def test_brands_of_the_warehouse(place: Place, sftp_server: Sshd) -> None:
         for brand in GOOD
         for kind in ("activity", "broadcast")
     )
-    assert place.files() == arrived
+    assert workspace.files() == arrived
     assert (
         sorted(p.relative_to(sftp_server.root).as_posix() for p in tree(sftp_server.root))
         == arrived
     )
-    for path in tree(place.folder) - before - tree(sftp_server.root):
-        assert path.relative_to(place.folder).parts[0] in ("there", "outbox", "state", "sshd0")
-    with duckdb.connect(str(place.warehouse), read_only=True) as connection:
+    for path in tree(workspace.folder) - before - tree(sftp_server.root):
+        assert path.relative_to(workspace.folder).parts[0] in ("there", "outbox", "state", "sshd0")
+    with duckdb.connect(str(workspace.warehouse), read_only=True) as connection:
         opens = connection.execute("select count(*) from raw.email_opens").fetchall()
     assert opens == [(len(GOOD) + len(BAD),)]
 
@@ -181,10 +181,10 @@ def test_no_pattern_leads_out_of_its_folder(directory: str, name: str, brand: st
 
 
 @pytest.mark.parametrize("brand", [brand for brand in BAD if brand not in (".lock", ".dbt")])
-def test_brands_of_exports_yml(place: Place, brand: str) -> None:
-    place.configure(f"  - {{brand: {json.dumps(brand)}}}", defaults="{directory: '{brand}'}")
+def test_brands_of_exports_yml(workspace: Workspace, brand: str) -> None:
+    workspace.configure(f"  - {{brand: {json.dumps(brand)}}}", defaults="{directory: '{brand}'}")
     with pytest.raises(ConfigError, match=r"exports\.yml:4"):
-        config.load(place.folder / "exports.yml")
+        config.load(workspace.folder / "exports.yml")
 
 
 @pytest.mark.parametrize("rename_sent", [False, True])

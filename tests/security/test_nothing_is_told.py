@@ -22,19 +22,19 @@ from canaries import (
     readable_by_others,
 )
 from gpg import Gpg
-from place import ROOT, Place
-from postgres import Postgres
+from postgres_server import Postgres
 from sshd import Sshd, make_key
+from workspace import ROOT, Workspace
 
 DAY = ("--date", "2026-11-19")
 EXPORTS = "activities_daily.sql"
 
 
 @pytest.fixture
-def planted(place: Place) -> Place:
+def planted(workspace: Workspace) -> Workspace:
     """A brand with activities whose every value is a canary."""
-    place.mailing("ACME", "2026-11-19")
-    place.opened(
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.opened(
         "ACME",
         "2026-11-19 12:00:00",
         "ACME-1",
@@ -42,7 +42,7 @@ def planted(place: Place) -> Place:
         customer_id=CUSTOMER,
         email_address=EMAIL,
     )
-    place.add(
+    workspace.add(
         "email_bounces",
         {
             "brand": "ACME",
@@ -54,13 +54,13 @@ def planted(place: Place) -> Place:
             "received_at": "2026-11-19 12:00:00",
         },
     )
-    place.configure("  - {brand: ACME}")
-    return place
+    workspace.configure("  - {brand: ACME}")
+    return workspace
 
 
-def customise(place: Place, column: str, expression: str) -> None:
+def customise(workspace: Workspace, column: str, expression: str) -> None:
     """Let a column of activities_daily be another expression."""
-    project = place.folder / "dbt_project"
+    project = workspace.folder / "dbt_project"
     shutil.copytree(ROOT / "dbt_project", project)
     model = project / "models/exports" / EXPORTS
     sql = model.read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def customise(place: Place, column: str, expression: str) -> None:
     ],
 )
 def test_a_value_that_breaks_a_customised_view(
-    planted: Place, column: str, expression: str, told: int, said: list[str]
+    planted: Workspace, column: str, expression: str, told: int, said: list[str]
 ) -> None:
     customise(planted, column, expression)
     ran = orchestrate(planted.folder, "daily", *DAY, "-v", "--log-format", "json")
@@ -93,13 +93,13 @@ def test_a_value_that_breaks_a_customised_view(
     assert planted.files() == []
 
 
-def test_what_is_encrypted_is_read_by_the_receiver_alone(planted: Place, gpg: Gpg) -> None:
+def test_what_is_encrypted_is_read_by_the_receiver_alone(planted: Workspace, gpg: Gpg) -> None:
     (planted.folder / "key.asc").write_bytes(gpg.export(gpg.make("Confidant", subkey="never")))
     planted.configure("  - {brand: ACME, encrypt_for: key.asc, compression: zip, completion: both}")
     ran = orchestrate(planted.folder, "daily", *DAY, "-v", private=("outbox", "state"))
     ran.assert_silent(0)
-    places = [planted.folder / name for name in ("outbox", "state", "there")]
-    assert holding_a_canary(*places) == []
+    workspaces = [planted.folder / name for name in ("outbox", "state", "there")]
+    assert holding_a_canary(*workspaces) == []
     path = planted.folder / "there/activity_ACME_20261119.csv.zip.pgp"
     (planted.folder / "got.zip").write_bytes(gpg.decrypt(path.read_bytes()))
     with zipfile.ZipFile(planted.folder / "got.zip") as archive:
@@ -107,7 +107,7 @@ def test_what_is_encrypted_is_read_by_the_receiver_alone(planted: Place, gpg: Gp
 
 
 def test_destinations_that_refuse_and_a_row_without_a_place(
-    planted: Place, start_sshd: Callable[..., Sshd]
+    planted: Workspace, start_sshd: Callable[..., Sshd]
 ) -> None:
     servers = [start_sshd(sftp_options="-R"), start_sshd()]
     another = SECRETS["KEY_PASSPHRASE"][::-1]
@@ -167,7 +167,7 @@ def test_destinations_that_refuse_and_a_row_without_a_place(
     assert "activity_ACME_20261119.csv" in planted.files("outbox")
 
 
-def test_a_ledger_that_lets_nobody_in(planted: Place, postgres: Postgres) -> None:
+def test_a_ledger_that_lets_nobody_in(planted: Workspace, postgres: Postgres) -> None:
     config = planted.folder / "exports.yml"
     user = "guarded:{{ env_var('LEDGER_PASSWORD') }}"
     state = f'state: "postgresql+psycopg://{user}@/postgres?host={postgres.folder}"\n'
@@ -201,8 +201,8 @@ def listener() -> Iterator[tuple[int, list[bytes]]]:
         server.server_close()
 
 
-def raw_folder(place: Place, name: str, text: str) -> Path:
-    folder = place.folder / "raw"
+def raw_folder(workspace: Workspace, name: str, text: str) -> Path:
+    folder = workspace.folder / "raw"
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(text, encoding="utf-8")
     return folder
@@ -250,20 +250,20 @@ OPEN = {
     ],
 )
 def test_raw_files_that_do_not_fit(
-    place: Place, name: str, text: str, exit_code: int, said: str
+    workspace: Workspace, name: str, text: str, exit_code: int, said: str
 ) -> None:
-    folder = raw_folder(place, name, text)
-    (place.folder / "rejected").mkdir(mode=0o777)
-    ran = orchestrate(place.folder, "load", str(folder), "-v", private=("rejected",))
+    folder = raw_folder(workspace, name, text)
+    (workspace.folder / "rejected").mkdir(mode=0o777)
+    ran = orchestrate(workspace.folder, "load", str(folder), "-v", private=("rejected",))
     ran.assert_silent(exit_code, said)
-    rejected = list((place.folder / "rejected").iterdir())
+    rejected = list((workspace.folder / "rejected").iterdir())
     assert bool(rejected) == (exit_code == 3)
     assert bool(holding_a_canary(*rejected)) == bool(rejected)
     assert not any(map(readable_by_others, rejected))
 
 
-def test_a_raw_table_with_rules_of_its_own(place: Place) -> None:
-    with duckdb.connect(str(place.warehouse)) as connection:
+def test_a_raw_table_with_rules_of_its_own(workspace: Workspace) -> None:
+    with duckdb.connect(str(workspace.warehouse)) as connection:
         connection.execute("drop table raw.email_opens")
         connection.execute(
             "create table raw.email_opens as select * from raw.email_sends limit 0;"
@@ -272,6 +272,6 @@ def test_a_raw_table_with_rules_of_its_own(place: Place) -> None:
             "create unique index one on raw.email_opens (customer_id)"
         )
     rows = [OPEN, {**OPEN, "event_id": "kanarie-2"}]
-    folder = raw_folder(place, "email_opens.jsonl", "\n".join(map(json.dumps, rows)))
-    ran = orchestrate(place.folder, "load", str(folder), "-v", "--log-format", "json")
+    folder = raw_folder(workspace, "email_opens.jsonl", "\n".join(map(json.dumps, rows)))
+    ran = orchestrate(workspace.folder, "load", str(folder), "-v", "--log-format", "json")
     ran.assert_silent(2, "does not take rows of the raw contract (ConstraintException)")

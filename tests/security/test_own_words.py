@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from postgres import Postgres
+from postgres_server import Postgres
 
 from orchestrator.cli.output import LogFormat, bug_report
 from orchestrator.cli.report import Report

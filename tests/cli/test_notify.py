@@ -1,0 +1,259 @@
+"""Notifications to real HTTP servers: good ones, slow ones, and such as are not there."""
+
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from forked_commands import orchestrate
+from pydantic import SecretStr
+from workspace import Workspace
+
+from orchestrator import config
+from orchestrator.cli import notify
+from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
+from orchestrator.pipeline.result import FileResult, LateRows, RunResult, Status, WindowResult
+from orchestrator.windows import Window
+
+START = datetime(2026, 11, 20, 23, tzinfo=UTC)
+
+
+class Listener(ThreadingHTTPServer):
+    """A server that keeps the JSON it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = status
+        self.messages: list[dict[str, Any]] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"json://user:hush-password@127.0.0.1:{self.server_port}/hush-token"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Listener
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.server.messages.append(json.loads(self.rfile.read(length)))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    server = Listener()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that answers a bit at a time and never comes to an end."""
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            client, _ = server.accept()
+            client.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not over.wait(0.2):
+                client.sendall(b"X")
+            client.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"json://127.0.0.1:{server.getsockname()[1]}/hush-token"
+    over.set()
+    server.close()
+
+
+def secret(*urls: str) -> list[SecretStr]:
+    return [SecretStr(url) for url in urls]
+
+
+def window(status: Status, *, brand: str = "ACME", error: str | None = None) -> WindowResult:
+    return WindowResult(
+        export=f"{brand} daily",
+        brand=brand,
+        interval="daily",
+        timezone="Europe/Amsterdam",
+        window=Window(START, START + timedelta(days=1)),
+        revision=2,
+        status=status,
+        files=[FileResult("activity", f"activity_{brand}.csv")],
+        error=error,
+    )
+
+
+def test_a_failure_is_told_in_one_message(listener: Listener) -> None:
+    stopped = window(Status.STOPPED, error="the data test not_null found 3 rows")
+    failed = window(Status.FAILED, brand="BETA", error="destination 'managed': down")
+    result = RunResult([window(Status.DELIVERED), stopped, failed])
+    notify.tell(secret(listener.url), result)
+    [message] = listener.messages
+    assert message["title"].endswith(": 2 of 3 windows failed")
+    assert message["type"] == "failure"
+    first, second = message["message"].splitlines()
+    assert first.startswith("stopped   ACME daily 2026-11-21 (revision 2): ")
+    assert first.endswith(": the data test not_null found 3 rows")
+    assert second.startswith("failed    BETA daily 2026-11-21 (revision 2): ")
+    assert second.endswith(": destination 'managed': down")
+
+
+def test_late_rows_are_told(listener: Listener) -> None:
+    late = LateRows(
+        export="ACME daily",
+        brand="ACME",
+        interval="daily",
+        timezone="Europe/Amsterdam",
+        window=Window(START, START + timedelta(days=1)),
+        revision=1,
+        delivered={"activity": 5, "broadcast": 1},
+        now={"activity": 7, "broadcast": 1},
+        command="orchestrate daily --date 2026-11-21 --brand ACME --force",
+    )
+    notify.tell(secret(listener.url), RunResult([window(Status.DELIVERED)], late=[late]))
+    [message] = listener.messages
+    assert message["type"] == "warning"
+    assert message["title"].endswith(": 1 windows have late rows")
+    assert "late rows in ACME daily 2026-11-21: 7 activities, 5 delivered" in message["message"]
+
+
+def test_nothing_is_told_of_what_went_well(listener: Listener) -> None:
+    notify.tell(secret(listener.url), RunResult([window(Status.DELIVERED)]))
+    notify.tell(secret(listener.url), RunResult())
+    with notify.on_failure(secret(listener.url)):
+        pass
+    assert listener.messages == []
+
+
+def test_a_long_story_is_cut(listener: Listener) -> None:
+    result = RunResult([window(Status.FAILED, error="x" * 2000)] * 30)
+    notify.tell(secret(listener.url), result)
+    lines = listener.messages[0]["message"].splitlines()
+    assert (len(lines), len(lines[0]), lines[-1]) == (21, 501, "and 10 more")
+
+
+def test_a_run_that_could_not_start(listener: Listener) -> None:
+    with pytest.raises(UsageError), notify.on_failure(secret(listener.url)):
+        raise UsageError("no warehouse at warehouse.duckdb")
+    with pytest.raises(KeyError), notify.on_failure(secret(listener.url)):
+        raise KeyError("jan@example.com")
+    assert [message["message"] for message in listener.messages] == [
+        "no warehouse at warehouse.duckdb",
+        "KeyError; its log says more",
+    ]
+
+
+def test_a_run_that_waits_for_another_is_no_failure(listener: Listener) -> None:
+    with pytest.raises(LockedError), notify.on_failure(secret(listener.url)):
+        raise LockedError("another run is at work")
+    assert listener.messages == []
+
+
+def test_one_that_fails_holds_up_no_other(
+    listener: Listener,
+    silent: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notify, "PATIENCE", 8.0)
+    refusing = Listener(status=500)
+    urls = secret("json://127.0.0.1:1/hush-token", silent, refusing.url, listener.url)
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(ExportError, match="the run's own"), notify.on_failure(urls):
+        raise ExportError("the run's own")
+    refusing.shutdown()
+    assert len(listener.messages) == 1
+    told = [record.message for record in caplog.records if record.name.startswith("orch")]
+    assert told == [
+        "notify[0]: could not be told: it was not taken",
+        "notify[1]: could not be told: no answer within 8 s",
+        "notify[2]: could not be told: it was not taken",
+    ]
+    assert "hush" not in caplog.text
+    assert "127.0.0.1" not in caplog.text
+
+
+def test_a_silent_one_does_not_keep_the_process(silent: str) -> None:
+    """Threads that wait would otherwise be waited for in turn."""
+    program = (
+        "import sys\n"
+        "from pydantic import SecretStr\n"
+        "from orchestrator import notify\n"
+        "notify.PATIENCE = 0.5\n"
+        "with notify.on_failure([SecretStr(sys.argv[1])]):\n"
+        "    raise ValueError\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, silent],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "notify[0]: could not be told: no answer within 0.5 s" in ran.stderr
+    assert "hush" not in ran.stderr
+
+
+@pytest.mark.parametrize("url", ["jsn://hush", "hush", "slack://hush", "json://", "${HUSH}://x"])
+def test_a_url_that_makes_no_sense_is_a_mistake_in_the_config(
+    workspace: Workspace, url: str
+) -> None:
+    workspace.configure("  - {brand: ACME}")
+    path = workspace.folder / "exports.yml"
+    path.write_text(f"{path.read_text()}notify:\n  - json://127.0.0.1/hush\n  - {url!r}\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}:7: notify[1]: expected a URL that Apprise knows")
+    assert "hush" not in text.lower()
+
+
+def test_a_command_tells_and_keeps_its_exit_code(workspace: Workspace, listener: Listener) -> None:
+    workspace.configure("  - {brand: ACME}")
+    workspace.warehouse.unlink()
+    path = workspace.folder / "exports.yml"
+    url = "json://user:hush@127.0.0.1:{{ env_var('PORT') }}/hush"
+    path.write_text(f"{path.read_text()}notify: [\"{url}\", 'json://127.0.0.1:1/hush']\n")
+    assert "hush" not in repr(config_of(workspace, listener))
+    ran = orchestrate(workspace.folder, "daily", "-v", PORT=str(listener.server_port))
+    assert ran.returncode == 2
+    [message] = listener.messages
+    assert "no warehouse at" in message["message"]
+    assert "warning: notify[1]: could not be told" in ran.stderr
+    assert "hush" not in ran.stderr + ran.stdout
+
+
+def config_of(workspace: Workspace, listener: Listener) -> config.Config:
+    workspace.monkeypatch.setenv("PORT", str(listener.server_port))
+    return config.load(workspace.folder / "exports.yml")
+
+
+def test_apprise_is_loaded_only_where_it_is_asked_for(workspace: Workspace) -> None:
+    workspace.configure("  - {brand: ACME}")
+    program = (
+        "import sys; from pathlib import Path; from orchestrator import config, notify\n"
+        "from orchestrator.result import RunResult\n"
+        "notify.tell(config.load(Path('exports.yml')).notify, RunResult())\n"
+        "assert 'apprise' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=workspace.folder, check=True, timeout=60)

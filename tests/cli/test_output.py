@@ -1,0 +1,117 @@
+"""Colours and moving text: on a terminal that wants them, and nowhere else."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+from forked_commands import ORCHESTRATE
+from workspace import Workspace
+
+from orchestrator.cli import output
+
+ESCAPE = "\x1b"
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_FORCING = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "TTY_COMPATIBLE")
+
+
+def shown(folder: Path, *arguments: str, columns: str = "", **env: str) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit code and what the terminal got.
+
+    Without `columns` the terminal does not know its size, and COLUMNS says it.
+    """
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, int(columns or 0), 0, 0))
+    size = {} if columns else {"COLUMNS": "120"}
+    inherited = {name: value for name, value in os.environ.items() if name not in _FORCING}
+    for name in ("COLUMNS", "LINES"):
+        inherited.pop(name, None)
+    process = subprocess.Popen(
+        [ORCHESTRATE, *arguments],
+        cwd=folder,
+        env={**inherited, "TERM": "xterm-256color", **size, **env},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    got = bytearray()
+    try:
+        while some := os.read(ours, 65536):
+            got += some
+    except OSError:  # EIO: nobody has the other end open any more (pty(7))
+        pass
+    finally:
+        os.close(ours)
+    return process.wait(timeout=120), got.decode(errors="replace")
+
+
+PLAIN = [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}]
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("daily", "--help"), ("dayly",)])
+def test_help_and_usage_are_coloured_where_it_is_wanted(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    code, text = shown(tmp_path, *arguments)
+    assert code == (2 if arguments == ("dayly",) else 0)
+    assert ESCAPE in text
+    assert ESCAPE in shown(tmp_path, *arguments, NO_COLOR="")[1]  # empty: not set (no-color.org)
+    for env in PLAIN:
+        code_of_plain, plain = shown(tmp_path, *arguments, **env)
+        assert code_of_plain == code
+        assert ESCAPE not in plain
+        assert "daily" in plain
+
+
+def test_a_pipe_gets_no_escape_code(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in _FORCING}
+    for arguments in (["--help"], ["dayly"], ["daily"]):
+        ran = subprocess.run(
+            [ORCHESTRATE, *arguments],
+            cwd=tmp_path,
+            env={**inherited, "TERM": "xterm-256color"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.stdout + ran.stderr
+        assert ESCAPE not in ran.stdout + ran.stderr
+
+
+def test_progress_moves_on_a_terminal_and_is_lines_elsewhere(workspace: Workspace) -> None:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME}")
+    arguments = ("preview", "--brand", "ACME", "--date", "2026-11-19")
+    code, text = shown(workspace.folder, *arguments)
+    assert code == 0
+    assert f"{ESCAPE}[?25l" in text  # the cursor is hidden while the spinner turns
+    assert f"{ESCAPE}[?25h" in text
+    code, plain = shown(workspace.folder, *arguments, columns="160", NO_COLOR="1")
+    assert code == 0
+    assert ESCAPE not in plain
+    assert "window 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: making the views\r\n" in plain
+    assert "│ C1 " in plain
+    table = [len(line) for line in plain.splitlines() if line.startswith(("┏", "│", "└"))]
+    assert 120 < max(table) <= 160
+
+
+@pytest.mark.parametrize("env", [{}, *PLAIN])
+@pytest.mark.parametrize("columns", ["60", "160"])
+def test_help_is_as_wide_as_the_terminal(tmp_path: Path, columns: str, env: dict[str, str]) -> None:
+    code, text = shown(tmp_path, "daily", "--help", columns=columns, **env)
+    assert code == 0
+    assert max(len(line) for line in _COLOUR.sub("", text).splitlines()) == int(columns)
+
+
+def test_what_would_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(["a\x1b[2J", "[bold]b"], [["\x1b]0;title\x07", None], ["two\nlines", "[red]"]])
+    told = capsys.readouterr().err
+    assert ESCAPE not in told
+    for text in (r"a\x1b[2J", "[bold]b", r"\x1b]0;title\x07", "null", r"two\nlines", "[red]"):
+        assert text in told

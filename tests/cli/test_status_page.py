@@ -1,0 +1,196 @@
+"""The page of `status`, opened from disk in a browser."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+from workspace import Workspace
+
+from orchestrator import config
+from orchestrator.cli import status_page
+from orchestrator.commands import status
+from orchestrator.commands.status import past as status_past
+from orchestrator.config.exports import EVERY_BRAND
+from orchestrator.jobs.job import Exports, Request
+from orchestrator.ledger import Delivery, Entry, Ledger
+from orchestrator.ledger.failures import Failure, Failures
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+DAYS = 21
+EVIL = "</script><img src=x onerror=document.title='taken'><!--"
+REASON = "destination 'there': <b onclick=x>&amp;"
+LOCAL = ("file:", "data:", "blob:")
+
+
+def write(workspace: Workspace, now: datetime = NOW) -> Path:
+    """Write the page of this place."""
+    loaded, page = config.load(workspace.folder / "exports.yml"), workspace.folder / "status.html"
+    with closing(Ledger(loaded.state, read_only=True)) as ledger:
+        found = status.read(loaded, Request(), ledger, now=now)
+        past = status_past.read(loaded, Request(), ledger, now=now)
+    status_page.write(found, past, page)
+    return page
+
+
+@pytest.fixture
+def weeks(workspace: Workspace) -> Workspace:
+    """Three weeks of ALFA and BETA, a brand with an evil name, and a day of BETA that failed."""
+    workspace.configure(
+        '  - {brand: ALFA, timezone: Asia/Tokyo}\n  - {brand: BETA}\n  - {brand: "*"}'
+    )
+    loaded = config.load(workspace.folder / "exports.yml")
+    with closing(Ledger(loaded.state)) as ledger:
+        failures = Failures(ledger.database)
+        for line in Exports(loaded, Request()):
+            calendar, brand = line.export.calendar, line.export.brand
+            window = calendar.last_due(NOW)
+            for age in range(DAYS):
+                entry = Entry(line.name, window, 1)
+                if age and brand == EVERY_BRAND:
+                    ledger.finish([entry])
+                elif age or brand == "ALFA":
+                    at = calendar.due(window) + timedelta(minutes=5 + age)
+                    file = Delivery("activity", "there", f"{brand}{age}", 9, "a" * 64, at)
+                    rows = {"open": 2, "complaint": 1}
+                    made = replace(entry, activity_rows=3, broadcast_rows=1, choice="all")
+                    made = replace(made, activities=rows)
+                    ledger.write([(made, [file])])
+                    ledger.finish([made])
+                else:
+                    ledger.plan([entry])
+                    if brand == "BETA":
+                        at = calendar.due(window)
+                        failure = Failure(line.name, window, 1, "failed", REASON, at)
+                        failures.note([failure])
+                window = calendar.containing(window.start - timedelta(hours=1))
+        window = calendar.last_due(NOW)
+        failures.note([Failure(f"{EVIL} daily", window, 1, "failed", f"{EVIL!r}: bad", NOW, NOW)])
+    return workspace
+
+
+@pytest.fixture
+def page(browser: Browser, weeks: Workspace) -> Iterator[Browser]:
+    browser.open(write(weeks))
+    yield browser
+    assert browser.problems() == []
+    asked = browser.requests()
+    assert asked
+    assert [url for url in asked if not url.startswith(LOCAL)] == []
+
+
+def marks(page: Browser, figure: str, shape: str) -> int:
+    """Return how many marks a plot has."""
+    found = f"{figure} svg g[aria-label='{shape}'] > *"
+    return int(page.run("return document.querySelectorAll(arguments[0]).length", found))
+
+
+def captions(page: Browser) -> list[str]:
+    return [e.text for e in page.driver.find_elements(By.CSS_SELECTOR, "#rows figcaption")]
+
+
+def shown(page: Browser, table: str) -> list[str]:
+    """Return the first cell of each row that a person sees."""
+    cells = page.driver.find_elements(By.CSS_SELECTOR, f"{table} tbody td:first-child")
+    return [cell.text for cell in cells if cell.is_displayed()]
+
+
+def test_the_plots_show_every_day(page: Browser) -> None:
+    rows = 2 * (2 * DAYS - 1)
+    assert captions(page) == [f"Open {rows} rows", f"Complaint {rows // 2} rows"]
+    days = marks(page, "#rows figure:first-of-type", "rect")
+    assert days == DAYS
+    assert marks(page, "#rows", "rect") == 2 * days
+    assert marks(page, "#lag", "dot") == 2 * DAYS  # the slowest and the median
+    assert marks(page, "#failures", "rect") == 1
+
+
+def test_problems_stand_first_and_what_they_say_is_text(page: Browser) -> None:
+    assert shown(page, "#problems") == [f"{EVIL} daily", "BETA daily"]
+    assert shown(page, "#exports") == [EVIL, "BETA", "*", "ALFA"]
+    told = page.driver.find_element(By.CSS_SELECTOR, "#problems tr:last-child .what").text
+    assert told.startswith("window 2026-11-19 failed in 1 run since 2026-11-20 06:00 UTC: ")
+    assert told.endswith(REASON)
+    assert page.run("return document.images.length") == 0
+    assert page.driver.title == "Exports: 4 exports, 2 with problems"
+
+
+def test_a_brand_is_chosen(page: Browser) -> None:
+    brand = Select(page.driver.find_element(By.ID, "brand"))
+    assert [option.text for option in brand.options] == ["all", "*", EVIL, "ALFA", "BETA"]
+    brand.select_by_visible_text("ALFA")
+    assert captions(page) == [f"Open {2 * DAYS} rows", f"Complaint {DAYS} rows"]
+    assert shown(page, "#problems") == []
+    assert page.driver.find_element(By.ID, "no-problems").is_displayed()
+    assert shown(page, "#exports") == ["ALFA"]
+    assert marks(page, "#failures", "rect") == 0
+    brand.select_by_visible_text(EVIL)
+    assert captions(page) == []
+    assert shown(page, "#problems") == [f"{EVIL} daily"]
+    brand.select_by_visible_text("all")
+    assert len(shown(page, "#exports")) == 4
+    assert marks(page, "#lag", "dot") == 2 * DAYS
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_page_fits_any_view_and_light_and_dark(
+    browser: Browser, weeks: Workspace, width: int, *, dark: bool
+) -> None:
+    browser.open(write(weeks), width=width, dark=dark)
+    assert browser.run("return innerWidth") == width
+    assert not browser.spills()
+    assert marks(browser, "#lag", "dot") == 2 * DAYS
+    paper = browser.run("return getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(22, 24, 29)" if dark else "rgb(255, 255, 255)")
+    assert browser.problems() == []
+
+
+def test_nothing_stands_outside_of_its_plot(browser: Browser, workspace: Workspace) -> None:
+    """Not where it is tomorrow already, nor after a clock was far ahead."""
+    workspace.configure(
+        "  - {brand: ALFA, timezone: Pacific/Auckland, interval: hourly}\n  - {brand: BETA}"
+    )
+    loaded, now = config.load(workspace.folder / "exports.yml"), NOW.replace(hour=20)
+    with closing(Ledger(loaded.state)) as ledger:
+        for line, ahead in zip(Exports(loaded, Request()), (0, 60), strict=True):
+            window = line.export.calendar.last_due(now + timedelta(days=ahead))
+            at = line.export.calendar.due(window)
+            made = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})
+            ledger.write([(made, [Delivery("activity", "there", "a", 9, "a" * 64, at)])])
+            ledger.finish([made])
+    browser.open(write(workspace, now))
+    assert captions(browser) == ["Open 1 rows"]
+    assert marks(browser, "#rows", "rect") == 1
+    beside = """
+        const right = element => element.getBoundingClientRect().right;
+        return [...document.querySelectorAll("svg [aria-label=rect] > *, svg circle")]
+            .filter(mark => right(mark) > right(mark.closest("svg"))).length
+    """
+    assert browser.run(beside) == 0
+
+
+def test_a_page_of_nothing_says_so(browser: Browser, workspace: Workspace) -> None:
+    workspace.configure("  - {brand: ACME}")
+    browser.open(write(workspace), width=400)
+    text = browser.driver.find_element(By.TAG_NAME, "body").text
+    for said in ("1 export, 1 with problems, nothing made yet", "Nothing exported yet.", "overdue"):
+        assert said in text
+    assert marks(browser, "#lag", "dot") == 0
+    assert not browser.spills()
+    assert browser.problems() == []
+
+
+def test_no_script_but_the_page_s_own_runs(browser: Browser, weeks: Workspace) -> None:
+    page = write(weeks)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("</main>", "</main><script>document.title = 'taken'</script>"))
+    browser.open(page)
+    assert browser.driver.title != "taken"
+    assert "Content Security Policy" in browser.problems()[0]
+    assert marks(browser, "#lag", "dot") == 2 * DAYS

@@ -1,0 +1,222 @@
+"""What would fail tonight: every fault is found, told with what to do, and hides no other."""
+
+import fcntl
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from forked_commands import orchestrate
+from postgres_server import Postgres
+from sshd import Sshd
+from workspace import Workspace
+
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.commands.check import CheckResult
+from orchestrator.ledger import Ledger
+
+
+@pytest.fixture
+def acme(workspace: Workspace) -> Workspace:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME}")
+    return workspace
+
+
+def checked(workspace: Workspace) -> CheckResult:
+    loaded = config.load(workspace.folder / "exports.yml")
+    return check.check(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+
+
+def found(workspace: Workspace, subject: str) -> str:
+    """Return what fails, and assert that beside a warehouse nothing else does."""
+    result = checked(workspace)
+    assert result.exit_code == 1
+    failing = [finding for finding in result.findings if not finding.ok]
+    assert {finding.subject for finding in failing} <= {subject, "warehouse"}
+    return "\n".join(finding.text for finding in failing if finding.subject == subject)
+
+
+def tree(root: Path) -> dict[str, tuple[int, int]]:
+    """Return everything below a folder, with its size and time."""
+    return {
+        str(path.relative_to(root)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+        for path in root.rglob("*")
+        if path.is_file()
+    } | {f"{path.relative_to(root)}/": (0, 0) for path in root.rglob("*") if path.is_dir()}
+
+
+def test_all_is_well_and_nothing_is_left_behind(acme: Workspace, sftp_server: Sshd) -> None:
+    exports = "  - {brand: ACME, directory: '{brand}/{window_start:%Y}'}\n  - {brand: '*'}\n"
+    exports += "  - {brand: BETA, interval: hourly, directory: there/already}"
+    line = sftp_server.line(timeout="5s")
+    acme.configure(
+        exports,
+        defaults="{destination: [server, there]}",
+        destinations=f"{{server: {{sftp: {line}}}, there: {{directory: there/new}}}}",
+    )
+    (sftp_server.root / "there/already").mkdir(parents=True)
+    (sftp_server.root / "there/already/theirs.csv").write_text("theirs")
+    for number, brand in enumerate(("BETA", "GAMMA")):
+        acme.mailing(brand, "2026-11-19", number=7 + number)
+    before = tree(acme.folder)
+    result = checked(acme)
+    assert [(finding.subject, finding.ok) for finding in result.findings] == [
+        ("exports.yml", True),
+        ("ledger", True),
+        ("outbox", True),
+        ("warehouse", True),
+        ("destination 'server'", True),
+        ("destination 'there'", True),
+    ]
+    assert result.exit_code == 0
+    assert "have every field; 3 brands" in result.findings[3].text
+    assert "folders: 3" in result.findings[4].text
+    after = tree(acme.folder)
+    assert {name for name in after.keys() ^ before.keys() if "sshd.log" not in name} == set()
+    changed = {name for name, facts in after.items() if facts != before[name]}
+    assert {name for name in changed if not name.endswith("sshd.log")} == set()
+
+
+def test_as_a_command(acme: Workspace) -> None:
+    ran = orchestrate(acme.folder, "check", "--json")
+    document = json.loads(ran.stdout)
+    assert (ran.returncode, document["exit_code"]) == (0, 0)
+    assert all(finding["ok"] for finding in document["findings"])
+    assert "ok warehouse: target duckdb" in ran.stderr
+    (acme.folder / "exports.yml").write_text("exports: []")
+    assert orchestrate(acme.folder, "check").returncode == 2
+    acme.configure("  - {brand: ACME}")
+    acme.warehouse.unlink()
+    ran = orchestrate(acme.folder, "check")
+    assert ran.returncode == 1
+    assert "error: warehouse: " in ran.stderr
+    assert "ok destination 'there'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_field_that_the_views_lack(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, activity_fields: [nothing]}")
+    assert "exports.yml:4: exports[0].activity_fields" in found(acme, "warehouse")
+
+
+def test_what_the_raw_tables_lack(acme: Workspace) -> None:
+    with duckdb.connect(str(acme.warehouse)) as connection:
+        connection.execute("drop table raw.email_clicks")
+        connection.execute("alter table raw.email_opens drop column os")
+        connection.execute("alter table raw.broadcasts alter sent_on type double using 0")
+        connection.execute("alter table raw.customers alter email_address type varchar[] using []")
+        connection.execute("alter table raw.email_opens alter is_test type integer")
+    assert found(acme, "warehouse").splitlines() == [
+        "raw.broadcasts: sent_on is of type double, not timestamp",
+        "raw.customers: email_address is of type varchar[], not text",
+        "raw.email_clicks is missing",
+        "raw.email_opens: the column os is missing",
+    ]
+
+
+def test_a_brand_that_no_row_is_of(acme: Workspace) -> None:
+    acme.mailing("BRANDNAME", "2026-11-19", number=2)
+    acme.configure("  - {brand: ACME}\n  - {brand: BRANDNAM}\n  - {brand: '*'}")
+    message = found(acme, "brand")
+    assert "exports.yml:5: exports[1].brand: the warehouse knows no brand 'BRANDNAM'" in message
+    assert "; did you mean BRANDNAME?; correct it, or load its rows" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_warehouse_without_any_brand(workspace: Workspace) -> None:
+    workspace.configure("  - {brand: ACME}")
+    assert "the warehouse knows no brand 'ACME'; correct it, or load" in found(workspace, "brand")
+    workspace.configure("  - {brand: ACME}\n  - {brand: '*'}")
+    message = found(workspace, "warehouse")
+    assert "target duckdb: the warehouse has no brand yet: nothing is exported for '*'" in message
+    assert "load rows, or see where the raw tables are" in message
+
+
+def test_no_warehouse(acme: Workspace) -> None:
+    acme.warehouse.unlink()
+    assert "make it with 'orchestrate load'" in found(acme, "warehouse")
+
+
+def test_a_project_that_dbt_cannot_parse(acme: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(acme.folder / "nothing"))
+    assert "set DBT_PROJECT_DIR" in found(acme, "warehouse")
+
+
+def test_a_ledger_that_is_out_of_reach(acme: Workspace) -> None:
+    acme.warehouse.unlink()
+    text = (acme.folder / "exports.yml").read_text()
+    (acme.folder / "exports.yml").write_text(
+        f"{text}state: postgresql+psycopg://user:hush@127.0.0.1:1/ledger\n"
+    )
+    message = found(acme, "ledger")
+    assert "127.0.0.1:1/ledger cannot be opened" in message
+    assert "hush" not in message
+
+
+def test_a_ledger_in_postgresql(acme: Workspace, postgres: Postgres) -> None:
+    text = (acme.folder / "exports.yml").read_text()
+    url = f"postgresql+psycopg://postgres@/postgres?host={postgres.folder}"
+    (acme.folder / "exports.yml").write_text(f"{text}state: {url}\n")
+    acme.warehouse.unlink()
+    assert checked(acme).findings[1].ok
+
+
+def test_a_place_that_cannot_be_written(acme: Workspace) -> None:
+    acme.warehouse.unlink()
+    (acme.folder / "state").write_text("no folder")
+    assert "is no folder, so the ledger cannot be there" in found(acme, "ledger")
+    (acme.folder / "state").unlink()
+    (acme.folder / "outbox").write_text("no folder")
+    assert "is no folder, so the outbox cannot be there" in found(acme, "outbox")
+
+
+def test_an_outbox_that_others_may_look_into(acme: Workspace) -> None:
+    acme.warehouse.unlink()
+    outbox = acme.folder / "outbox"
+    outbox.mkdir()
+    outbox.chmod(0o755)
+    assert f"chmod 700 {outbox}" in checked(acme).findings[2].text
+
+
+def test_a_run_at_work_is_no_fault(acme: Workspace) -> None:
+    loaded = config.load(acme.folder / "exports.yml")
+    ledger = Ledger(loaded.state)
+    loaded.outbox.mkdir()
+    with (loaded.outbox / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = checked(acme)
+    ledger.close()
+    assert result.exit_code == 0
+    assert f"another run (process {os.getpid()} on " in result.findings[1].text
+
+
+def test_a_destination_that_fails_hides_no_other(acme: Workspace, sftp_server: Sshd) -> None:
+    sftp_server.pin()
+    line = sftp_server.line(timeout="5s")
+    acme.configure(
+        "  - {brand: ACME}\n  - {brand: '*', directory: 'all/{brand}'}",
+        defaults="{destination: [server, there]}",
+        destinations=f"{{server: {{sftp: {line}}}, there: {{directory: there}}}}",
+    )
+    acme.warehouse.unlink()
+    result = checked(acme)
+    assert [(finding.subject, finding.ok) for finding in result.findings[3:]] == [
+        ("warehouse", False),
+        ("destination 'server'", False),
+        ("destination 'there'", True),
+    ]
+    assert "only if it is the same, add the key: ssh-keyscan -p" in result.findings[4].text
+    assert "folders: 2" in result.findings[5].text
+
+
+def test_what_notify_is_is_told_and_nothing_sent(acme: Workspace) -> None:
+    acme.warehouse.unlink()
+    config_file = acme.folder / "exports.yml"
+    config_file.write_text(f"{config_file.read_text()}notify: ['json://127.0.0.1:1/hush']\n")
+    finding = checked(acme).findings[-1]
+    assert (finding.subject, finding.ok) == ("notify", True)
+    assert finding.text.startswith("1 URLs that Apprise knows")

@@ -1,0 +1,76 @@
+"""Every exported field leads back to raw columns, and every table and column is described."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from forked_commands import Command
+from workspace import Workspace
+
+from orchestrator.commands import docs, lineage
+from orchestrator.commands.lineage import Column, Lineage
+from orchestrator.warehouse import project
+
+PREFIX = "event_based_export"
+EXPORTS = [f"model.{PREFIX}.activities_daily", f"model.{PREFIX}.broadcasts_daily"]
+
+
+@pytest.fixture
+def pages(workspace: Workspace, tmp_path: Path) -> Path:
+    docs.write(project.find(workspace.folder, None), tmp_path / "pages")
+    return tmp_path / "pages"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        workspace = Workspace(tmp_path_factory.mktemp("compiled"), monkeypatch)
+        folder = workspace.folder / "target"
+        there = project.find(workspace.folder, None)
+        where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
+        compiled = Command(workspace.folder, "dbt", "compile", f"--target-path={folder}", *where)
+        compiled.ended().check_returncode()
+    return lineage.read(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+
+
+def raw(*columns: str) -> set[Column]:
+    names = (column.split(".") for column in columns)
+    return {Column(f"source.{PREFIX}.raw.{table}", name) for table, name in names}
+
+
+def test_a_field_leads_back_to_its_raw_columns(found: Lineage) -> None:
+    events = ("sends", "opens", "clicks", "bounces", "complaints", "unsubscribes")
+    addresses = [f"email_{event}.email_address" for event in events]
+    origins = found.origins(Column(EXPORTS[0], "email_address"))
+    assert origins == raw("customers.email_address", *addresses)
+    field = Column(f"exposure.{PREFIX}.activity_file", "E-mail address")
+    assert found.origins(field) == origins
+
+
+def test_no_exported_column_comes_from_nowhere(found: Lineage) -> None:
+    columns = [column for column in found.parents if column.table in EXPORTS]
+    assert len(columns) > 20
+    for column in columns:
+        assert {origin.table.split(".")[0] for origin in found.origins(column)} == {"source"}, (
+            column
+        )
+
+
+def test_everything_is_described(found: Lineage) -> None:
+    for table in found.tables:
+        assert table.description.strip(), table.name
+        assert table.columns, table.name
+        for name, description in table.columns.items():
+            assert description.strip(), f"{table.name}.{name}"
+    for column in found.parents:
+        (table,) = [table for table in found.tables if table.id == column.table]
+        assert column.name in table.columns, column
+
+
+def test_the_pages_need_nothing_from_elsewhere(pages: Path) -> None:
+    index = (pages / "index.html").read_text(encoding="utf-8")
+    assert "email_unsubscribes" in index
+    assert not re.findall(r"<(?:script|img|iframe)[^>]* src=|<link", index)
+    assert "d3js.org v7" in index
+    assert "<html" in (pages / "dbt.html").read_text(encoding="utf-8")[:500]

@@ -1,0 +1,577 @@
+"""What `status` knows: from real runs, and from ledgers written for the purpose."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from forked_commands import orchestrate
+from postgres_server import Postgres
+from sshd import Sshd
+from workspace import Workspace, days
+
+from orchestrator import config
+from orchestrator.cli import status_table as status_report
+from orchestrator.commands import status
+from orchestrator.commands.status.facts import ExportStatus, ProblemKind, Status
+from orchestrator.config.ledger_url import checked
+from orchestrator.errors import ConfigError, UsageError
+from orchestrator.jobs.job import Request
+from orchestrator.ledger import WRITTEN, Delivery, Entry, Ledger, session
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.windows import Window
+
+HOUR = timedelta(hours=1)
+FIRST, SECOND = "2026-11-20 07:00", "2026-11-21 07:00"
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}+00:00")
+
+
+def look(workspace: Workspace, now: str, *brands: str) -> Status:
+    loaded = config.load(workspace.folder / "exports.yml")
+    with closing(Ledger(loaded.state, read_only=True)) as ledger:
+        return status.read(loaded, Request(brands=brands), ledger, now=moment(now))
+
+
+def one(workspace: Workspace, now: str, *brands: str) -> ExportStatus:
+    (found,) = look(workspace, now, *brands).exports
+    return found
+
+
+def kinds(export: ExportStatus) -> list[str]:
+    return [problem.kind.value for problem in export.problems]
+
+
+def said(found: Status) -> list[str]:
+    return [status_report.sentence(*pair) for pair in status_report.problems(found)]
+
+
+@pytest.fixture
+def acme(workspace: Workspace) -> Workspace:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME}")
+    return workspace
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, workspace: Workspace) -> str:
+    """An empty ledger of each kind, which `place` uses."""
+    if request.param == "sqlite":
+        return f"sqlite:///{workspace.folder}/state/ledger.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with closing(Ledger(checked(url, Path()))) as opened:
+        yield opened
+
+
+def configure(workspace: Workspace, url: str, line: str, *, destinations: str = "") -> None:
+    workspace.configure(line, destinations=destinations)
+    with (workspace.folder / "exports.yml").open("a") as file:
+        file.write(f"state: {url}\n")
+
+
+def delivered(
+    ledger: Ledger, window: Window, *moments: datetime | None, revision: int = 1
+) -> Entry:
+    """Note a window of ACME with a file at so many destinations, each since its moment."""
+    entry = Entry("ACME daily", window, revision, WRITTEN, activity_rows=5, broadcast_rows=1)
+    files = [
+        Delivery("activity", f"d{number}", f"a{window.start:%d}.csv", 10, "a" * 64, at)
+        for number, at in enumerate(moments)
+    ]
+    entry = replace(entry, choice="all include", activities={"open": 3, "click": 2})
+    ledger.write([(entry, files)])
+    if all(moments):
+        ledger.finish([entry])
+    return entry
+
+
+def test_a_ledger_that_does_not_exist(acme: Workspace) -> None:
+    found = look(acme, FIRST)
+    (export,) = found.exports
+    assert (export.last, export.overdue_windows, kinds(export)) == (None, 1, ["overdue"])
+    assert export.lag_seconds == HOUR.total_seconds()
+    assert export.next_due == moment("2026-11-21 06:00")
+    assert said(found) == ["window 2026-11-19 is due since 2026-11-20 06:00 UTC, and not made"]
+    assert status_report.summary(found) == "1 export, 1 with problems, nothing made yet"
+    assert not (acme.folder / "state").exists()
+
+
+def test_what_a_run_made_is_told(acme: Workspace) -> None:
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    acme.add(
+        "email_clicks",
+        {
+            "brand": "ACME",
+            "event_id": "E3",
+            "broadcast_id": "ACME-1",
+            "customer_id": "C1",
+            "received_at": "2026-11-19 12:00:00",
+        },
+    )
+    acme.run(FIRST)
+    export = one(acme, FIRST)
+    assert export.last
+    assert export.last.rows == {"activity": 3, "broadcast": 1}
+    assert export.last.activities == {"open": 2, "click": 1}
+    assert [file.path for file in export.last.files] == [
+        "broadcast_ACME_20261119.csv",
+        "activity_ACME_20261119.csv",
+    ]
+    there = export.last.delivered["there"]
+    assert there
+    assert abs(there - datetime.now(UTC)) < HOUR
+    assert (export.problems, export.overdue_windows) == ([], 0)
+    acme.configure("  - {brand: ACME, activity_types: [click]}")
+    acme.run(FIRST, daily_only=True, days=days("2026-11-19"), force=True)
+    export = one(acme, FIRST)
+    assert export.last
+    assert (export.last.revision, export.last.activities) == (2, {"click": 1})
+
+
+def test_a_window_that_tests_stop_is_told_once_and_how_often(acme: Workspace) -> None:
+    twin = {"brand": "ACME", "broadcast_id": "ACME-1", "sent_on": "2026-11-19 10:00:00"}
+    acme.add("broadcasts", {**twin, "received_at": "2026-11-19 09:00:00"})
+    for _ in range(3):
+        assert acme.run(FIRST).exit_code == 4
+    found = look(acme, FIRST)
+    (export,) = found.exports
+    (problem,) = export.problems
+    assert (problem.kind, problem.times, problem.windows) == (ProblemKind.STOPPED, 3, 1)
+    assert (export.failed_windows, export.overdue_windows) == (1, 1)
+    assert "unique" in problem.text
+    assert said(found)[0].startswith("window 2026-11-19 was stopped in 3 runs since ")
+    acme.query("delete from raw.broadcasts")
+    acme.run(FIRST)
+    export = one(acme, FIRST)
+    assert (export.problems, export.failed_windows) == ([], 0)
+    with closing(Ledger(config.load(acme.folder / "exports.yml").state, read_only=True)) as ledger:
+        kept = Failures(ledger.database).since(moment("2026-01-01 00:00"))
+    assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
+
+
+def test_a_destination_out_of_reach_is_told_and_the_other_is_not(
+    acme: Workspace, sftp_server: Sshd
+) -> None:
+    destinations = json.dumps(
+        {"there": {"directory": "there"}, "managed": {"sftp": sftp_server.line()}}
+    )
+    acme.configure("  - {brand: ACME, destination: [there, managed]}", destinations=destinations)
+    pinned = sftp_server.known_hosts.rename(acme.folder / "pinned")  # not trusted: no retries
+    acme.run(FIRST)
+    acme.run(SECOND)
+    export = one(acme, SECOND)
+    assert export.undelivered_windows == {"there": 0, "managed": 2}
+    assert export.last
+    assert export.last.delivered["there"]
+    assert export.last.delivered["managed"] is None
+    assert kinds(export) == ["failed"]
+    assert export.problems[0].windows == 2
+    assert "destination 'managed'" in export.problems[0].text
+    assert status_report.cells(export)["Delivered"].endswith("managed: not yet")
+    pinned.rename(sftp_server.known_hosts)
+    acme.run(SECOND)
+    export = one(acme, SECOND)
+    assert export.undelivered_windows == {"there": 0, "managed": 0}
+    assert not export.problems
+
+
+def test_what_was_made_and_not_sent_is_undelivered(acme: Workspace) -> None:
+    acme.run(FIRST, deliver=False)
+    found = look(acme, FIRST)
+    assert found.exports[0].undelivered_windows == {"there": 1}
+    assert said(found) == [
+        "window 2026-11-19 is due since 2026-11-20 06:00 UTC, made, and not at there"
+    ]
+
+
+def test_many_windows_that_wait_cost_no_more_questions_than_one(
+    workspace: Workspace, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(
+        workspace,
+        url,
+        "  - {brand: ACME, destination: [d0, d1]}",
+        destinations="{d0: {directory: d0}, d1: {directory: d1}}",
+    )
+    asked: list[str] = []
+    read = session._read  # noqa: SLF001 - what each statement goes through
+
+    def note(statement: str) -> str:
+        asked.append(statement)
+        return read(statement)
+
+    monkeypatch.setattr(session, "_read", note)
+    numbers = []
+    for day in (1, *range(2, 20)):
+        start = moment(f"2026-11-{day:02} 00:00")
+        delivered(ledger, Window(start, start + 24 * HOUR), start + 30 * HOUR, None)
+        if day in (1, 19):
+            asked.clear()
+            export = one(workspace, "2026-11-20 07:00")
+            assert export.undelivered_windows == {"d0": 0, "d1": day}
+            numbers.append(len(asked))
+    assert 0 < numbers[0] == numbers[1]
+
+
+def test_late_rows_are_told_with_the_command_that_sends_them(acme: Workspace) -> None:
+    acme.run(FIRST)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    acme.run(SECOND)
+    found = look(acme, SECOND)
+    (export,) = found.exports
+    assert export.late_rows == {"activity": 1, "broadcast": 0}
+    assert export.overdue_windows == 0
+    assert export.problems[0].text == "orchestrate daily --date 2026-11-19 --brand ACME --force"
+    assert said(found) == [
+        f"late rows in window 2026-11-19: 1 activity; send again with: {export.problems[0].text}"
+    ]
+    acme.run(SECOND, daily_only=True, days=days("2026-11-19"), force=True)
+    assert not one(acme, SECOND).problems
+
+
+def test_late_rows_are_a_problem_as_long_as_they_are_counted_again(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, audit_windows: 1}")
+    acme.run(FIRST)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    acme.run(SECOND)
+    acme.configure("  - {brand: ACME, audit_windows: 2}")
+    assert one(acme, SECOND).late_rows["activity"] == 1
+    acme.configure("  - {brand: ACME, audit_windows: 1}")
+    assert one(acme, SECOND).late_rows["activity"] == 0
+
+
+def test_every_brand_has_a_row_and_none_hides_another(workspace: Workspace) -> None:
+    for brand in ("ALFA", "BETA", "x/../y"):
+        workspace.mailing(brand, "2026-11-19")
+    workspace.configure('  - {brand: OWN}\n  - {brand: "*"}')
+    assert [export.brand for export in look(workspace, FIRST).exports] == ["*", "OWN"]
+    workspace.run(FIRST)
+    found = {export.brand: export for export in look(workspace, FIRST).exports}
+    assert list(found) == ["x/../y", "*", "ALFA", "BETA", "OWN"]
+    assert kinds(found["x/../y"]) == ["failed"]
+    assert "stands in file names" in found["x/../y"].problems[0].text
+    assert [found[brand].overdue_windows for brand in found] == [1, 1, 0, 0, 0]
+    assert [brand for brand in found if found[brand].problems] == ["x/../y"]
+    # What waits for every brand is told once, and counts for each.
+    later = {export.brand: export for export in look(workspace, "2026-11-23 07:00").exports}
+    assert {brand: export.overdue_windows for brand, export in later.items()} == {
+        "x/../y": 4,
+        "*": 4,
+        "ALFA": 3,
+        "BETA": 3,
+        "OWN": 3,
+    }
+    told = {brand: [p.windows for p in later[brand].problems] for brand in later}
+    assert told == {"x/../y": [1], "*": [3], "ALFA": [], "BETA": [], "OWN": [3]}
+    assert later["ALFA"].lag_seconds == 49 * HOUR.total_seconds()
+    for table in ("broadcasts", "email_opens"):
+        workspace.query(f"delete from raw.{table} where brand = 'x/../y'")
+    workspace.run(FIRST)
+    found = {export.brand: export for export in look(workspace, FIRST).exports}
+    assert list(found) == ["*", "ALFA", "BETA", "OWN"]
+    assert not any(export.problems or export.overdue_windows for export in found.values())
+
+
+def test_a_brand_is_chosen(workspace: Workspace) -> None:
+    workspace.mailing("ALFA", "2026-11-19")
+    workspace.configure('  - {brand: OWN}\n  - {brand: "*"}')
+    workspace.run(FIRST)
+    assert [export.brand for export in look(workspace, FIRST, "OWN").exports] == ["OWN"]
+    assert "ALFA" in [export.brand for export in look(workspace, FIRST, "ALFA").exports]
+    assert "OWN" not in [export.brand for export in look(workspace, FIRST, "ALFA").exports]
+    with pytest.raises(UsageError, match=r"'ALFFA', and none that the ledger knows; .* ALFA\?"):
+        look(workspace, FIRST, "ALFA", "ALFFA")
+    workspace.configure("  - {brand: OWN}")
+    with pytest.raises(UsageError, match="no export of brand 'ALFA'"):
+        look(workspace, FIRST, "ALFA")
+
+
+@pytest.mark.parametrize(
+    ("line", "now", "due"),
+    [
+        # The clocks are set back on 25 October at 03:00: the day has 25 hours.
+        ("timezone: Europe/Amsterdam", "2026-10-24 05:00", "2026-10-25 05:00"),
+        ("timezone: Europe/Amsterdam", "2026-10-25 05:00", "2026-10-26 05:00"),
+        ("timezone: Europe/Amsterdam", "2026-03-28 06:00", "2026-03-29 04:00"),
+        ("timezone: Europe/Amsterdam, at: '02:30'", "2026-03-28 12:00", "2026-03-29 01:30"),
+        ("timezone: Europe/Amsterdam, interval: hourly", "2026-10-25 00:20", "2026-10-25 01:15"),
+        ("interval: weekly", "2026-11-20 12:00", "2026-11-23 06:00"),
+        ("interval: monthly, settle: 9h", "2026-11-20 12:00", "2026-12-01 09:00"),
+        ("start: 2027-01-01", "2026-11-20 12:00", "2027-01-02 06:00"),
+    ],
+)
+def test_the_next_window_comes_due(workspace: Workspace, line: str, now: str, due: str) -> None:
+    workspace.configure(f"  - {{brand: ACME, {line}}}")
+    assert one(workspace, now).next_due == moment(due)
+
+
+@pytest.mark.parametrize(
+    ("moments", "lag"),
+    [
+        ([["2026-11-21 06:10", "2026-11-21 06:25"]], 25 * 60),  # the last destination counts
+        ([["2026-11-21 06:10"], ["2026-11-21 15:00"]], 10 * 60),  # the first revision does
+        ([["2026-11-21 04:00"]], 0),  # somebody asked for it before it was due
+        ([["2026-11-21 06:10", None]], 3600),  # overdue: until now
+        ([["2026-11-21 06:10"], [None]], 3600),  # so is what is to be replaced
+    ],
+)
+def test_lag(
+    workspace: Workspace,
+    url: str,
+    ledger: Ledger,
+    moments: Sequence[Sequence[str | None]],
+    lag: float,
+) -> None:
+    configure(
+        workspace,
+        url,
+        "  - {brand: ACME, destination: [d0, d1]}",
+        destinations="{d0: {directory: d0}, d1: {directory: d1}}",
+    )
+    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    for number, found in enumerate(moments):
+        there = [moment(at) if at else None for at in found]
+        delivered(ledger, window, *there, revision=number + 1)
+    export = one(workspace, "2026-11-21 07:00")  # beside the run that holds the ledger
+    assert export.lag_seconds == lag
+    assert export.last
+    assert export.last.activities == {"open": 3, "click": 2}
+
+
+def test_lag_of_a_day_with_25_hours(workspace: Workspace, ledger: Ledger, url: str) -> None:
+    configure(workspace, url, "  - {brand: ACME, timezone: Europe/Amsterdam}")
+    window = Window(moment("2026-10-24 22:00"), moment("2026-10-25 23:00"))
+    delivered(ledger, window, moment("2026-10-26 05:30"))
+    assert one(workspace, "2026-10-26 12:00").lag_seconds == 1800
+    assert one(workspace, "2026-10-27 06:00").lag_seconds == 3600
+
+
+def test_problems_stand_first_and_the_worst_before_the_others(
+    workspace: Workspace, ledger: Ledger, url: str
+) -> None:
+    configure(workspace, url, "\n".join(f"  - {{brand: {b}}}" for b in ("A", "B", "C", "D", "E")))
+    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    for brand in ("A", "D"):
+        entry = replace(
+            delivered(ledger, window, moment("2026-11-21 06:01")), export=f"{brand} daily"
+        )
+        ledger.finish([entry])
+    late = Window(moment("2020-11-20 00:00"), moment("2020-11-21 00:00"))
+    ledger.plan([Entry(f"{brand} daily", window, 1) for brand in "BCE"])
+    ledger.plan([Entry("B daily", late, 1)])
+    failures = Failures(ledger.database)
+    failures.note([Failure("E daily", window, 1, "stopped", "a test")])
+    failures.note([Failure("C daily", window, 1, "failed", "a server")])
+    found = look(workspace, "2026-11-21 07:00")
+    assert [export.brand for export in found.exports] == ["E", "C", "B", "A", "D"]
+    assert status_report.summary(found) == "5 exports, 3 with problems"
+
+
+def test_a_reason_is_short_and_there_are_not_too_many(ledger: Ledger) -> None:
+    failures = Failures(ledger.database)
+    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    begin = moment("2026-11-21 06:00")
+
+    def fail(reason: str, minutes: int) -> None:
+        at = begin + timedelta(minutes=minutes)
+        failures.note([Failure("ACME daily", window, 1, "failed", reason, at, at)])
+
+    fail("first\x1b[31m\n line " + "ö" * 1000, 0)
+    for number in range(100):
+        fail(f"process {number} was in the way", number)
+    fail("process 99 was in the way", 200)
+    fail("process 99 was in the way", 300)
+    kept = failures.since(begin)
+    assert len(kept) == 20
+    assert (kept[0].reason, kept[0].times) == ("process 99 was in the way", 3)
+    assert (kept[0].first_at, kept[0].last_at) == (begin + 99 * HOUR / 60, begin + 5 * HOUR)
+    assert failures.since(begin + timedelta(minutes=250)) == kept[:1]
+    fail("first\x1b[31m\n line " + "ö" * 1000, 400)
+    told = failures.since(begin)[0].reason
+    assert len(told) == 500
+    assert told.startswith("first\\x1b[31m line öö")
+    assert told.endswith("ö…")
+
+
+def test_an_old_failure_is_no_problem_of_a_window_that_waits_again(
+    workspace: Workspace, ledger: Ledger, url: str
+) -> None:
+    configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
+    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    past = moment("2020-01-01 00:00")
+    Failures(ledger.database).note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
+    entry = delivered(ledger, window, moment("2026-11-21 06:01"))
+    ledger.reopen([(entry, ["d0"])])
+    assert kinds(one(workspace, "2026-11-21 07:00")) == ["undelivered"]
+
+
+def test_a_ledger_of_an_older_version_is_read_and_then_widened(acme: Workspace) -> None:
+    acme.run(FIRST)
+    with closing(sqlite3.connect(acme.folder / "state/ledger.db")) as connection:
+        connection.execute("drop table activities")
+        connection.execute("drop table failures")
+    export = one(acme, FIRST)
+    assert export.last
+    assert (export.last.rows["activity"], export.last.activities) == (1, {})
+    acme.run(SECOND)
+    export = one(acme, SECOND)
+    assert export.last
+    assert (export.last.window.start, export.last.activities) == (moment("2026-11-20 00:00"), {})
+    acme.run(SECOND, daily_only=True, days=days("2026-11-19"), force=True)
+
+
+def test_a_clock_that_was_ahead_is_told(workspace: Workspace, ledger: Ledger, url: str) -> None:
+    configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
+    window = Window(moment("2026-12-20 00:00"), moment("2026-12-21 00:00"))
+    delivered(ledger, window, moment("2026-12-21 06:01"))
+    found = look(workspace, "2026-11-21 07:00")
+    assert kinds(found.exports[0]) == ["ahead"]
+    assert "the ledger reaches to 2026-12-21 00:00 UTC" in said(found)[0]
+    assert found.exports[0].next_due == moment("2026-12-22 06:00")
+
+
+def test_a_config_that_the_views_do_not_fit_is_a_failure_too(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, activity_fields: [shoe_size]}")
+    with pytest.raises(UsageError):
+        acme.run(FIRST)
+    (problem,) = one(acme, FIRST).problems
+    assert problem.kind is ProblemKind.FAILED
+    assert "shoe_size" in problem.text
+
+
+def test_retention_that_holds_back_is_told(workspace: Workspace, ledger: Ledger, url: str) -> None:
+    configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
+    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    delivered(ledger, window, moment("2026-11-21 06:01"))
+    assert look(workspace, "2026-11-22 07:00").warnings == []
+    (warning,) = look(workspace, "2099-11-22 07:00").warnings
+    assert warning.startswith("nothing old was removed: it is 2099-11-22 07:00 UTC")
+
+
+LOADED = """
+import sys
+from orchestrator.cli import app
+try:
+    app(sys.argv[1:])
+except SystemExit as ended:
+    assert ended.code == 0, ended.code
+loaded = {name.split(".")[0] for name in sys.modules}
+print(sorted(loaded & {"dbt", "duckdb", "pyspark", "pandas", "asyncssh", "pyarrow", "apprise"}))
+"""
+
+
+def test_the_command_in_text_and_json_and_how_little_it_loads(acme: Workspace) -> None:
+    acme.run(FIRST)
+    files = ["--html", "status.html", "--prometheus", "status.prom"]
+
+    def ran(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", LOADED, "status", *arguments],
+            cwd=acme.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+    table, loaded = ran().strip().rsplit("\n", 1)
+    assert loaded == "[]"
+    assert "1 export, 1 with problems" in table
+    heads, row = table.splitlines()[-2:]
+    assert heads.split()[:3] == ["Brand", "Interval", "Last"]
+    assert row.split()[:5] == ["ACME", "daily", "2026-11-19", "1", "1"]
+    document, loaded = ran("--json", *files).rsplit("\n[", 1)
+    assert loaded == "]\n"
+    found = json.loads(document)
+    assert found["exit_code"] == 0
+    (export,) = found["exports"]
+    assert export["last"]["activities"] == {"open": 1}
+    assert export["problems"][0]["kind"] == "overdue"
+    assert ran(*files) == "[]\n"
+    assert (acme.folder / "status.html").read_text().startswith("<!doctype html>")
+    assert "event_based_export_lag_seconds" in (acme.folder / "status.prom").read_text()
+
+
+SECRETS = """
+destinations:
+  managed:
+    sftp:
+      host: "{{ env_var('NOT_SET') }}"
+      port: "{{ env_var('NOT_SET') }}"
+      username: acme
+      passphrase: "{{ env_var('NOT_SET') }}"
+  there: {directory: "{{ env_var('NOT_SET') }}/there", retention: 60d}
+defaults:
+  destination: [managed, there]
+  activity_fields: [{column: email_address, hash: sha256, salt: "{{ env_var('NOT_SET') }}"}]
+exports: [{brand: ACME}]
+notify: ["{{ env_var('NOT_SET') }}"]
+"""
+
+
+def test_what_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
+    path = acme.folder / "exports.yml"
+
+    def ran(*arguments: str) -> tuple[int, str]:
+        done = orchestrate(acme.folder, *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    path.write_text(SECRETS)
+    code, told = ran("status")
+    assert (code, "1 export, 1 with problems" in told) == (0, True), told
+    code, told = ran("schedule", "cron")
+    assert (code, "orchestrate run" in told) == (0, True), told
+    code, told = ran("daily", "--dry-run")
+    assert (code, "due       ACME daily" in told) == (0, True), told
+    code, told = ran("prune", "--dry-run")
+    assert (code, "nothing is old enough to go" in told) == (0, True), told
+    code, told = ran("daily")
+    assert (code, "exports.yml:5: destinations.managed.sftp.host: " in told) == (2, True), told
+    loaded = config.load(path, secrets=False)
+    assert (loaded.destinations, loaded.notify) == ({}, ())
+    assert loaded.retention == {"there": timedelta(days=60)}
+    path.write_text("destinations: {there: \"{{ env_var('NOT_SET') }}\"}\nexports: [{brand: A}]\n")
+    assert config.load(path, secrets=False).retention == {}
+    path.write_text(SECRETS.replace("60d", "\"{{ env_var('NOT_SET') }}\""))
+    with pytest.raises(ConfigError, match=r":9: destinations\.there\.retention: .*NOT_SET is not"):
+        config.load(path, secrets=False)
+    path.write_text(SECRETS.replace("\"{{ env_var('NOT_SET') }}\"}]", "[]}]"))
+    with pytest.raises(ConfigError, match=r":12: defaults\.activity_fields\[0\]\.salt: .*expected"):
+        config.load(path, secrets=False)
+    for line in ("state: \"{{ env_var('NOT_SET') }}\"", "outbox: \"{{ env_var('NOT_SET') }}\""):
+        path.write_text(SECRETS + line)
+        code, told = ran("status")
+        assert (code, "NOT_SET is not set" in told) == (2, True), told
+        assert f": {line.partition(':')[0]}: " in told
+
+
+@pytest.mark.parametrize("option", ["--html", "--prometheus"])
+def test_a_folder_is_no_file_to_write(acme: Workspace, option: str) -> None:
+    (acme.folder / "site").mkdir()
+    before = sorted(acme.folder.iterdir())
+    for folder in (".", "site"):
+        done = orchestrate(acme.folder, "status", option, folder)
+        assert done.returncode == 2
+        assert "is a directory" in done.stderr
+    assert sorted(acme.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.6, "1 min"), (3_725, "1 h 2 min"), (86_400 + 59, "1 d"), (200_000, "2 d 7 h")],
+)
+def test_a_length_of_time_is_told(seconds: float, text: str) -> None:
+    assert status_report.duration(seconds) == text

@@ -1,0 +1,233 @@
+"""Files that a receiver alone can read: the key is looked at before anything is made."""
+
+import gzip
+import json
+import re
+import resource
+import zipfile
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from forked_commands import orchestrate
+from gpg import Gpg
+from workspace import Workspace, days
+
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.config import public_key
+from orchestrator.errors import ConfigError, ExportError
+from orchestrator.files.packing import PackedFile
+from orchestrator.pipeline.result import Status
+
+NOW = "2026-11-20 07:00"
+ADDRESS = b"jan@example.com"
+"""In every plain activity file."""
+
+
+@pytest.fixture(scope="module")
+def receiver(gpg: Gpg) -> str:
+    """Return the fingerprint of a key in use."""
+    return gpg.make("Receiver", subkey="never")
+
+
+@pytest.fixture
+def acme(workspace: Workspace, gpg: Gpg, receiver: str) -> Workspace:
+    """A mailing of ACME and one of BETA, and the receiver's key beside exports.yml."""
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.mailing("BETA", "2026-11-19")
+    (workspace.folder / "key.asc").write_bytes(gpg.export(receiver))
+    return workspace
+
+
+def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
+    """Return why a key is refused, and where exports.yml says so."""
+    (folder / "keys").mkdir(exist_ok=True)
+    (folder / "keys/key").write_bytes(data)
+    path = folder / "exports.yml"
+    text = "destinations: {there: {directory: there}}\nexports:\n"
+    path.write_text(f"{text}  - {{brand: ACME, encrypt_for: keys/key}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:  # noqa: PT012 - at either, as told
+        loaded = config.load(path)
+        assert not at_load
+        loaded.check_key(loaded.exports[0])
+    where, reason = str(caught.value).split(f"{folder}/keys/key: ")
+    assert where == f"{path}:3: exports[0].encrypt_for: "
+    assert "BEGIN" not in reason
+    return reason
+
+
+def test_a_file_without_one_public_key_is_refused_at_once(
+    tmp_path: Path, gpg: Gpg, receiver: str
+) -> None:
+    other = gpg.make("Other", subkey="never")
+    for data in (b"", b"no key", b"\x00" * 5000, gpg.export(receiver)[:200]):
+        assert "expected one OpenPGP public key, found 0" in refusal(tmp_path, data, at_load=True)
+    both = gpg.export(receiver, other)
+    assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_load=True)
+    (tmp_path / "exports.yml").unlink()
+    with pytest.raises(ValueError, match="is no file"):
+        public_key.checked(tmp_path)
+
+
+@pytest.mark.parametrize("armor", [False, True])
+def test_a_secret_key_is_refused(tmp_path: Path, gpg: Gpg, receiver: str, *, armor: bool) -> None:
+    secret = gpg.export(receiver, secret=True, armor=armor)
+    public = gpg.export(receiver, armor=armor)
+    for data in (secret, public + secret, secret + public):
+        reason = refusal(tmp_path, data, at_load=True)
+        assert reason.startswith("holds a secret key, which is its owner's alone. Remove it")
+
+
+def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
+    key = gpg.export(receiver, secret=True).decode()
+    text = "destinations: {there: {directory: there}}\nexports:\n  - brand: ACME\n"
+    text += "    encrypt_for: |\n" + "".join(f"      {line}\n" for line in key.splitlines())
+    (tmp_path / "exports.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "exports.yml")
+    assert "encrypt_for: expected the path of a file, not what is in it" in str(caught.value)
+    assert not any(line in str(caught.value) for line in key.splitlines() if line)
+
+
+def test_a_key_that_is_of_no_use_now_is_refused(tmp_path: Path, gpg: Gpg) -> None:
+    expired = gpg.make("Expired", subkey="never", lasts="1d", old=True)
+    reason = refusal(tmp_path, gpg.export(expired), at_load=False)
+    assert reason.startswith("the key expired on 2020-01-02: ask the receiver for one in use")
+    revoked = gpg.make("Revoked", subkey="never")
+    gpg.revoke(revoked)
+    assert refusal(tmp_path, gpg.export(revoked), at_load=False).startswith("the key was revoked")
+    without = gpg.make("Signs alone")
+    rotten = gpg.make("Subkey expired", subkey="1d", old=True)
+    for fingerprint in (without, rotten):
+        reason = refusal(tmp_path, gpg.export(fingerprint), at_load=False)
+        assert reason.startswith("no subkey can be encrypted for: none is meant for that, or it")
+
+
+def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> None:
+    fingerprint = gpg.make("Renewed", subkey="1d", old=True)
+    gpg.add(fingerprint, "never")
+    key = tmp_path / "key.pgp"
+    key.write_bytes(gpg.export(fingerprint, armor=False))
+    file = PackedFile(tmp_path / "rows.csv", "gzip", public_key.checked(key))
+    file.write(b"a,b\n" * 100_000)
+    size, _ = file.finish()
+    file.wait()
+    assert gzip.decompress(gpg.decrypt(file.path.read_bytes())) == b"a,b\n" * 100_000
+    assert (file.path, size) == (tmp_path / "rows.csv.pgp", file.path.stat().st_size)
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    assert sorted(tmp_path.iterdir()) == [key, file.path]
+
+
+@pytest.mark.faults
+def test_a_large_file_is_encrypted_piece_by_piece(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
+    key = tmp_path / "key.asc"
+    key.write_bytes(gpg.export(receiver))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    file = PackedFile(tmp_path / "rows.csv", encrypt_for=key)
+    for _ in range(1024):
+        file.write(b"0,a row\n" * (1 << 17))
+    size, _ = file.finish()
+    file.wait()
+    assert size > 1 << 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+def test_what_is_delivered_is_the_plain_file_once_it_is_decrypted(
+    acme: Workspace, gpg: Gpg
+) -> None:
+    acme.configure("  - {brand: ACME}")
+    acme.run(NOW)
+    plain = acme.all_bytes()
+    destinations = "{there: {directory: there}, secret: {directory: secret}}"
+    acme.configure(
+        "  - {brand: ACME, compression: zip}",
+        defaults="{encrypt_for: key.asc, destination: secret}",
+        destinations=destinations,
+    )
+    assert acme.run(NOW, force=True).exit_code == 0
+    arrived = acme.all_bytes("secret")
+    assert sorted(arrived) == [f"{name}.zip.pgp" for name in sorted(plain)]
+    for name, content in plain.items():
+        assert ADDRESS not in arrived[f"{name}.zip.pgp"]
+        with zipfile.ZipFile(BytesIO(gpg.decrypt(arrived[f"{name}.zip.pgp"]))) as archive:
+            assert archive.namelist() == [name]
+            assert archive.read(name) == content
+    assert {n: acme.all_bytes("outbox").get(n) for n in arrived} == arrived
+    assert not (acme.folder / "outbox/.work").exists()
+
+
+def test_a_key_that_is_of_no_use_stops_its_own_export_alone(acme: Workspace, gpg: Gpg) -> None:
+    key = acme.folder / "key.asc"
+    good = key.read_bytes()
+    key.write_bytes(gpg.export(gpg.make("Over", subkey="never", lasts="1d", old=True)))
+    acme.configure("  - {brand: ACME, encrypt_for: key.asc}\n  - {brand: BETA}")
+    result = acme.run(NOW)
+    assert result.exit_code == 3
+    statuses = {window.brand: (window.status, window.error) for window in result.windows}
+    assert statuses["BETA"] == (Status.DELIVERED, None)
+    status, error = statuses["ACME"]
+    assert status is Status.FAILED
+    assert re.search(
+        r"exports.yml:4: exports\[0\].encrypt_for: .* expired on 2020-01-02", str(error)
+    )
+    assert not any("ACME" in name for name in acme.files() + acme.files("outbox"))
+    loaded = config.load(acme.folder / "exports.yml")
+    found = check.check(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    (finding,) = [finding for finding in found.findings if finding.subject == "encrypt_for"]
+    assert (finding.ok, finding.text) == (False, error)
+
+    key.write_bytes(good)
+    assert [window.brand for window in acme.run(NOW).windows] == ["ACME"]
+    name = "activity_ACME_20261119.csv.pgp"
+    assert ADDRESS in gpg.decrypt((acme.folder / "there" / name).read_bytes())
+
+
+def test_what_was_made_before_encryption_was_asked_for_is_not_sent(
+    acme: Workspace, gpg: Gpg
+) -> None:
+    acme.configure("  - {brand: ACME}")
+    acme.run(NOW, deliver=False)
+    assert ADDRESS in acme.all_bytes("outbox")["activity_ACME_20261119.csv"]
+    acme.configure("  - {brand: ACME, encrypt_for: key.asc}")
+    (window,) = acme.run(NOW).windows
+    assert (window.status, window.revision) == (Status.DELIVERED, 2)
+    assert acme.files() == [f"{kind}_ACME_20261119.csv.pgp" for kind in ("activity", "broadcast")]
+    assert [name for name in acme.files("outbox") if not name.endswith((".pgp", ".lock"))] == []
+    assert ADDRESS in gpg.decrypt(acme.all_bytes()["activity_ACME_20261119.csv.pgp"])
+
+
+def test_what_was_delivered_in_the_clear_is_not_sent_again_once_encryption_is_asked_for(
+    acme: Workspace,
+) -> None:
+    acme.configure("  - {brand: ACME}")
+    acme.run(NOW)
+    acme.query("delete from raw.email_opens")  # made anew it would lack what they have
+    before = acme.all_bytes()
+    acme.configure("  - {brand: ACME, encrypt_for: key.asc}")
+    with pytest.raises(ExportError, match=r"in the clear, .* --date 2026-11-19 --brand ACME"):
+        acme.run(NOW, days=days("2026-11-19"), resend=True)
+    assert acme.run(NOW).windows == []  # nothing was marked
+    assert acme.all_bytes() == before
+
+
+def test_the_very_bytes_are_sent_again(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, encrypt_for: key.asc, completion: both}")
+    acme.run(NOW, days=days("2026-11-19"))
+    before = acme.all_bytes()
+    for path in (acme.folder / "there").iterdir():
+        path.unlink()
+    done = orchestrate(acme.folder, "resend", "--date", "2026-11-19", "--json")
+    assert done.returncode == 0, done.stderr
+    (window,) = json.loads(done.stdout)["windows"]
+    assert acme.all_bytes() == before
+    assert [(file["kind"], file["rows"]) for file in window["files"]] == [
+        ("broadcast", 1),
+        ("activity", 1),
+        ("ready", None),
+        ("ready", None),
+        ("manifest", None),
+    ]
+    told = "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there"
+    assert told in " ".join(done.stderr.split())

@@ -1,0 +1,213 @@
+"""Completion files, as receivers' own programs check them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped] # has no types
+import pytest
+from sshd import Sshd
+from workspace import ROOT, Workspace
+
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.pipeline.result import Status
+
+NOW = "2026-11-20 07:00"
+ACTIVITY = "activity_ACME_20261119.csv"
+BROADCAST = "broadcast_ACME_20261119.csv"
+MANIFEST = f"{ACTIVITY}.manifest.json"
+READY = [f"{BROADCAST}.ready", f"{ACTIVITY}.ready"]
+SCHEMA = json.loads((ROOT / "orchestrator/assets/manifest.schema.json").read_text())
+
+
+@pytest.fixture
+def acme(workspace: Workspace) -> Workspace:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME, completion: both}")
+    return workspace
+
+
+def summed(folder: Path) -> list[str]:
+    """Return what sha256sum says of each ready file in a folder; all must be right."""
+    names = sorted(path.name for path in folder.glob("*.ready"))
+    command = ["sha256sum", "--check", "--strict", *names]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """Return a manifest that is as the schema says."""
+    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    jsonschema.Draft202012Validator(SCHEMA, format_checker=formats).validate(read)
+    return read
+
+
+def test_both_say_what_was_delivered(acme: Workspace) -> None:
+    acme.configure(
+        "  - {brand: ACME, timezone: Europe/Amsterdam, completion: both, compression: zstd, "
+        "directory: 'in/{brand}'}"
+    )
+    (window,) = acme.run(NOW).windows
+    names = [f"{BROADCAST}.zst", f"{ACTIVITY}.zst"]
+    ready = [f"{name}.ready" for name in names]
+    expected = [*names, *ready, f"{ACTIVITY}.zst.manifest.json"]
+    assert [file.path for file in window.files] == [f"in/ACME/{name}" for name in expected]
+    kinds = ["broadcast", "activity", "ready", "ready", "manifest"]
+    assert [file.kind for file in window.files] == kinds
+    assert [file.rows for file in window.files] == [1, 1, None, None, None]
+    folder = acme.folder / "there/in/ACME"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
+    assert sorted(summed(folder)) == sorted(f"{name}: OK" for name in names)
+    assert manifest(folder / expected[-1]) == {
+        "version": 1,
+        "brand": "ACME",
+        "interval": "daily",
+        "timezone": "Europe/Amsterdam",
+        "window_start": "2026-11-19T00:00:00+01:00",
+        "window_end": "2026-11-20T00:00:00+01:00",
+        "revision": 1,
+        "files": [
+            {
+                "kind": file.kind,
+                "name": Path(file.path).name,
+                "rows": 1,
+                "bytes": (folder / Path(file.path).name).stat().st_size,
+                "sha256": file.sha256,
+            }
+            for file in window.files[:2]
+        ],
+    }
+    for file in window.files[:2]:
+        path = acme.folder / "there" / file.path
+        summing = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
+        assert summing.stdout.split()[0] == file.sha256
+        assert (acme.folder / "outbox" / f"{file.path}.ready").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("completion", "names"),
+    [("none", []), ("ready", READY), ("manifest", [MANIFEST]), ("both", [*READY, MANIFEST])],
+)
+def test_each_choice(acme: Workspace, completion: str, names: list[str]) -> None:
+    acme.configure(f"  - {{brand: ACME, completion: {completion}}}")
+    (window,) = acme.run(NOW).windows
+    assert [file.path for file in window.files] == [BROADCAST, ACTIVITY, *names]
+    assert acme.files() == sorted([BROADCAST, ACTIVITY, *names])
+
+
+def test_a_window_without_rows(workspace: Workspace) -> None:
+    exports = "  - {brand: ACME, completion: both}\n"
+    exports += "  - {brand: BETA, completion: both, empty: skip}"
+    workspace.configure(exports)
+    first, second = workspace.run(NOW).windows
+    assert (first.status, second.status) == (Status.DELIVERED, Status.SKIPPED)
+    assert workspace.files() == sorted([BROADCAST, ACTIVITY, *READY, MANIFEST])
+    assert [file["rows"] for file in manifest(workspace.folder / f"there/{MANIFEST}")["files"]] == [
+        0,
+        0,
+    ]
+
+
+def test_every_brand_s_name_can_stand_in_them(workspace: Workspace) -> None:
+    brands = ['Café *%s & "Söhne"', "it's $(1) `b`", "  x  "]
+    for brand in brands:
+        workspace.mailing(brand, "2026-11-19")
+    workspace.configure("  - {brand: '*', completion: both, compression: zip}")
+    assert workspace.run(NOW).exit_code == 0
+    there = workspace.folder / "there"
+    assert len(summed(there)) == 2 * len(brands)
+    told = [manifest(path)["brand"] for path in there.glob("*.manifest.json")]
+    assert sorted(told) == sorted(brands)
+
+
+def test_making_it_again_gives_the_same_bytes(acme: Workspace) -> None:
+    acme.run(NOW)
+    first = acme.all_bytes()
+    (acme.folder / "outbox").rename(acme.folder / "old")
+    (acme.folder / "there").rename(acme.folder / "other")
+    (acme.folder / "state").rename(acme.folder / "forgotten")
+    acme.run(NOW)
+    assert acme.all_bytes() == first
+    acme.run(NOW, force=True)
+    changed = {name for name, content in acme.all_bytes().items() if content != first[name]}
+    assert changed == {MANIFEST}
+    assert manifest(acme.folder / f"there/{MANIFEST}")["revision"] == 2
+
+
+@pytest.mark.parametrize("where", ["there", "server"])
+def test_nothing_says_that_old_files_are_complete_once_a_new_one_stands_there(
+    acme: Workspace, sftp_server: Sshd, where: str
+) -> None:
+    destinations = {"there": {"directory": "there"}, "server": {"sftp": sftp_server.line()}}
+    root = acme.folder / "there" if where == "there" else sftp_server.root
+
+    def configure(completion: str) -> None:
+        exports = f"  - {{brand: ACME, destination: {where}, completion: {completion}}}"
+        acme.configure(exports, destinations=repr(destinations))
+
+    configure("both")
+    acme.run(NOW)
+    everything = sorted([BROADCAST, ACTIVITY, *READY, MANIFEST])
+    assert sorted(path.name for path in root.iterdir()) == everything
+    (root / "notes.ready").write_text("not ours")
+
+    # A late row, and an activity file that cannot get its name.
+    acme.mailing("ACME", "2026-11-19", number=2)
+    (root / ACTIVITY).unlink()
+    (root / ACTIVITY / "in the way").mkdir(parents=True)
+    assert acme.run(NOW, force=True).exit_code == 3
+    assert b"ACME-2" in (root / BROADCAST).read_bytes()
+    assert sorted(path.name for path in root.glob("[a-z]*")) == sorted(
+        [BROADCAST, ACTIVITY, "notes.ready"]
+    )
+    (root / ACTIVITY / "in the way").rmdir()
+    (root / ACTIVITY).rmdir()
+    (window,) = acme.run(NOW).windows
+    assert (window.status, window.revision) == (Status.DELIVERED, 2)
+    (root / "notes.ready").unlink()
+    assert sorted(path.name for path in root.iterdir()) == everything
+    assert len(summed(root)) == 2
+    assert manifest(root / MANIFEST)["revision"] == 2
+
+    # Without completion from now on: what an earlier revision left would tell of other files.
+    configure("none")
+    acme.mailing("ACME", "2026-11-19", number=3)
+    acme.run(NOW, force=True)
+    assert sorted(path.name for path in root.iterdir()) == sorted([ACTIVITY, BROADCAST])
+
+
+def test_a_server_that_forbids_removing(acme: Workspace, start_sshd: Callable[..., Sshd]) -> None:
+    server = start_sshd(sftp_options="-P remove")
+    destinations = {"server": {"sftp": server.line()}}
+    acme.configure("  - {brand: ACME, completion: ready}", destinations=repr(destinations))
+    assert acme.run(NOW).exit_code == 0  # nothing is there that would have to go
+    (window,) = acme.run(NOW, force=True).windows
+    assert window.status is Status.FAILED
+    assert "the server says 'Permission denied'" in str(window.error)
+    assert f"{BROADCAST}.ready" in str(window.error)
+    assert len(summed(server.root)) == 2
+    loaded = config.load(acme.folder / "exports.yml")
+    told = check.check(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    failing = [finding.text for finding in told.findings if not finding.ok]
+    assert len(failing) == 1
+    assert "removing" in failing[0]
+
+
+def test_another_destination_gets_them_too(acme: Workspace) -> None:
+    destinations = "{there: {directory: there}, more: {directory: more}}"
+    acme.configure("  - {brand: ACME, completion: both, destination: there}")
+    acme.run(NOW, deliver=False)
+    acme.configure(
+        "  - {brand: ACME, completion: both, destination: [there, more]}",
+        destinations=destinations,
+    )
+    acme.run(NOW)
+    assert acme.all_bytes("more") == acme.all_bytes()
+    assert acme.files() == sorted([BROADCAST, ACTIVITY, *READY, MANIFEST])

@@ -1,0 +1,336 @@
+"""Files are read back by programs that receivers use, and hold exactly what was put in."""
+
+import csv
+import hashlib
+import io
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from postgres_server import Postgres
+
+from orchestrator.config.content import Content
+from orchestrator.config.dialect import Dialect
+from orchestrator.errors import ExportError
+from orchestrator.files import writing
+from orchestrator.files.fields import FileField
+from orchestrator.files.formats import FileFormat
+from orchestrator.files.writing import WrittenFile
+from orchestrator.warehouse import stage
+from orchestrator.warehouse.stage import Stage
+
+NASTY: list[str | None] = [
+    None,
+    "",
+    "plain",
+    "a,b;c|d\te",
+    'say "hi"',
+    '"',
+    '""',
+    "'",
+    "carriage\rreturn",
+    "line\nfeed",
+    "both\r\nof them",
+    "\n",
+    "  spaces around  ",
+    " ",
+    "\ttab\t",
+    r"\N",
+    r"\.",
+    "NULL",
+    "#comment",
+    "naïve café",
+    "Ελληνικά, العربية, 日本語",
+    "🎉 emoji 👩‍👩‍👧",
+    "long " * 600,
+    "-1+2=cmd|' /C calc'!A0",
+    "ends in a part of a delimiter|",
+    "or in <-",
+]
+
+
+@dataclass
+class Writer:
+    """A stage of one table of texts, and what writes it in any dialect."""
+
+    folder: Path
+    connection: duckdb.DuckDBPyConnection
+
+    def fill(self, texts: list[str | None], brand: str = "ACME") -> None:
+        rows = [(brand, f"{n:09}", text) for n, text in enumerate(texts)]
+        self.connection.execute("delete from stage.broadcasts")
+        self.add(rows)
+
+    def add(self, rows: list[tuple[str, str, str | None]]) -> None:
+        insert = "insert into stage.broadcasts values (?, ?, ?, '2026-10-25 00:30:00+00', true)"
+        if rows:
+            self.connection.executemany(insert, rows)
+
+    def write(self, brands: tuple[str, ...] = ("ACME",), **dialect: object) -> dict[str, Any]:
+        content = Content()
+        names = ("broadcast_id", "description", "sent_on", "is_touched")
+        fields = [FileField(name, name.upper(), is_hashed=False, value_labels={}) for name in names]
+        form = FileFormat("broadcast", Dialect.model_validate(dialect), content, fields)
+        stage = Stage.of(self.connection, list(brands))
+        return writing.write(stage, form, {b: self.folder / str(n) for n, b in enumerate(brands)})
+
+    def text(self, **dialect: object) -> bytes:
+        written = self.write(("ACME",), **dialect)["ACME"]
+        assert isinstance(written, WrittenFile), written
+        return written.path.read_bytes()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Writer]:
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'; attach ':memory:' as stage")
+    connection.execute(
+        "create table stage.activities (brand varchar);"
+        "create table stage.broadcasts (brand varchar, broadcast_id varchar, description varchar,"
+        " sent_on timestamptz, is_touched boolean)"
+    )
+    yield Writer(tmp_path, connection)
+    connection.close()
+
+
+def expected(texts: list[str | None], null: str | None) -> list[str | None]:
+    return [null if text is None else text for text in texts]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "||", "<->", "x", "¦"])
+@pytest.mark.parametrize("quoting", ["minimal", "all"])
+@pytest.mark.parametrize("line_ending", ["lf", "crlf"])
+def test_a_file_is_as_rfc_4180_says(
+    writer: Writer, delimiter: str, quoting: str, line_ending: str
+) -> None:
+    writer.fill(NASTY)
+    data = writer.text(delimiter=delimiter, quoting=quoting, line_ending=line_ending)
+    end = {"lf": "\n", "crlf": "\r\n"}[line_ending]
+
+    def field(text: str | None) -> str:
+        text_of_null = "" if quoting == "minimal" else '""'
+        if text is None:
+            return text_of_null
+        special = text == "" or any(part in text for part in ('"', "\r", "\n"))
+        special = special or (text + delimiter).split(delimiter, 1)[0] != text
+        if quoting == "all" or special:
+            return '"' + text.replace('"', '""') + '"'
+        return text
+
+    rows: list[list[str | None]] = [["BROADCAST_ID", "DESCRIPTION", "SENT_ON", "IS_TOUCHED"]]
+    rows += [[f"{n:09}", text, "2026-10-25 00:30:00", "true"] for n, text in enumerate(NASTY)]
+    assert data.decode() == "".join(delimiter.join(map(field, row)) + end for row in rows)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("quoting", ["minimal", "all"])
+@pytest.mark.parametrize("line_ending", ["lf", "crlf"])
+def test_python_and_duckdb_and_pandas_read_it_back(
+    writer: Writer, delimiter: str, quoting: str, line_ending: str
+) -> None:
+    writer.fill(NASTY)
+    path = writer.folder / "0"
+    text = writer.text(delimiter=delimiter, quoting=quoting, line_ending=line_ending).decode()
+    by_python = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    assert [row["DESCRIPTION"] for row in by_python] == expected(NASTY, "")
+    null = None if quoting == "minimal" else ""
+    by_duckdb = duckdb.execute(
+        "select DESCRIPTION from read_csv(?, delim = ?, header = true, all_varchar = true,"
+        " quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false,"
+        " auto_detect = false,"
+        " columns = {'BROADCAST_ID': 'varchar', 'DESCRIPTION': 'varchar', 'SENT_ON': 'varchar',"
+        " 'IS_TOUCHED': 'varchar'}, max_line_size = 10000000) order by BROADCAST_ID",
+        [str(path), delimiter],
+    ).fetchall()
+    assert [row[0] for row in by_duckdb] == expected(NASTY, null)
+    frame = pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False)
+    assert frame["DESCRIPTION"].tolist() == expected(NASTY, "")
+
+
+@pytest.mark.parametrize(
+    "dialect", [{}, {"delimiter": ";", "null": r"\N"}, {"line_ending": "crlf"}]
+)
+def test_postgresql_reads_it_back(
+    writer: Writer, postgres: Postgres, dialect: dict[str, str]
+) -> None:
+    writer.fill(NASTY)
+    data = writer.text(**dialect)
+    with psycopg.connect(postgres.conninfo) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "create temp table t (id text, description text, sent_on text, touched bool)"
+        )
+        delimiter, null = dialect.get("delimiter", ","), dialect.get("null", "")
+        options = f"format csv, header, delimiter '{delimiter}', null '{null}'"
+        with cursor.copy(f"copy t from stdin with ({options})") as copy:
+            copy.write(data)
+        cursor.execute("select description from t order by id")
+        assert [row[0] for row in cursor.fetchall()] == NASTY
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7"])
+def test_other_encodings_hold_the_same_text(writer: Writer, encoding: str) -> None:
+    writer.fill(NASTY)
+    plain = writer.text().decode()
+    data = writer.text(encoding=encoding)
+    assert data == plain.encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_character_that_the_encoding_lacks_is_an_error(writer: Writer, encoding: str) -> None:
+    writer.fill(["fine: é", "also\nfine", "not: 日"])
+    written = writer.write(encoding=encoding)["ACME"]
+    assert isinstance(written, ExportError)
+    message = f"the broadcast file of ACME: row 3 holds U+65E5, which {encoding} lacks"
+    assert message in str(written)
+    assert list(writer.folder.iterdir()) == []
+    writer.fill(["fine: é"])
+    assert writer.text(encoding=encoding) == writer.text().decode().encode(encoding)
+
+
+def test_one_brand_s_character_does_not_stop_another(writer: Writer) -> None:
+    writer.fill(["日"])
+    writer.add([("BETA", "1", "é"), ("GAMMA", "1", "日"), ("OMEGA", "1", "ok")])
+    written = writer.write(("ACME", "BETA", "GAMMA", "OMEGA", "EMPTY"), encoding="latin-1")
+    assert [brand for brand, file in written.items() if isinstance(file, ExportError)] == [
+        "ACME",
+        "GAMMA",
+    ]
+    assert {b: file.rows for b, file in written.items() if isinstance(file, WrittenFile)} == {
+        "BETA": 1,
+        "OMEGA": 1,
+        "EMPTY": 0,
+    }
+
+
+def test_a_text_that_ends_in_a_part_of_the_delimiter_is_told_apart(writer: Writer) -> None:
+    writer.fill(["x|", "|x", "||", "x"])
+    lines = writer.text(delimiter="||", header=False).decode().splitlines()
+    assert [line.removeprefix(f"00000000{n}||") for n, line in enumerate(lines)] == [
+        '"x|"||2026-10-25 00:30:00||true',
+        "|x||2026-10-25 00:30:00||true",
+        '"||"||2026-10-25 00:30:00||true',
+        "x||2026-10-25 00:30:00||true",
+    ]
+
+
+def test_newlines_become_one_space(writer: Writer) -> None:
+    writer.fill(["a\r\nb\nc\rd\r\n", "e\n\nf"])
+    assert writer.text(newlines="space", header=False).decode().splitlines() == [
+        "000000000,a b c d ,2026-10-25 00:30:00,true",
+        "000000001,e  f,2026-10-25 00:30:00,true",
+    ]
+
+
+def test_a_text_that_reads_like_null_is_quoted(writer: Writer) -> None:
+    writer.fill(["N", None, "NN", ""])
+    lines = writer.text(null="N", header=False).decode().splitlines()
+    assert [line.split(",")[1] for line in lines] == ['"N"', "N", "NN", '""']
+
+
+@pytest.mark.parametrize(
+    ("timezone", "form", "text"),
+    [
+        ("Europe/Amsterdam", "%Y-%m-%d %H:%M:%S", "2026-10-25 02:30:00"),
+        ("Europe/Amsterdam", "%Y-%m-%dT%H:%M:%S%z", "2026-10-25T02:30:00+0200"),
+        ("America/St_Johns", "%d/%m/%Y %H:%M %z", "24/10/2026 22:00 -0230"),
+        ("Asia/Kathmandu", "%-d.%-m.%y %H:%M:%S.%f%%z", "25.10.26 06:15:00.000000%z"),
+    ],
+)
+def test_moments_are_local(writer: Writer, timezone: str, form: str, text: str) -> None:
+    writer.fill(["x"])
+    data = writer.text(timezone=timezone, timestamp_format=form, header=False)
+    assert data.decode() == f"000000000,x,{text},true\n"
+
+
+def test_both_passes_of_the_repeated_hour_are_told_apart_by_the_offset(writer: Writer) -> None:
+    writer.fill(["x"])
+    update = "update stage.broadcasts set sent_on = '2026-10-25 01:30:00+00'"
+    writer.connection.execute(update)
+    dialect = {"timezone": "Europe/Amsterdam", "timestamp_format": "%H:%M%z", "header": False}
+    assert b"02:30+0100" in writer.text(**dialect)
+
+
+def test_the_facts_are_those_of_the_file(writer: Writer) -> None:
+    writer.fill(NASTY)
+    file = writer.write(encoding="utf-16")["ACME"]
+    data = file.path.read_bytes()
+    assert file == WrittenFile(file.path, len(NASTY), len(data), hashlib.sha256(data).hexdigest())
+    assert file.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_header_and_no_rows_is_an_empty_file(writer: Writer) -> None:
+    writer.fill([])
+    assert writer.text(header=False) == b""
+    assert writer.text() == b"BROADCAST_ID,DESCRIPTION,SENT_ON,IS_TOUCHED\n"
+
+
+def test_many_rows_of_many_brands_stay_whole_and_in_order(writer: Writer) -> None:
+    writer.connection.execute(
+        "insert into stage.broadcasts select 'B' || (i % 7), lpad(hash(i)::varchar, 20, '0'),"
+        " 'é' || i, '2026-10-25 00:30:00+00', null from range(300000) t(i)"
+    )
+    brands = tuple(f"B{n}" for n in range(7))
+    first = writer.write(brands, header=False)
+    contents = {brand: file.path.read_bytes() for brand, file in first.items()}
+    assert sum(file.rows for file in first.values()) == 300_000
+    for brand, data in contents.items():
+        ids = [line.split(b",")[0] for line in data.splitlines()]
+        assert ids == sorted(ids)
+        assert len(ids) == first[brand].rows
+    again = writer.write(brands, header=False)
+    assert {brand: replace(file) for brand, file in again.items()} == first
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(
+        st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8")), max_size=20
+    ),
+    delimiter=st.sampled_from([",", ";", "\t", "|", "é", " "]),
+    quoting=st.sampled_from(["minimal", "all"]),
+)
+def test_any_text_comes_back(
+    writer: Writer, texts: list[str | None], delimiter: str, quoting: str
+) -> None:
+    writer.fill(texts)
+    text = writer.text(delimiter=delimiter, quoting=quoting).decode()
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    assert [row[1] for row in rows[1:]] == expected(texts, "")
+
+
+def test_a_batch_without_rows_is_not_the_end() -> None:
+    batches = [pa.RecordBatch.from_pydict({"line": ["x\n"] * rows}) for rows in (2, 0, 1)]
+    reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+    read = stage.ahead(reader)  # DuckDB cannot be made to give one
+    assert [len(batch) for batch in read] == [2, 0, 1]
+
+
+def test_to_leave_waits_for_what_is_read_ahead() -> None:
+    ended: list[str] = []
+
+    def slow() -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pydict({"line": ["x"]})
+        time.sleep(0.2)
+        ended.append("read")
+        yield pa.RecordBatch.from_pydict({"line": ["y"]})
+
+    def write() -> None:
+        with closing(stage.ahead(slow())) as batches:
+            for _ in batches:
+                raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        write()
+    assert ended == ["read"]

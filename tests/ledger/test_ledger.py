@@ -1,0 +1,412 @@
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import pytest
+from postgres_server import Postgres
+from psycopg.conninfo import make_conninfo
+
+import orchestrator
+from orchestrator.config.ledger_url import LedgerUrl, checked
+from orchestrator.errors import LedgerError, LockedError
+from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry, Ledger
+from orchestrator.ledger.ages import Ages
+from orchestrator.ledger.database import TABLES
+from orchestrator.ledger.history import History
+from orchestrator.ledger.recounts import Recounts
+from orchestrator.windows import Window
+
+GUARD = "local all reader scram-sha-256\n"
+START = datetime(2026, 10, 24, 22, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+WINDOW = Window(START, START + timedelta(hours=25))
+ENTRY = Entry("ACME daily", WINDOW, 1)
+FILES = [
+    Delivery("broadcast", "there", "b.csv", 10, "b" * 64),
+    Delivery("activity", "there", "a.csv", 5_000_000_000, "a" * 64),
+]
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "postgresql+psycopg2"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerUrl:
+    """An empty database of each kind that a ledger may live in."""
+    if request.param == "sqlite":
+        return checked("sqlite:///state/ledger.db", tmp_path)
+    server: Postgres = request.getfixturevalue("postgres")
+    return of_server(server.database(), request.param)
+
+
+@pytest.fixture
+def ledger(url: LedgerUrl) -> Iterator[Ledger]:
+    opened = Ledger(url)
+    yield opened
+    opened.close()
+
+
+def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
+    assert ledger.entries() == {}
+    assert ledger.spans() == {}
+    ledger.plan([ENTRY])
+    assert [entry.state for entry in ledger.entries().values()] == [PLANNED]
+    assert ledger.spans() == {"ACME daily": WINDOW}
+    written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
+    ledger.write([(written, FILES)])
+    assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
+    assert ledger.deliveries(written) == FILES
+    there = DeliveryKey(written, "there", "b.csv")
+    ledger.renaming([there], sent=True)
+    assert ledger.deliveries(written)[0].rename_sent
+    ledger.renaming([], sent=True, arrived={there: datetime.now(UTC)})
+    ledger.finish([written])
+    ledger.close()
+    reopened = Ledger(url)
+    assert [entry.state for entry in reopened.entries().values()] == [DELIVERED]
+    moment = reopened.deliveries(written)[0].delivered_at
+    assert moment is not None
+    assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
+    reopened.close()
+
+
+def test_a_plan_changes_nothing_that_is_known(ledger: Ledger) -> None:
+    ledger.finish([ENTRY])
+    ledger.plan([ENTRY])
+    assert [entry.state for entry in ledger.entries().values()] == [DELIVERED]
+
+
+def test_the_newest_revision_counts(ledger: Ledger) -> None:
+    ledger.finish([ENTRY])
+    second = replace(ENTRY, revision=2, state=WRITTEN)
+    ledger.write([(second, FILES)])
+    assert ledger.entries() == {("ACME daily", WINDOW): second}
+
+
+def test_what_was_asked_for_by_date_is_no_start(ledger: Ledger) -> None:
+    ledger.plan([replace(ENTRY, scheduled=False)])
+    assert ledger.spans() == {}
+
+
+def test_exports_are_kept_apart(ledger: Ledger) -> None:
+    ledger.plan([ENTRY, replace(ENTRY, export="BETA daily")])
+    assert ledger.entries(window=WINDOW).keys() == {("ACME daily", WINDOW), ("BETA daily", WINDOW)}
+    other = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
+    assert ledger.entries(window=other) == {}
+    assert ledger.entries(since=WINDOW.end) == {}
+    assert len(ledger.entries(since=START)) == 2
+
+
+def test_what_waits_is_found(ledger: Ledger) -> None:
+    ledger.plan([ENTRY, replace(ENTRY, export="BETA daily")])
+    ledger.finish([ENTRY])
+    assert [entry.export for entry in ledger.open_entries()] == ["BETA daily"]
+
+
+def test_files_are_to_go_out_again(ledger: Ledger) -> None:
+    written = replace(ENTRY, state=WRITTEN)
+    elsewhere = replace(FILES[0], destination="elsewhere")
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    sent = [replace(item, delivered_at=moment, rename_sent=True) for item in (*FILES, elsewhere)]
+    ledger.write([(written, sent)])
+    ledger.finish([written])
+    ledger.plan([replace(ENTRY, revision=2)])
+    delivered = replace(ENTRY, state=DELIVERED)
+    assert ledger.entries(made=True) == {("ACME daily", WINDOW): delivered}
+    ledger.reopen([(written, ["there"])])
+    assert ledger.entries() == {("ACME daily", WINDOW): written}
+    assert ledger.deliveries(written) == [*FILES, sent[2]]
+
+
+def test_windows_are_counted_again(ledger: Ledger) -> None:
+    recounts = Recounts(ledger.database)
+    day = timedelta(days=1)
+    written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
+    windows = [Window(START + n * day, START + (n + 1) * day) for n in range(3)]
+    chosen = [replace(written, window=window, choice="all include") for window in windows]
+    ledger.write((entry, []) for entry in chosen)
+    ledger.finish(chosen)
+    ledger.plan(
+        [replace(chosen[2], revision=2, state=PLANNED)]
+    )  # asked for, and not made: the first counts
+    newer = replace(chosen[1], revision=2, activity_rows=9)
+    ledger.write([(newer, [])])  # on its way
+    other = replace(chosen[0], export="BETA daily")
+    ledger.write([(other, [])])
+    ledger.finish([other])
+    found = recounts.delivered(2)
+    assert [(entry.export, entry.window.start) for entry in found] == [
+        ("ACME daily", START + 2 * day),
+        ("BETA daily", START),
+        ("ACME daily", START),
+    ]
+    assert {(entry.revision, entry.choice) for entry in found} == {(1, "all include")}
+    assert len(recounts.delivered(1)) == 2
+    assert recounts.late() == []
+    recounts.note([replace(found[2], activity_rows=2), replace(found[1], broadcast_rows=2)])
+    recounts.note([replace(found[0], export="NEW daily", activity_rows=1, broadcast_rows=0)])
+    assert [
+        (was.export, was.activity_rows, was.broadcast_rows, now.activity_rows, now.broadcast_rows)
+        for was, now in recounts.late()
+    ] == [("BETA daily", 3, 1, 3, 2), ("NEW daily", 0, 0, 1, 0)]
+    ledger.write([(replace(other, revision=2, activity_rows=3, broadcast_rows=2), [])])
+    assert [now.export for _, now in recounts.late()] == ["NEW daily"]
+
+
+def test_what_is_old_is_found(ledger: Ledger) -> None:
+    ages = Ages(ledger.database)
+    assert ages.silence(START) == timedelta(0)
+    for number in range(3):
+        window = Window(START + number * DAY, START + (number + 1) * DAY)
+        entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include")
+        names = (f"50% \\ é 'x' {number}.csv", f"/rooted {number}.csv")
+        ledger.write([(entry, [replace(FILES[0], path=n, delivered_at=window.end) for n in names])])
+        ledger.finish([entry])
+    assert ages.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
+    old = ages.outdated(START + 2 * DAY, "there")
+    assert sorted(item.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
+    assert ages.outdated(START + 9 * DAY, "elsewhere") == []
+    ages.removed("there", [item.path for item in old if item.path.startswith("/")])
+    assert [item.path[:3] for item in ages.outdated(START + 2 * DAY, "there")] == ["50%"]
+    ages.removed("there", ["/rooted 0.csv"])  # once more
+    some = ages.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
+    assert sorted(item.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
+    assert ages.delivered([]) == []
+    assert ages.delivered(f"{number}.csv" for number in range(20_000)) == []
+
+
+def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:
+    entry = replace(ENTRY, state=WRITTEN, choice="all", activities={"open": 3})
+    written = [replace(entry, export=f"BRAND{n}") for n in range(20_000)]
+    ledger.write((each, []) for each in written)
+    found = History(ledger.database).rows(START)
+    tracemalloc.start()
+    assert next(found)[2] == {"open": 3}
+    if url.server:  # libpq's own memory is not seen, so see that the server keeps the rest
+        asked = "select count(*) as cursors from pg_cursors where name = 'rows'"
+        connection = ledger.database._session._connection  # noqa: SLF001 - its cursors
+        assert connection.execute(asked).fetchone() == {"cursors": 1}
+    assert sum(1 for _ in found) == len(written) - 1
+    size = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size < (10_000_000 if url.server else 100_000)
+
+
+def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: LedgerUrl) -> None:
+    for _ in range(2):
+        looking = Ledger(url, read_only=True)
+        assert looking.entries() == {}
+        looking.close()
+    if url.file:
+        assert list(tmp_path.iterdir()) == []
+    else:
+        with connected(url) as connection:
+            named = connection.execute("select from pg_tables where schemaname = 'public'")
+            assert named.rowcount == 0
+
+
+READ = """
+import sys
+from pathlib import Path
+from orchestrator.ledger import Ledger
+from orchestrator.ledger.urls import LedgerUrl
+print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans())
+"""
+
+
+@pytest.mark.parametrize("was_cut_short", [False, True])
+def test_a_ledger_is_read_where_nothing_can_be_written(
+    tmp_path: Path, *, was_cut_short: bool
+) -> None:
+    folder = tmp_path / "a ?#% folder"
+    url = LedgerUrl("it", folder / "ledger.db")
+    with closing(Ledger(url)) as ledger:
+        ledger.plan([ENTRY])
+        kept = {path: path.read_bytes() for path in folder.iterdir()}
+    if was_cut_short:  # what is in the journal alone counts
+        assert kept.keys() > {*folder.iterdir()}
+        for path, content in kept.items():
+            path.write_bytes(content)
+    before = sorted(folder.iterdir())
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", read_only, str(folder)]
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", READ, f"{folder}/ledger.db"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{ENTRY.export}\n"), done.stderr
+    assert sorted(folder.iterdir()) == before
+
+
+def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: LedgerUrl) -> None:
+    ledger.plan([ENTRY])
+    with pytest.raises(LockedError, match=rf"another run .*process {os.getpid()} on .* since 20"):
+        Ledger(url)
+    looking = Ledger(url, read_only=True)
+    assert looking.entries() == {("ACME daily", WINDOW): ENTRY}
+    looking.close()
+    ledger.finish([ENTRY])  # the first is not harmed
+    ledger.close()
+    Ledger(url).close()
+
+
+def test_a_ledger_is_locked_by_whatever_path_it_is_reached(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    ledger = Ledger(checked("sqlite:///state/ledger.db", tmp_path))
+    with pytest.raises(LockedError):
+        Ledger(checked("sqlite:///link/ledger.db", tmp_path))
+    ledger.close()
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_who_lost_the_lock_writes_no_more(
+    postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = of_server(postgres.database(), driver)
+    first = Ledger(url)
+    first.plan([ENTRY])
+    cut_off(url)
+    second = Ledger(url)  # the lock went with the connection
+    for _ in range(2):  # and no other connection is made in its place
+        with pytest.raises(LedgerError, match="was lost, and with it the lock") as caught:
+            first.finish([ENTRY])
+        assert caught.value.exit_code == 1
+    with pytest.raises(LedgerError):
+        first.entries()
+    first.close()
+    assert second.entries() == {("ACME daily", WINDOW): ENTRY}
+    second.close()
+    assert not caplog.records
+
+
+def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
+    ledger = Ledger(of_server(postgres.database()))
+    raw = ledger.database._session._connection  # noqa: SLF001 - settings of this very connection
+    assert isinstance(raw, psycopg.Connection)
+    assert raw.execute("show idle_session_timeout").fetchone() == {"idle_session_timeout": "0"}
+    wanted = {"keepalives_idle": "60", "keepalives_count": "6", "tcp_user_timeout": "60000"}
+    given = raw.info.get_parameters()
+    assert {key: given[key] for key in wanted} == wanted
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "postgresql://u:hush@127.0.0.1:1/x",
+            r"the ledger postgresql://u:\*\*\*@127.0.0.1:1/x cannot be opened: .*refused.*; corr",
+        ),
+        (
+            "postgresql+psycopg2://u:hush@127.0.0.1:1/x?password=hush",
+            r"ledger postgresql\+psycopg2://u:\*\*\*@127.0.0.1:1/x cannot be opened: .*refused",
+        ),
+        ("postgresql://u@no.such.host.invalid/x", "cannot be opened: .*no.such.host.invalid"),
+        ("postgresql://u:hush@127.0.0.1/x?pasword=hush", "invalid connection option"),
+        (
+            "sqlite:////dev/null/ledger.db",
+            "ledger sqlite:.* cannot be opened: .*File exists.*; .* may write to it",
+        ),
+    ],
+)
+def test_a_ledger_that_cannot_be_opened(text: str, message: str) -> None:
+    with pytest.raises(LedgerError, match=message) as caught:
+        Ledger(checked(text, Path()))
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def guarded(postgres: Postgres) -> Iterator[str]:
+    """A database with a user that needs a password, and one that may not make tables."""
+    url = postgres.database()
+    with connected(of_server(url)) as connection:
+
+        def one(query: LiteralString) -> object:
+            (found,) = connection.execute(query).fetchone() or (None,)
+            return found
+
+        def load(text: str) -> None:
+            rules = Path(str(one("show hba_file")))
+            rules.write_text(text + rules.read_text().removeprefix(GUARD))
+            before = one("select pg_conf_load_time()")
+            one("select pg_reload_conf()")
+            while one("select pg_conf_load_time()") == before:
+                time.sleep(0.01)
+
+        connection.execute("create role reader login password 'other'")
+        connection.execute("create role writer login")
+        load(GUARD)
+        yield url
+        load("")
+        connection.execute("drop role reader")
+        connection.execute("drop role writer")
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"user": "reader", "password": "hush"}, "password authentication failed"),
+        ({"user": "reader"}, "no password supplied"),
+        ({"dbname": "no_such"}, 'database "no_such" does not exist'),
+        ({"user": "writer"}, "permission denied for schema public"),
+    ],
+)
+def test_a_server_that_refuses_is_explained(
+    guarded: str, driver: str, changes: dict[str, str], reason: str
+) -> None:
+    url = of_server(guarded, driver)
+    with pytest.raises(LedgerError, match=f"cannot be opened: .*{reason}") as caught:
+        Ledger(replace(url, server={**url.server, **changes}))
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "correct 'state' in exports.yml, or see to it that" in str(caught.value)
+    Ledger(url).close()  # it left no lock behind
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "orchestrator.ledger.postgresql", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python does for what is not there
+    with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg"):
+        Ledger(of_server("postgresql://u@127.0.0.1/x"))
+
+
+def test_every_statement_is_in_use() -> None:
+    package = Path(orchestrator.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    folder = package / "ledger/sql"
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")}
+    assert len(found) > 40
+    assert [name for name in found if f'"{name}"' not in code and "tables/" not in name] == []
+    assert {name for name in found if "tables/" in name} == {f"tables/{name}" for name in TABLES}
+
+
+def cut_off(url: LedgerUrl) -> None:
+    """End every other connection to this database, as a server that restarts does."""
+    with connected(url) as connection:
+        ended = connection.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        ).fetchall()
+    assert ended == [(True,)]
+
+
+def of_server(text: str, driver: str = "postgresql") -> LedgerUrl:
+    """Return the ledger's URL, with another driver's name in it."""
+    return checked(text.replace("postgresql", driver, 1), Path())
+
+
+def connected(url: LedgerUrl) -> psycopg.Connection:
+    """Connect to the database of a ledger beside it."""
+    return psycopg.connect(make_conninfo(**url.server), autocommit=True)

@@ -1,0 +1,173 @@
+"""Rows that come in after their window was delivered."""
+
+import pytest
+from workspace import Workspace, days
+
+from orchestrator import config
+from orchestrator.cli import phrases
+from orchestrator.ledger import Ledger
+from orchestrator.ledger.recounts import Recounts
+from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.warehouse import Warehouse
+from orchestrator.windows import Window
+
+FIRST, SECOND, THIRD = "2026-11-20 07:00", "2026-11-21 07:00", "2026-11-22 07:00"
+
+
+@pytest.fixture
+def acme(workspace: Workspace) -> Workspace:
+    """One brand with one mailing on 19 November."""
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME}")
+    return workspace
+
+
+def late(result: RunResult) -> list[tuple[str, str, int, int]]:
+    """Return export, day, and the activities delivered and found."""
+    return [
+        (late.export, f"{late.window.start:%d}", late.delivered["activity"], late.now["activity"])
+        for late in result.late
+    ]
+
+
+def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
+    return [
+        (window.export, f"{window.window.start:%d}", window.revision, window.status)
+        for window in result.windows
+    ]
+
+
+def noted(workspace: Workspace) -> list[tuple[int | None, int | None]]:
+    """Return how many late activities the ledger knows of: delivered, and now."""
+    ledger = Ledger(config.load(workspace.folder / "exports.yml").state, read_only=True)
+    found = Recounts(ledger.database).late()
+    ledger.close()
+    return [(was.activity_rows, now.activity_rows) for was, now in found]
+
+
+def test_late_rows_are_told_and_left_alone(acme: Workspace) -> None:
+    acme.run(FIRST)
+    sent = acme.all_bytes()
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    assert acme.run(FIRST).late == []  # a run with nothing to make does not look
+    result = acme.run(SECOND)
+    assert windows(result) == [("ACME daily", "20", 1, Status.DELIVERED)]
+    assert late(result) == [("ACME daily", "19", 1, 2)]
+    assert result.exit_code == 0
+    assert phrases.late_line(result.late[0]) == (
+        "late rows in ACME daily 2026-11-19: 2 activities, 1 delivered; send that window again "
+        "with: orchestrate daily --date 2026-11-19 --brand ACME --force"
+    )
+    assert acme.all_bytes().items() >= sent.items()
+    assert noted(acme) == [(1, 2)]
+    acme.run(SECOND, daily_only=True, days=days("2026-11-19"), brands=["ACME"], force=True)
+    assert noted(acme) == []
+    assert acme.text("activity_ACME_20261119.csv").count("\n") == 3
+    assert late(acme.run(THIRD)) == []
+
+
+def test_late_rows_may_be_sent_again_at_once(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, late_rows: resend}")
+    acme.run(FIRST)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    result = acme.run(SECOND)
+    assert windows(result) == [
+        ("ACME daily", "20", 1, Status.DELIVERED),
+        ("ACME daily", "19", 2, Status.DELIVERED),
+    ]
+    assert [found.command for found in result.late] == [None]
+    assert acme.text("activity_ACME_20261119.csv").count("\n") == 3
+    assert acme.run(SECOND).windows == []
+    # What the tests refuse is not sent, late or not.
+    acme.mailing("ACME", "2026-11-20", number=2)
+    twin = {"brand": "ACME", "broadcast_id": "ACME-2", "sent_on": "2026-11-20 10:00:00"}
+    acme.add("broadcasts", {**twin, "received_at": "2026-11-20 09:00:00"})
+    before = acme.all_bytes()
+    result = acme.run(THIRD)
+    assert windows(result) == [
+        ("ACME daily", "21", 1, Status.DELIVERED),
+        ("ACME daily", "20", 2, Status.STOPPED),
+    ]
+    assert result.exit_code == 4
+    assert acme.all_bytes().items() >= before.items()
+
+
+def test_rows_are_counted_as_each_export_chooses_them(
+    acme: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[Window, bool]] = []
+    stage = Warehouse.stage
+
+    def spied(self: Warehouse, window: Window, *, tested: bool = True):  # type: ignore[no-untyped-def] # noqa: ANN202 - as it was
+        built.append((window, tested))
+        return stage(self, window, tested=tested)
+
+    monkeypatch.setattr(Warehouse, "stage", spied)
+    acme.configure(
+        """\
+  - {brand: ACME, directory: clicks, activity_types: [click]}
+  - {brand: ACME, directory: people, machine_activity: exclude}
+  - {brand: ACME, directory: off, audit_windows: 0}
+  - {brand: ACME, directory: other, activity_types: [click]}
+  - {brand: ACME, directory: less}
+  - {brand: "*"}
+"""
+    )
+    acme.mailing("BETA", "2026-11-19")
+    acme.run(FIRST)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", is_machine=True)
+    acme.opened("BETA", "2026-11-19 12:00:00", "BETA-1", event_id="E2")
+    acme.mailing("LATECOMER", "2026-11-19")
+    acme.configure(
+        """\
+  - {brand: ACME, directory: clicks, activity_types: [click]}
+  - {brand: ACME, directory: people, machine_activity: exclude}
+  - {brand: ACME, directory: off, audit_windows: 0}
+  - {brand: ACME, directory: other}
+  - {brand: ACME, directory: less}
+  - {brand: "*"}
+"""
+    )
+    built.clear()
+    assert late(acme.run(SECOND)) == [
+        ("ACME daily 5", "19", 1, 2),
+        ("BETA daily", "19", 1, 2),
+        ("LATECOMER daily", "19", 0, 1),
+    ]
+    assert [(window.start.day, tested) for window, tested in built] == [(20, True), (19, False)]
+
+
+def test_as_many_windows_are_counted_as_the_export_says(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, start: 2026-11-16, audit_windows: 2, interval: daily}")
+    acme.run(FIRST)
+    for day in (16, 17, 18, 19):
+        acme.opened("ACME", f"2026-11-{day} 12:00:00", "ACME-1", event_id=f"L{day}")
+    result = acme.run("2026-11-22 07:00")  # two days were not delivered yet
+    assert [day for _, day, _, _ in late(result)] == ["18", "19"]
+
+
+def test_a_broadcast_may_be_late_and_fewer_rows_are_not(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, interval: weekly}")
+    acme.run("2026-11-24 07:00")
+    acme.mailing("ACME", "2026-11-17", number=2)
+    result = acme.run("2026-12-01 07:00")
+    (found,) = result.late
+    assert (found.delivered, found.now) == (
+        {"broadcast": 1, "activity": 1},
+        {"broadcast": 2, "activity": 2},
+    )
+    assert found.command == "orchestrate run --date 2026-11-16 --brand ACME --force"
+    acme.query("delete from raw.email_opens")
+    acme.query("delete from raw.broadcasts")
+    assert acme.run("2026-12-08 07:00").late == []
+
+
+def test_a_window_that_cannot_be_counted_is_told(acme: Workspace) -> None:
+    acme.run(FIRST)
+    acme.query("alter table raw.email_opens rename column os to operating_system")
+    result = acme.run(SECOND)
+    assert result.exit_code == 4
+    assert (
+        "2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: not looked at for late rows"
+        in (result.warnings[0])
+    )

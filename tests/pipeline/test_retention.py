@@ -1,0 +1,377 @@
+"""Retention on real destinations: what is old goes, and nothing else does."""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from forked_commands import orchestrate
+from sshd import Sshd
+from workspace import Workspace, is_root
+
+from orchestrator import config
+from orchestrator.delivery.sftp import requests
+from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
+from orchestrator.pipeline import retention
+from orchestrator.pipeline.retention import PruneResult
+from orchestrator.windows import Window
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Archive:
+    """A ledger, an outbox and a destination that holds what was delivered on some days."""
+
+    workspace: Workspace
+    root: Path
+    destination: str = "there"
+
+    def deliver(self, days: float, path: str, *, revision: int = 1, content: str = "rows") -> None:
+        """Have a file delivered so many days ago, in the window of the day before."""
+        moment = NOW - days * DAY
+        midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        entry = Entry("GONE daily", Window(midnight - DAY, midnight), revision, DELIVERED)
+        sha256 = hashlib.sha256(content.encode()).hexdigest()
+        ready = Delivery("activity", self.destination, path, len(content), sha256, moment)
+        names = {path: ready, f"{path}.ready": replace(ready, path=f"{path}.ready", kind="ready")}
+        ledger = self.ledger()
+        ledger.write([(entry, list(names.values()))])
+        ledger.close()
+        for name in names:
+            for folder in (self.root, self.workspace.folder / "outbox"):
+                file = folder / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(content)
+                os.utime(file, (moment.timestamp(), moment.timestamp()))
+
+    def waiting(self, days: float, path: str, *, revision: int) -> None:
+        """Have a revision of that window written, and not delivered."""
+        moment = (NOW - days * DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+        entry = Entry("GONE daily", Window(moment - DAY, moment), revision)
+        ledger = self.ledger()
+        ledger.write([(entry, [Delivery("activity", "there", path, 1, "x")])])
+        ledger.close()
+
+    def noted(self, *days: float) -> None:
+        """Let the ledger have noted its windows so many days ago, the latest of them last."""
+        with sqlite3.connect(self.workspace.folder / "state/ledger.db") as connection:
+            for number in days:
+                moment = f"{NOW - number * DAY:%Y-%m-%d %H:%M:%S.%f}"
+                connection.execute("update windows set updated_at = ?", [moment])
+
+    def ledger(self) -> Ledger:
+        """Open the ledger."""
+        return Ledger(self.config().state)
+
+    def config(self) -> config.Config:
+        """Read exports.yml."""
+        return config.load(self.workspace.folder / "exports.yml")
+
+    def prune(self, *, now: datetime = NOW) -> PruneResult:
+        """Prune at a moment."""
+        return retention.prune(self.config(), now=now)
+
+    def files(self, folder: str = "") -> list[str]:
+        """Return what is at the destination, or in another folder."""
+        root = self.workspace.folder / folder if folder else self.root
+        found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        return sorted(
+            n for n in found if not n.endswith(".ready") and n[:5] not in (".lock", ".dbt/")
+        )
+
+
+@pytest.fixture(params=["folder", "server"])
+def archive(request: pytest.FixtureRequest, workspace: Workspace) -> Archive:
+    """A destination of each kind, that keeps files for 60 days."""
+    if request.param == "folder":
+        line, root = "{directory: there, retention: 60d}", workspace.folder / "there"
+    else:
+        server: Sshd = request.getfixturevalue("sftp_server")
+        settings = server.line(timeout="5s")
+        line, root = f"{{sftp: {settings}, retention: 60d}}", server.root
+    workspace.configure("  - {brand: ACME}", destinations=f"{{there: {line}}}")
+    return Archive(workspace, root)
+
+
+def outcomes(result: PruneResult) -> dict[str, str]:
+    """Return what became of the files at the destination."""
+    return {removal.path: removal.outcome for removal in result.removals if removal.destination}
+
+
+def test_what_is_old_goes_once(archive: Archive) -> None:
+    archive.deliver(62, "2026/a1.csv")
+    archive.deliver(61, "2026/a2.csv")
+    archive.deliver(59, "2026/a3.csv")
+    archive.deliver(1, "2026/a4.csv")
+    theirs = archive.root / "2026/theirs.csv"
+    theirs.write_text("rows")
+    os.utime(theirs, (0, 0))
+
+    result = archive.prune()
+
+    assert (result.exit_code, result.warnings) == (0, [])
+    assert outcomes(result) == dict.fromkeys(
+        [f"2026/a{n}.csv{end}" for n in (1, 2) for end in (".ready", "")], "removed"
+    )
+    assert archive.files() == ["2026/a3.csv", "2026/a4.csv", "2026/theirs.csv"]
+    assert archive.files("outbox") == ["2026/a4.csv"]
+    assert archive.prune().removals == []
+
+
+def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> None:
+    archive.deliver(62, "a1.csv")
+    archive.deliver(1, "a2.csv")
+    theirs = archive.root / "theirs.csv"
+    theirs.write_text("theirs")
+    link = archive.root / requests.NAME
+    link.symlink_to(theirs)
+
+    assert archive.prune().exit_code == 0
+
+    assert archive.files() == ["a2.csv", "theirs.csv"]
+    assert theirs.read_text() == "theirs"
+    assert not link.is_symlink()
+
+
+def test_what_is_delivered_again_goes_again(archive: Archive) -> None:
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    archive.prune()
+    archive.deliver(-0.1, "a.csv")
+    archive.deliver(-2, "c.csv")
+    os.utime(archive.root / "a.csv", (0, 0))
+    archive.noted(-60)
+    assert "a.csv" in archive.files()
+    assert outcomes(archive.prune(now=NOW + 62 * DAY))["a.csv"] == "removed"
+
+
+def test_the_newest_window_stays_for_ever(archive: Archive) -> None:
+    archive.deliver(700, "a.csv")
+    archive.deliver(500, "b.csv")
+    archive.noted(2)
+    assert set(outcomes(archive.prune())) == {"a.csv", "a.csv.ready"}
+    assert archive.files() == ["b.csv"]
+    assert archive.files("outbox") == ["b.csv"]
+
+
+def test_a_path_that_was_written_again_stays(archive: Archive) -> None:
+    archive.deliver(90, "latest.csv")
+    archive.deliver(61, "other.csv")
+    archive.waiting(61, "other.csv", revision=2)
+    archive.deliver(3, "latest.csv")
+    archive.deliver(2, "last.csv")
+    assert outcomes(archive.prune()) == {"other.csv.ready": "removed"}
+    assert archive.files() == ["last.csv", "latest.csv", "other.csv"]
+
+
+def test_what_an_earlier_revision_did_not_deliver_waits_no_more(archive: Archive) -> None:
+    archive.waiting(61, "a.csv", revision=1)
+    archive.deliver(61, "a.csv", revision=2)
+    archive.waiting(60.5, "b.csv", revision=1)
+    archive.deliver(1, "c.csv")
+    assert "a.csv" in outcomes(archive.prune())
+    assert archive.files() == ["c.csv"]
+
+
+def test_what_the_receiver_did_is_no_error(archive: Archive) -> None:
+    archive.deliver(90, "moved.csv")
+    archive.deliver(80, "changed.csv")
+    archive.deliver(1, "last.csv")
+    (archive.root / "moved.csv").unlink()
+    (archive.root / "changed.csv").write_text("theirs now")
+    result = archive.prune()
+    assert result.exit_code == 0
+    assert outcomes(result) == {
+        "moved.csv": "gone",
+        "moved.csv.ready": "removed",
+        "changed.csv": "changed",
+        "changed.csv.ready": "removed",
+    }
+    assert (archive.root / "changed.csv").read_text() == "theirs now"
+    assert archive.prune().removals == []
+
+
+def test_a_file_that_is_not_old_there_stays(archive: Archive) -> None:
+    """A clock years ahead: the destination's own says that nothing is old."""
+    for number in (3, 2, 1):
+        archive.deliver(number, f"a{number}.csv")
+    archive.noted(-3650 + 2)  # so far the ledger was with it
+    result = archive.prune(now=NOW + 3650 * DAY)
+    assert set(outcomes(result).values()) == {"recent"}
+    assert archive.files() == ["a1.csv", "a2.csv", "a3.csv"]
+    # They are not forgotten.
+    assert len(outcomes(archive.prune(now=NOW + 3650 * DAY))) == 4
+
+
+def test_after_a_leap_of_the_clock_nothing_is_removed_for_a_day(archive: Archive) -> None:
+    """Every clock leapt: the files, too, look old."""
+    for number in (903, 902, 901, 900):
+        archive.deliver(number, f"a{number}.csv")
+    archive.noted(900)
+    everything = archive.files()
+    for moment in (NOW, NOW + timedelta(minutes=15)):
+        result = archive.prune(now=moment)
+        assert result.exit_code == 1
+        assert result.removals == []
+        assert len(result.warnings) == 1
+        assert "a day ago the ledger had known of nothing for 899 days" in result.warnings[0]
+    archive.deliver(0, "a0.csv")  # the run at hand delivers, and the next one comes soon
+    assert archive.prune(now=NOW + timedelta(hours=23)).removals == []
+    assert archive.files() == ["a0.csv", *everything]
+    assert archive.files("outbox") == ["a0.csv", *everything]
+
+
+def test_after_a_day_of_runs_ages_count_again(archive: Archive) -> None:
+    archive.deliver(903, "a903.csv")
+    archive.noted(900)
+    archive.deliver(1, "a1.csv")
+    assert archive.prune(now=NOW + DAY * 1.1).exit_code == 0
+    assert archive.files() == ["a1.csv"]
+
+
+def test_a_dry_run_says_what_would_go(archive: Archive) -> None:
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    result = retention.foresee(archive.config(), now=NOW)
+    assert [(r.destination, r.path, r.outcome) for r in result.removals] == [
+        (None, "a.csv", "due"),
+        (None, "a.csv.ready", "due"),
+        ("there", "a.csv", "due"),
+        ("there", "a.csv.ready", "due"),
+    ]
+    assert archive.files() == ["a.csv", "b.csv"]
+    assert archive.files("outbox") == ["a.csv", "b.csv"]
+
+
+@pytest.fixture
+def two(sftp_server: Sshd, workspace: Workspace) -> Archive:
+    """A server with old files, which is down, beside a folder that exports go to."""
+    line = sftp_server.line(timeout="5s")
+    server = f"server: {{sftp: {line}, retention: 60d}}"
+    workspace.configure(
+        "  - {brand: ACME}",
+        defaults="{destination: there}",
+        destinations=f"{{{server}, there: {{directory: there, retention: 60d}}}}",
+    )
+    archive = Archive(workspace, sftp_server.root, "server")
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    sftp_server.kill()
+    return archive
+
+
+def test_a_destination_that_is_down_holds_up_no_other(two: Archive, sftp_server: Sshd) -> None:
+    there = Archive(two.workspace, two.workspace.folder / "there")
+    there.deliver(71, "c.csv")
+    there.deliver(2, "d.csv")
+    result = two.prune()
+    assert result.exit_code == 1
+    assert len(result.warnings) == 1
+    assert f"destination 'server': 127.0.0.1:{sftp_server.port}: " in result.warnings[0]
+    assert {(removal.destination, removal.outcome) for removal in result.removals} == {
+        (None, "removed"),
+        ("there", "removed"),
+        ("server", "failed"),
+    }
+    assert there.files() == ["d.csv"]
+    sftp_server.start()
+    assert outcomes(two.prune()) == {"a.csv": "removed", "a.csv.ready": "removed"}
+
+
+def test_in_a_run_its_trouble_is_a_warning(two: Archive) -> None:
+    day = f"{NOW - DAY:%Y-%m-%d}"
+    two.workspace.mailing("ACME", day)
+    result = two.workspace.run(f"{NOW + DAY:%Y-%m-%d} 07:00")
+    assert result.exit_code == 0
+    assert "destination 'server'" in result.warnings[-1]
+    assert len(two.workspace.files()) == 2
+    assert two.files("outbox") == sorted([*two.workspace.files(), "b.csv"])
+
+
+def test_without_delivery_no_destination_is_touched(two: Archive) -> None:
+    result = two.workspace.run(f"{NOW + DAY:%Y-%m-%d} 07:00", deliver=False)
+    assert (result.exit_code, [w for w in result.warnings if "server" in w]) == (0, [])
+    assert "a.csv" not in two.files("outbox")
+
+
+@pytest.mark.skipif(is_root(), reason="permissions do not hold root back")
+def test_a_folder_that_forbids(workspace: Workspace) -> None:
+    workspace.configure(
+        "  - {brand: ACME}", destinations="{there: {directory: there, retention: 60d}}"
+    )
+    archive = Archive(workspace, workspace.folder / "there")
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    archive.root.chmod(0o500)
+    result = archive.prune()
+    archive.root.chmod(0o700)
+    assert "Check that the folder may be" in result.warnings[0]
+    assert outcomes(archive.prune())["a.csv"] == "removed"
+
+
+def test_a_server_that_forbids(start_sshd: Callable[..., Sshd], workspace: Workspace) -> None:
+    server = start_sshd(sftp_options="-P remove")
+    line = server.line(timeout="5s")
+    workspace.configure(
+        "  - {brand: ACME}",
+        destinations=f"{{there: {{sftp: {line}, retention: 60d}}}}",
+    )
+    archive = Archive(workspace, server.root)
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    result = archive.prune()
+    assert "the server says 'Permission denied'" in result.warnings[0]
+    assert outcomes(result) == {"a.csv": "failed", "a.csv.ready": "failed"}
+    assert "a.csv" in archive.files()
+
+
+def test_a_folder_that_is_not_mounted_is_not_taken_for_empty(workspace: Workspace) -> None:
+    workspace.configure(
+        "  - {brand: ACME}", destinations="{there: {directory: there, retention: 60d}}"
+    )
+    archive = Archive(workspace, workspace.folder / "there")
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    archive.root.rename(workspace.folder / "elsewhere")
+    assert "Check that it is mounted" in archive.prune().warnings[0]
+    (workspace.folder / "elsewhere").rename(archive.root)
+    assert outcomes(archive.prune())["a.csv"] == "removed"
+
+
+def test_as_a_command(workspace: Workspace) -> None:
+    folder = "\"{{ env_var('FOLDER') }}\""
+    there = f"{{there: {{directory: {folder}, retention: 60d}}}}"
+    workspace.configure("  - {brand: ACME}", destinations=there)
+    workspace.monkeypatch.setenv("FOLDER", "there")
+    archive = Archive(workspace, workspace.folder / "there")
+    archive.deliver(61, "a.csv")
+    archive.deliver(1, "b.csv")
+    workspace.monkeypatch.delenv("FOLDER")  # by the ledger alone
+    ran = orchestrate(workspace.folder, "prune", "--dry-run", "--json")
+    document = json.loads(ran.stdout)
+    assert (ran.returncode, document["exit_code"]) == (0, 0)
+    assert {removal["outcome"] for removal in document["removals"]} == {"due"}
+    day = f"{NOW - 61 * DAY:%Y-%m-%d}"
+    assert f"there: a.csv, delivered 61 days ago, {day}" in ran.stderr
+    assert f"outbox: a.csv, delivered 61 days ago, {day}" in ran.stderr
+    assert archive.files() == ["a.csv", "b.csv"]
+    ran = orchestrate(workspace.folder, "prune")
+    assert (ran.returncode, "FOLDER is not set" in ran.stderr) == (2, True)
+    workspace.monkeypatch.setenv("FOLDER", "there")
+    ran = orchestrate(workspace.folder, "prune")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "there: old files removed: 2" in ran.stderr
+    assert archive.files() == archive.files("outbox") == ["b.csv"]
+    ran = orchestrate(workspace.folder, "prune")
+    assert "nothing is old enough to go" in ran.stderr
+    ledger = archive.ledger()
+    ran = orchestrate(workspace.folder, "prune")
+    ledger.close()
+    assert ran.returncode == 75

@@ -1,0 +1,121 @@
+"""Runs the command with planted secrets and personal data, and looks for them afterwards."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import forked_commands
+
+from orchestrator import __main__
+
+MARK = b"kanarie"
+"""Every planted value holds it, and nothing else does."""
+EMAIL = "jan.kanarie@kanarie.example"
+CUSTOMER = "KANARIE-7731"
+AWKWARD = 'O\'Kanarie "said"\nkanarie $$ -- kanarie'
+"""A value that breaks out of any quotes around it."""
+SECRETS = {
+    "HASH_SALT": "kanarie-salt",
+    "KEY_PASSPHRASE": "kanarie-passphrase",
+    "SFTP_PASSWORD": "kanarie-password",
+    "LEDGER_PASSWORD": "kanarie-ledger",
+    "NOTIFY_TOKEN": "kanarie-token",
+}
+
+
+@dataclass
+class Ran:
+    """What a command left: its exit code, all that it said, and what others could see meanwhile."""
+
+    exit_code: int
+    said: str
+    exposed: set[str] = field(default_factory=set)
+
+    def assert_silent(self, exit_code: int, *words: str) -> None:
+        """Assert the exit code and the words, and that nothing planted was said."""
+        assert self.exit_code == exit_code, self.said
+        for word in words:
+            assert word in self.said
+        assert MARK not in self.said.lower().encode(), self.said
+        assert not self.exposed
+
+
+def orchestrate(folder: Path, *arguments: str, private: tuple[str, ...] = (), **env: str) -> Ran:
+    """Run the command with umask 0 (`main`), and watch its process list and its `private` files."""
+    said = folder / "said.txt"
+    exposed: set[str] = set()
+    environment = {**os.environ, **SECRETS, "TMPDIR": str(folder), **env}
+    process = forked_commands.start(
+        "careless", *arguments, cwd=folder, env=environment, said=(said, said)
+    )
+    assert process.pid
+    for _ in range(6000):
+        exposed |= _seen_in_process_list(process.pid)
+        exposed |= {name for top in private for name in readable_by_others(folder / top)}
+        if process.exitcode is not None:
+            break
+        time.sleep(0.05)
+    else:
+        process.kill()
+        process.join()
+    text = said.read_text(encoding="utf-8")
+    said.unlink()
+    assert process.exitcode is not None
+    return Ran(process.exitcode, text, exposed)
+
+
+def main() -> None:
+    """Run the command as a user whose files are open to everybody."""
+    os.umask(0)
+    __main__.main()
+
+
+def readable_by_others(top: Path) -> set[str]:
+    """Return the files at or below `top` that another user could reach and read or write."""
+    found: set[str] = set()
+    try:
+        mode = top.lstat().st_mode
+        if mode & 0o077 == 0:
+            return found
+        if not top.is_dir():
+            return {f"{top} {mode:o}"}
+        for path in top.iterdir():
+            found |= readable_by_others(path)
+    except FileNotFoundError:  # it is gone already
+        pass
+    return found
+
+
+def holding_a_canary(*workspaces: Path) -> list[Path]:
+    """Return the files at or below these places that hold a planted value."""
+    files = [
+        path
+        for workspace in workspaces
+        for path in (workspace, *workspace.rglob("*"))
+        if path.is_file()
+    ]
+    return [path for path in files if MARK in path.read_bytes().lower()]
+
+
+def _seen_in_process_list(pid: int) -> set[str]:
+    found: set[str] = set()
+    for process in _with_children(pid):
+        try:
+            line = Path(f"/proc/{process}/cmdline").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        if MARK in line.lower():
+            found.add(line.decode(errors="replace"))
+    return found
+
+
+def _with_children(pid: int) -> list[int]:
+    found = [pid]
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = listed.read_text().split()
+        except OSError:
+            continue
+        found += [each for child in children for each in _with_children(int(child))]
+    return found

@@ -1,0 +1,89 @@
+"""What dbt makes once for all runs of the tests, where nothing that it hangs on changes.
+
+The parse of the project: a run keeps it in its outbox, where the next one finds it, and there it is
+of use for one warehouse: dbt takes another path of a DuckDB file for another connection, although
+nothing that it parses hangs on the path. Each test has an outbox and a warehouse of its own.
+
+What becomes of a text: dbt's own tests let it keep the macros that it parsed. It also compiles each
+template and injects each ephemeral model anew, in every run and every window.
+"""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dbt.compilation
+import pytest
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt.artifacts.resources.v1.components import InjectedCTE
+from dbt_common.behavior_flags import BehaviorFlagRendered
+from dbt_common.clients.jinja import MacroFuzzEnvironment
+from dbt_common.tests import enable_test_caching
+from workspace import ROOT
+
+from orchestrator.warehouse.dbt import Dbt
+from orchestrator.warehouse.project import Project
+
+_PARSE = "partial_parse.msgpack"
+_PATHS = {"path", "attach", "settings"}
+
+
+@contextmanager
+def parsed_once(folder: Path) -> Iterator[None]:
+    """Let each run on DuckDB begin with the last one's parse, which is kept in a folder."""
+    keys: Callable[..., tuple[str, ...]] = DuckDBCredentials._connection_keys  # noqa: SLF001 - dbt offers no other way
+    parse, kept = Dbt.__init__, folder / _PARSE
+
+    def connection_keys(self: DuckDBCredentials) -> tuple[str, ...]:
+        return tuple(key for key in keys(self) if key not in _PATHS)
+
+    def begin(self: Dbt, project: Project, work: Path, cache: Path, **more: Any) -> None:  # noqa: ANN401 - of Dbt
+        alike = project.folder == ROOT / "dbt_project" and more["output"]["type"] == "duckdb"
+        mine = cache / _PARSE
+        if alike and kept.exists() and not mine.exists():
+            try:
+                shutil.copyfile(kept, mine)
+            except OSError:  # no room: the run is to say so
+                mine.unlink(missing_ok=True)
+        parse(self, project, work, cache, **more)
+        if alike and mine.exists():  # the last one's: dbt may not have taken the one before
+            whole = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(mine, whole)
+            whole.replace(kept)  # others read it meanwhile
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DuckDBCredentials, "_connection_keys", connection_keys)
+        patch.setattr(Dbt, "__init__", begin)
+        yield
+
+
+def remember() -> None:
+    """Let dbt keep what it makes of a text, as long as this process lives."""
+    enable_test_caching()
+    compiled: dict[tuple[type, str], Any] = {}
+    compile_anew, inject_anew = MacroFuzzEnvironment.compile, dbt.compilation.inject_ctes_into_sql
+
+    def compile_once(self: MacroFuzzEnvironment, source: Any, *more: Any) -> Any:  # noqa: ANN401 - Jinja's
+        if more or not isinstance(source, str):
+            return compile_anew(self, source, *more)
+        key = type(self), source
+        if key not in compiled:
+            compiled[key] = compile_anew(self, source)
+        return compiled[key]
+
+    @functools.cache
+    def inject_once(sql: str, ctes: tuple[str, ...]) -> str:
+        return inject_anew(sql, [InjectedCTE("", cte) for cte in ctes])
+
+    def inject(sql: str, ctes: list[InjectedCTE]) -> str:
+        return inject_once(sql, tuple(cte.sql for cte in ctes))
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(MacroFuzzEnvironment, "compile", compile_once)
+    patch.setattr(dbt.compilation, "inject_ctes_into_sql", inject)
+    # For an event that nobody hears dbt looks through every module there is, to name the adapter.
+    patch.setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))

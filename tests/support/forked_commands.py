@@ -1,0 +1,133 @@
+"""Run commands as forks of a process that has already imported everything slow.
+
+Imports and dbt's first parse take four seconds of most commands, and are the same each time.
+multiprocessing's fork server (fork_server.py) does them once; each command is a fork of it and
+leads a process group. A forked command skips the end of Python, which takes longer than most
+commands; `cold` runs a command in a new interpreter, from its first import to its last line.
+"""
+
+import importlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+_PROGRAMS = {
+    "orchestrate": "orchestrator.__main__:main",
+    "dbt": "forked_commands:dbt",
+    "careless": "canaries:main",
+    "killed": "killed_command:main",
+    "interrupted": "interrupted_command:main",
+}
+_PATIENCE = 300  # seconds
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["fork_server"])
+
+
+class Command:
+    """A program on its way in a folder, with more in its environment."""
+
+    def __init__(
+        self,
+        folder: Path,
+        program: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        parsed: bool = True,
+    ) -> None:
+        self._made = tempfile.TemporaryDirectory()
+        self._said = Path(self._made.name, "output"), Path(self._made.name, "errors")
+        environment = {**os.environ, **(env or {})}
+        self.process = start(
+            *(program, *arguments), cwd=folder, env=environment, said=self._said, parsed=parsed
+        )
+
+    def ended(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end, and tell what it said."""
+        self.process.join(_PATIENCE)
+        said = [path.read_text(encoding="utf-8") for path in self._said]
+        self._made.cleanup()
+        assert self.process.exitcode is not None, said
+        return subprocess.CompletedProcess((), self.process.exitcode, *said)
+
+
+def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, as `Command` does."""
+    return Command(folder, "orchestrate", *arguments, env=env).ended()
+
+
+def cold(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Do the same with a process of its own from the first import to the last object."""
+    return subprocess.run(
+        [ORCHESTRATE, *arguments],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+    )
+
+
+def dbt() -> None:
+    """Run dbt, which leaves it to the end of Python to write what DuckDB still holds."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - slow
+    from dbt.cli.main import cli  # noqa: PLC0415 - the same
+
+    try:
+        cli()
+    finally:
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+
+
+def start(
+    program: str,
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    said: tuple[Path, Path],
+    parsed: bool = True,
+) -> BaseProcess:
+    """Start a program; what it says on stdout and on stderr goes to two files, or to one.
+
+    Where `parsed`, dbt begins with the parse that another run has made.
+    """
+    order = ([program, *arguments], cwd, dict(env), said, parsed)
+    process = _FORKS.Process(target=_run, args=order, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:  # the first one starts the fork server
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        process.start()
+    return process
+
+
+def _run(
+    words: list[str],
+    cwd: Path,
+    env: dict[str, str],
+    said: tuple[Path, Path],
+    parsed: bool,  # noqa: FBT001 - as `start` orders it
+) -> None:
+    os.setpgid(0, 0)
+    for number, path in enumerate(said, start=1):
+        with path.open("ab") as told:
+            os.dup2(told.fileno(), number)
+    kept = Path(os.environ["PARSED"])
+    os.environ.clear()
+    os.environ.update(env)
+    tempfile.tempdir = None  # as the environment says
+    os.chdir(cwd)
+    sys.argv[:] = [str(ORCHESTRATE.with_name(words[0])), *words[1:]]
+    module, _, function = _PROGRAMS[words[0]].partition(":")
+    main = getattr(importlib.import_module(module), function)
+    from dbt_parse_cache import parsed_once  # noqa: PLC0415 - the fork server has it already
+
+    with parsed_once(kept) if parsed else nullcontext():
+        main()

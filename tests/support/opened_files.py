@@ -1,0 +1,83 @@
+"""What the receiver of compressed, encrypted and announced files makes of them."""
+
+import functools
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gpg import Gpg
+
+_NAME = re.compile(r"(.*/)?(broadcast|activity)(_.*\.csv\.gz\.pgp)(\.ready|\.manifest\.json)?")
+_ORDER = ["broadcast", "activity", ".ready", ".ready", ".manifest.json"]
+_ENCRYPTED = (b"\xc1", b"\x85")
+"""How an encrypted message begins (RFC 9580, 4.2 and 5.1), in the new format and in the old."""
+
+
+class Opener:
+    """Reads what was delivered with every option that packs it; its key is the only one."""
+
+    defaults = {"compression": "gzip", "encrypt_for": "key.asc", "completion": "both"}  # noqa: RUF012 - never changed
+
+    def __init__(self, gpg: Gpg) -> None:
+        self.key = gpg.export(gpg.make("Receiver of all", subkey="never"))
+        self._decrypt = functools.cache(gpg.decrypt)
+
+    def opened(self, files: dict[str, bytes]) -> dict[str, Any]:
+        """Return files as they were before they were packed; every completion file is right."""
+        found: dict[str, Any] = {}
+        for name, content in files.items():
+            of, kind = self._split(name)
+            folder = name.rpartition("/")[0]
+            if kind == ".ready":
+                line = f"{hashlib.sha256(files[of]).hexdigest()}  {Path(of).name}\n"
+                assert content == line.encode()
+                found[name] = None
+            elif kind == ".manifest.json":
+                manifest = json.loads(content)
+                for file in manifest["files"]:
+                    data = files[f"{folder}/{file['name']}".lstrip("/")]
+                    assert file.pop("bytes") == len(data)
+                    assert file.pop("sha256") == hashlib.sha256(data).hexdigest()
+                found[name] = manifest
+            else:
+                found[name] = gzip.decompress(self._decrypt(content))
+        return found
+
+    def look(self, roots: Iterable[Path]) -> None:
+        """Assert that nothing that can be read lies in these folders, in part files neither.
+
+        A work folder that a killed run left is its owner's alone, and goes with the next run.
+        """
+        for path in (path for root in roots for path in _files(root)):
+            name = re.sub(r"^\.(.*)\.[0-9a-f]{16}\.part$", r"\1", path.name)
+            if _NAME.fullmatch(name) and not self._split(name)[1]:
+                assert path.read_bytes()[:1] in (*_ENCRYPTED, b""), path
+            else:
+                assert b"@" not in path.read_bytes(), path
+
+    def in_order(self, names: Iterable[str]) -> None:
+        """Assert that the files of each window got their names in the order that is promised."""
+        windows: dict[str, list[str]] = {}
+        for name in names:
+            folder, kind, rest, completion = _NAME.fullmatch(name).groups()  # type: ignore[union-attr] # then it fails
+            windows.setdefault(f"{folder}{rest}", []).append(completion or kind)
+        assert windows
+        for kinds in windows.values():
+            assert kinds == _ORDER
+
+    def _split(self, name: str) -> tuple[str, str]:
+        suffix = next((end for end in _ORDER[2:] if name.endswith(end)), "")
+        return name.removesuffix(suffix), suffix
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for path in root.rglob("*"):
+        workspace = path.relative_to(root).parts[0]
+        if workspace == ".work":
+            assert (root / workspace).stat().st_mode & 0o777 == 0o700
+        elif path.is_file() and workspace != ".dbt":
+            yield path

@@ -1,0 +1,66 @@
+"""A place whose warehouse is a PostgreSQL database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from raw_files import CONTRACT
+from workspace import DEFAULTS, Workspace
+
+from orchestrator.warehouse.postgres.loader import PostgresLoader
+
+
+@dataclass
+class PostgresWorkspace(Workspace):
+    """Runs exports of a database, given by libpq's variables."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR"):
+            self.monkeypatch.delenv(name, raising=False)
+        self.monkeypatch.setenv("ORCHESTRATE_TARGET", "postgres")
+        for name, value in self.environment.items():
+            self.monkeypatch.setenv(name, value)
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """The target of profiles.yml, filled in."""
+        names = {"host": "PGHOST", "user": "PGUSER", "password": "PGPASSWORD"}
+        output: dict[str, Any] = {key: self.environment[name] for key, name in names.items()}
+        output |= {"port": int(self.environment["PGPORT"]), "schema": "exports", "threads": 4}
+        return {**output, "type": "postgres", "dbname": self.environment["PGDATABASE"]}
+
+    def connect(self, **more: str) -> psycopg.Connection:
+        """Connect as a person would."""
+        names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
+        given = {key: self.environment[name] for key, name in names.items()}
+        return psycopg.connect(make_conninfo("", **{**given, **more}), autocommit=True)
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement in UTC, and return its rows."""
+        with self.connect(options="-c timezone=UTC") as connection:
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
+
+    def prepare(self) -> None:
+        """Make the raw tables."""
+        with PostgresLoader(self.output) as loader:
+            for table in CONTRACT.tables:
+                loader.prepare(table)
+
+    def add(self, table: str, *rows: Mapping[str, Any]) -> None:
+        with self.connect(options="-c timezone=UTC") as connection:
+            for given in rows:
+                row = {**DEFAULTS.get(table, {}), **given}
+                if table.startswith("email_"):
+                    row.setdefault("occurred_at", row["received_at"])
+                query = sql.SQL("insert into raw.{} ({}) values ({})").format(
+                    sql.Identifier(table),
+                    sql.SQL(", ").join(map(sql.Identifier, row)),
+                    sql.SQL(", ").join(sql.Placeholder() for _ in row),
+                )
+                connection.execute(query, list(row.values()))

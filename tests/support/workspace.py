@@ -1,0 +1,162 @@
+"""A place where exports run: a warehouse, an exports.yml and destinations in one folder."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+from orchestrator import config
+from orchestrator.jobs.job import Request
+from orchestrator.pipeline import run
+from orchestrator.pipeline.result import RunResult
+from orchestrator.warehouse import project
+from orchestrator.windows import Days
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "dbt_project/models/staging/_sources.yml"
+_TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "broadcasts": {
+        "channel": "email",
+        "broadcast_type": "SINGLE",
+        "description": "Newsletter",
+        "subject": "News",
+    },
+    "email_bounces": {"bounce_type": "hard"},
+    "email_unsubscribes": {"via_default_campaign": True},
+}
+
+
+@dataclass
+class Workspace:
+    """Runs exports as a command would, at any moment."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def __post_init__(self) -> None:
+        self.warehouse = self.folder / "warehouse.duckdb"
+        self.monkeypatch.setenv("DUCKDB_PATH", str(self.warehouse))
+        for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "ORCHESTRATE_TARGET"):
+            self.monkeypatch.delenv(name, raising=False)
+        tables = yaml.safe_load(SOURCES.read_text())["sources"][0]["tables"]
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute("create schema raw")
+            for table in tables:
+                columns = ", ".join(
+                    f"{column['name']} {_TYPES[column['data_type']]}" for column in table["columns"]
+                )
+                connection.execute(f"create table raw.{table['name']} ({columns})")
+
+    def add(self, table: str, *rows: Mapping[str, Any]) -> None:
+        """Add raw rows; a moment is text in UTC, what is not given has a plain value."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            for given in rows:
+                row = {**DEFAULTS.get(table, {}), **given}
+                if "occurred_at" not in row and table.startswith("email_"):
+                    row["occurred_at"] = row["received_at"]
+                marks = ", ".join("?" for _ in row)
+                connection.execute(
+                    f"insert into raw.{table} ({', '.join(row)}) values ({marks})",
+                    list(row.values()),
+                )
+
+    def query(self, text: str) -> None:
+        """Run a statement in the warehouse."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute(text)
+
+    def mailing(self, brand: str, day: str, *, number: int = 1) -> None:
+        """Add a broadcast of this day, and one open of it."""
+        broadcast = f"{brand}-{number}"
+        self.add(
+            "broadcasts",
+            {
+                "brand": brand,
+                "broadcast_id": broadcast,
+                "sent_on": f"{day} 10:00:00",
+                "received_at": f"{day} 09:00:00",
+            },
+        )
+        self.opened(brand, f"{day} 11:00:00", broadcast, event_id=f"E{number}")
+
+    def opened(
+        self, brand: str, moment: str, broadcast: str, *, event_id: str, **more: object
+    ) -> None:
+        """Add an open."""
+        self.add(
+            "email_opens",
+            {
+                "brand": brand,
+                "event_id": event_id,
+                "broadcast_id": broadcast,
+                "customer_id": "C1",
+                "email_address": "jan@example.com",
+                "received_at": moment,
+                **more,
+            },
+        )
+
+    def opened_by_many(self, brand: str, day: str, rows: int) -> None:
+        """Add so many opens to a day, for a file of some size."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(
+                f"""
+                insert into raw.email_opens by name
+                select
+                    '{brand}' as brand,
+                    'M' || i as event_id,
+                    '{brand}-1' as broadcast_id,
+                    'C' || i as customer_id,
+                    md5(i::varchar) || '@example.com' as email_address,
+                    timestamptz '{day} 12:00:00' as occurred_at,
+                    occurred_at as received_at,
+                from range({rows}) as numbers (i)
+                """
+            )
+
+    def configure(self, exports: str, *, defaults: str = "{}", destinations: str = "") -> None:
+        """Write exports.yml; without more its destination is the folder `there`."""
+        text = f"destinations: {destinations or '{there: {directory: there}}'}\n"
+        text += f"defaults: {defaults}\nexports:\n{exports}\n"
+        (self.folder / "exports.yml").write_text(text, encoding="utf-8")
+
+    def run(self, now: str, **request: Any) -> RunResult:  # noqa: ANN401 - any of a request
+        """Run every due export at this moment of UTC."""
+        loaded = config.load(self.folder / "exports.yml")
+        moment = datetime.fromisoformat(f"{now}+00:00")
+        found = project.find(loaded.folder, None)
+        wanted = Request(**request)
+        return run.run(loaded, found, wanted, now=moment, progress=lambda _: None)
+
+    def files(self, folder: str = "there") -> list[str]:
+        """Return the names of the files that arrived, sorted."""
+        root = self.folder / folder
+        found = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+        return sorted(name for name in found if not name.startswith(".dbt/"))
+
+    def text(self, name: str, folder: str = "there") -> str:
+        """Return the text of a file that arrived."""
+        return (self.folder / folder / name).read_bytes().decode()
+
+    def all_bytes(self, folder: str = "there") -> dict[str, bytes]:
+        """Return every file that arrived."""
+        return {name: (self.folder / folder / name).read_bytes() for name in self.files(folder)}
+
+
+def days(first: str, last: str | None = None) -> Days:
+    """Return the days of a request."""
+    return Days(date.fromisoformat(first), date.fromisoformat(last or first))
+
+
+def is_root() -> bool:
+    """Tell whether permissions do not hold this process back."""
+    return os.getuid() == 0

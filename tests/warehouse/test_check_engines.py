@@ -1,0 +1,43 @@
+"""`check` on a warehouse that is a server: the same findings as on DuckDB."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from postgres_server import Postgres
+from postgres_workspace import PostgresWorkspace
+
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.commands.check import Finding
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def warehouse(path: Path, target: str) -> Finding:
+    """Return what is found of the warehouse."""
+    result = check.check(config.load(path), target, now=NOW, progress=lambda _: None)
+    return next(finding for finding in result.findings if finding.subject == "warehouse")
+
+
+def test_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> None:
+    workspace = PostgresWorkspace(tmp_path, monkeypatch, postgres.warehouse())
+    workspace.configure("  - brand: ACME")
+    path = tmp_path / "exports.yml"
+    workspace.prepare()
+    workspace.mailing("ACME", "2026-11-19")
+    found = warehouse(path, "postgres")
+    assert found.ok, found.text
+    assert "target postgres: the views can be made, and have every field; 1 brands" in found.text
+    workspace.execute("alter table raw.email_clicks drop column url")
+    workspace.execute("alter table raw.customers alter email_address type text[] using null")
+    workspace.execute("alter table raw.email_bounces alter received_at type bigint using 1")
+    workspace.execute("drop table raw.email_opens")
+    found = warehouse(path, "postgres")
+    assert not found.ok
+    assert found.text.splitlines() == [
+        "raw.customers: email_address is of type array, not text",
+        "raw.email_bounces: received_at is of type bigint, not timestamp",
+        "raw.email_clicks: the column url is missing",
+        "raw.email_opens is missing",
+    ]

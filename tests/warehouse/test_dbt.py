@@ -1,0 +1,179 @@
+"""dbt in this process: what it freezes, and what it says when it cannot."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from workspace import ROOT, Workspace
+
+from orchestrator import config
+from orchestrator.errors import ConfigError, ExportError, GateError, UsageError
+from orchestrator.files import formats
+from orchestrator.warehouse import Warehouse, project, stage_database
+from orchestrator.windows import Window
+
+DAY = datetime(2026, 11, 19, tzinfo=UTC)
+WINDOW = Window(DAY, DAY + timedelta(days=1))
+
+
+@contextmanager
+def opened(workspace: Workspace) -> Iterator[Warehouse]:
+    folder, cache = workspace.folder / "work", workspace.folder / "cache"
+    for made in (folder, cache):
+        made.mkdir(exist_ok=True)
+    warehouse = Warehouse.open(project.find(workspace.folder, None), folder, cache)
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def activities(warehouse: Warehouse, window: Window, *, tested: bool = True) -> list[str]:
+    staged, _ = warehouse.stage(window, tested=tested)
+    rows = staged.connection.sql("select event_id from stage.activities order by all").fetchall()
+    return [row[0] for row in rows]
+
+
+def test_each_window_of_one_process_has_its_own_rows(workspace: Workspace) -> None:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.mailing("ACME", "2026-11-20", number=2)
+    workspace.mailing("BETA", "2026-11-20", number=3)
+    after = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
+    with opened(workspace) as warehouse:
+        assert activities(warehouse, WINDOW) == ["E1"]
+        assert activities(warehouse, after) == ["E2", "E3"]
+        staged, _ = warehouse.stage(WINDOW)
+        assert (staged.brands, staged.counts("activity")) == (["ACME"], {"ACME": 1})
+        assert staged.counts("broadcast") == {"ACME": 1}
+
+
+def test_a_failing_test_says_how_many_rows_which_columns_and_how_to_see_them(
+    workspace: Workspace,
+) -> None:
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E1", occurred_at=None)
+    nameless = {"brand": "ACME", "broadcast_id": "ACME-1", "received_at": "2026-11-19 13:00:00"}
+    workspace.add("email_sends", {**nameless, "event_id": "S1"}, {**nameless, "event_id": "S2"})
+    workspace.add("email_clicks", {**nameless, "event_id": "K1", "occurred_at": None})
+    with opened(workspace) as warehouse:
+        with pytest.raises(GateError) as failed:
+            warehouse.stage(WINDOW)
+        # Rows may be counted all the same.
+        assert activities(warehouse, WINDOW, tested=False) == ["E1", "K1", "S1", "S2"]
+    found = r"the data test activities_daily_not_null found 4 rows \((.*)\); see them with: (.*)"
+    said = re.fullmatch(found, str(failed.value))
+    assert said, str(failed.value)
+    assert said[1] == "customer_id: 3, activity_date: 1"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    see = subprocess.run(
+        ["bash", "-c", said[2]],
+        cwd=workspace.folder,
+        env={**os.environ, "PATH": path, "DBT_TARGET_PATH": str(workspace.folder / "target")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"\| customer_id +\| +3 \|\n\| activity_date +\| +1 \|", see.stdout)
+
+
+@pytest.mark.parametrize("model", ["staging/stg_customers", "exports/broadcasts_daily"])
+def test_a_model_that_fails_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    shutil.copytree(ROOT / "dbt_project", workspace.folder / "broken")
+    path = workspace.folder / "broken/models" / f"{model}.sql"
+    broken = "{{ exceptions.raise_compiler_error('not today') if execute }}\n"
+    path.write_text(broken + path.read_text())
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(workspace.folder / "broken"))
+    with opened(workspace) as warehouse, pytest.raises(GateError) as failed:
+        warehouse.stage(WINDOW)
+    assert f"model {path.stem} " in str(failed.value)
+    assert "not today" in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("event_id", "event_number", "activities_daily has no column event_id: files are parted"),
+        ("activity,", "activity as kind,", "has no column activity: .*; keep them in its SQL"),
+        (
+            "is_machine",
+            "is_bot",
+            r"yml:\d+: .*machine_activity: needs the column is_machine, which",
+        ),
+    ],
+)
+def test_columns_that_files_cannot_do_without(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    models = workspace.folder / "custom/models/exports"
+    shutil.copytree(ROOT / "dbt_project", workspace.folder / "custom")
+    for path in (models / "activities_daily.sql", models / "activities_daily.yml"):
+        path.write_text(
+            path.read_text()
+            .replace(f"email_activities.{old}", f"email_activities.{new}")
+            .replace(
+                f"- name: {old.strip(',')}\n", f"- name: {new.rsplit(maxsplit=1)[-1].strip(',')}\n"
+            )
+        )
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(workspace.folder / "custom"))
+    workspace.configure("  - {brand: ACME, machine_activity: exclude}")
+    with opened(workspace) as warehouse, pytest.raises(ConfigError, match=message):
+        formats.needed_columns(
+            config.load(workspace.folder / "exports.yml"), warehouse.view_columns
+        )
+
+
+def test_a_model_that_would_not_be_frozen_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "dbt_project", workspace.folder / "custom")
+    path = workspace.folder / "custom/models/exports/broadcasts_daily.sql"
+    path.write_text("{{ config(materialized='view') }}\n" + path.read_text())
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(workspace.folder / "custom"))
+    with (
+        pytest.raises(UsageError, match="custom: broadcasts_daily is materialized as view: a run"),
+        opened(workspace),
+    ):
+        pass
+
+
+def test_memory_is_limited_by_the_environment_and_by_the_profile(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit() -> str:
+        with opened(workspace) as warehouse:
+            staged, _ = warehouse.stage(WINDOW)
+            rows = staged.connection.sql("select current_setting('memory_limit')").fetchall()
+            return str(rows[0][0])
+
+    default = limit()
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "300MiB")
+    assert (default, limit()) == ("488.2 MiB", "300.0 MiB")
+    profile = yaml.safe_load((ROOT / "profiles/profiles.yml").read_text())
+    output = profile["event_based_export"]["outputs"]["duckdb"]
+    output["settings"]["memory_limit"] = "{{ env_var('OF_THIS_HOUSE') }}"
+    (workspace.folder / "profiles").mkdir()
+    (workspace.folder / "profiles/profiles.yml").write_text(yaml.safe_dump(profile))
+    monkeypatch.setenv("OF_THIS_HOUSE", "400MiB")
+    assert limit() == "400.0 MiB"
+
+
+def test_too_little_memory_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "20MB")
+    with (
+        stage_database.connect(tmp_path) as connection,
+        pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 20MB"),
+        stage_database.translated_errors(),
+    ):
+        connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()

@@ -1,0 +1,168 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pytest
+from postgres_server import Postgres
+from raw_files import CONTRACT, PostgresWarehouse, event, write
+
+from orchestrator.errors import ExportError, LockedError, UsageError
+from orchestrator.loading import TableResult
+from orchestrator.warehouse.postgres import loader
+
+_SENDS = next(table for table in CONTRACT.tables if table.name == "email_sends")
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, postgres: Postgres) -> PostgresWarehouse:
+    return PostgresWarehouse(tmp_path, postgres.warehouse())
+
+
+def test_what_a_load_makes_says_what_may_be_null_and_is_indexed(
+    warehouse: PostgresWarehouse,
+) -> None:
+    write(warehouse, "email_sends.csv", [event()])
+    warehouse.load()
+    query = "select tablename, indexdef from pg_indexes where schemaname = 'raw' order by 1, 2"
+    indexes = [definition for table, definition in warehouse.query(query) if table == "email_sends"]
+    assert len(indexes) == 2
+    assert indexes[0].endswith("USING btree (brand, event_id)")
+    assert indexes[1].endswith("USING brin (received_at) WITH (autosummarize='true')")
+    assert len(warehouse.query(query)) == 15  # customers have no received_at
+    columns = """select attname, format_type(atttypid, -1), attnotnull from pg_attribute
+        where attrelid = 'raw.email_sends'::regclass and attnum > 0 order by attnum"""
+    assert warehouse.query(columns) == [
+        ("event_id", "text", True),
+        ("brand", "text", True),
+        ("broadcast_id", "text", True),
+        ("customer_id", "text", True),
+        ("email_address", "text", False),
+        ("occurred_at", "timestamp with time zone", True),
+        ("received_at", "timestamp with time zone", True),
+        ("is_test", "boolean", False),
+    ]
+
+
+def test_a_window_is_found_by_the_index(warehouse: PostgresWarehouse) -> None:
+    write(warehouse, "email_sends.csv", [event()])
+    warehouse.load()
+    warehouse.execute(
+        """insert into raw.email_sends select 'x' || i, 'B', 'b', 'c', null, now(),
+        timestamptz '2020-01-01' + i * interval '1 minute', null from generate_series(1, 200000) i;
+        analyze raw.email_sends"""
+    )
+    window = "received_at >= timestamptz '2020-02-01' and received_at < timestamptz '2020-02-02'"
+    plan = warehouse.query(f"explain select * from raw.email_sends where {window}")
+    assert any("Bitmap Index Scan on email_sends_received_at_idx" in line for (line,) in plan)
+
+
+def test_two_loads_at_once_wait_for_each_other(warehouse: PostgresWarehouse) -> None:
+    rows = [event(number) for number in range(3)]
+    write(warehouse, "email_sends.csv", rows)
+    warehouse.one()
+    write(warehouse, "email_sends.csv", [*rows, event(7), event(8)])
+    found: list[TableResult] = []
+    with psycopg.connect(warehouse.conninfo) as other:
+        other.execute(
+            "select pg_advisory_xact_lock(hashtext('orchestrate load'), hashtext(%s))",
+            ['"raw"."email_sends"'],
+        )
+        second = threading.Thread(target=lambda: found.append(warehouse.one()))
+        second.start()
+        _until(lambda: _waiting(warehouse) == 1)
+        other.execute(
+            "insert into raw.email_sends select 'e7', brand, broadcast_id, customer_id,"
+            " email_address, occurred_at, received_at + interval '7 s', is_test"
+            " from raw.email_sends where event_id = 'e0'"
+        )
+    second.join(60)
+    assert [(result.added, result.present) for result in found] == [(1, 4)]
+    assert len(warehouse.rows("email_sends")) == 5
+
+
+def test_who_waits_for_too_long_is_told_to_try_again(
+    warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(warehouse, "email_sends.csv", [event()])
+    warehouse.one()
+    monkeypatch.setattr(loader, "_PATIENCE", "50ms")
+    with psycopg.connect(warehouse.conninfo) as other:
+        other.execute("lock table raw.email_sends")
+        with pytest.raises(LockedError, match=r"raw\.email_sends: .* try again later"):
+            warehouse.one()
+
+
+def test_readers_and_a_load_do_not_wait_for_each_other(warehouse: PostgresWarehouse) -> None:
+    write(warehouse, "email_sends.csv", [event(1)])
+    warehouse.one()
+    write(warehouse, "email_sends.csv", [event(1), event(2)])
+    with psycopg.connect(warehouse.conninfo) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        count = "select count(*) from raw.email_sends"
+        assert reader.execute(count).fetchall() == [(1,)]
+        assert warehouse.one().added == 1
+        assert reader.execute(count).fetchall() == [(1,)]
+    assert warehouse.query(count) == [(2,)]
+
+
+def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
+    warehouse: PostgresWarehouse,
+) -> None:
+    write(warehouse, "email_sends.csv", [event(number) for number in range(10)])
+    with warehouse.loader() as loader:
+        loader.prepare(_SENDS)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        rows = [event(number) for number in range(1000)]
+        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+        cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s"
+        with psycopg.connect(warehouse.conninfo) as other:
+            assert other.execute(cut, ["orchestrate"]).fetchall() == [(True,)]
+        for _ in range(50):
+            yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+    kinds: dict[str, pa.DataType] = {
+        "text": pa.string(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "boolean": pa.bool_(),
+    }
+    schema = pa.schema([(column.name, kinds[column.type]) for column in _SENDS.columns])
+    with warehouse.loader() as loader, pytest.raises(ExportError) as caught:
+        loader.load(_SENDS, pa.RecordBatchReader.from_batches(schema, batches()))
+    assert "raw.email_sends" in str(caught.value)
+    assert "example.org" not in str(caught.value)
+    assert warehouse.rows("email_sends") == []
+    assert warehouse.one().added == 10
+
+
+def test_rights_to_read_and_write_are_enough(warehouse: PostgresWarehouse) -> None:
+    write(warehouse, "email_sends.csv", [event(1)])
+    write(warehouse, "customers.csv", [{"brand": "B", "customer_id": "1"}])
+    warehouse.load()
+    role = f"loader_of_{warehouse.output['dbname']}"
+    warehouse.execute(
+        f"create role {role} login; grant usage on schema raw to {role};"
+        f" grant select, insert on all tables in schema raw to {role}"
+    )
+    warehouse.output["user"] = role
+    write(warehouse, "email_sends.csv", [event(1), event(2)])
+    with pytest.raises(UsageError, match=r"raw\.customers: .* denied for table customers"):
+        warehouse.load()  # customers are replaced
+    warehouse.execute(f"grant delete on raw.customers to {role}")
+    assert [table.added for table in warehouse.load().tables] == [0, 1]
+
+
+def _waiting(warehouse: PostgresWarehouse) -> int:
+    query = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    return int(warehouse.query(query)[0][0])
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError

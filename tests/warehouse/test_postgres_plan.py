@@ -1,0 +1,58 @@
+"""How PostgreSQL goes about a window: it must read a raw table a few times, not for each event."""
+
+from pathlib import Path
+
+import pytest
+from postgres_server import Postgres
+from postgres_workspace import PostgresWorkspace
+
+# So many that PostgreSQL expects one row of the deduplication, and would loop.
+_EVENTS, _CUSTOMERS, _BROADCASTS = 20_000, 2_000, 400
+_RAW = (
+    f"""
+    insert into raw.broadcasts
+    select 'ACME', 'B' || number, 'email', 'SINGLE', null, null, moment, moment
+    from
+        generate_series(1, {_BROADCASTS}) as number,
+        (select timestamptz '2026-11-21 10:00:00+00' as moment)
+    """,
+    f"""
+    insert into raw.customers
+    select 'ACME', 'C' || number, null, null from generate_series(1, {_CUSTOMERS}) as number
+    """,
+    f"""
+    insert into raw.email_sends
+    select
+        'E' || number, 'ACME', 'B' || 1 + number % {_BROADCASTS},
+        'C' || 1 + number % {_CUSTOMERS}, null, moment, moment, false
+    from
+        generate_series(1, {_EVENTS}) as number,
+        (select timestamptz '2026-11-21 12:00:00+00' as moment)
+    """,
+    """
+    insert into raw.email_opens
+    select *, 'iOS', false from raw.email_sends
+    """,
+    "vacuum analyze",
+)
+
+
+@pytest.fixture
+def workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> PostgresWorkspace:
+    """A warehouse of one brand, whose statistics are up to date."""
+    workspace = PostgresWorkspace(tmp_path, monkeypatch, postgres.warehouse())
+    workspace.configure("  - brand: ACME")
+    workspace.prepare()
+    for statement in _RAW:
+        workspace.execute(statement)
+    return workspace
+
+
+def test_customers_are_not_read_for_each_event(workspace: PostgresWorkspace) -> None:
+    (window,) = workspace.run("2026-11-22 12:00:00").windows
+    assert {file.kind: file.rows for file in window.files}["activity"] == 2 * _EVENTS
+    query = "select seq_tup_read from pg_stat_user_tables where relname = 'customers'"
+    ((read,),) = workspace.execute(query)
+    assert 0 < read <= 10 * _CUSTOMERS

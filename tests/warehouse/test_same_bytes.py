@@ -1,0 +1,134 @@
+"""One set of raw rows in every engine; each byte of each file as a second reading says."""
+
+import csv
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import awkward_rows
+import pytest
+import reference_export
+import reference_files
+import yaml
+
+from orchestrator import config
+from orchestrator.config.dialect import Compression
+from orchestrator.files.packing import PackedFile
+from orchestrator.jobs.job import Request
+from orchestrator.loading import load_into
+from orchestrator.pipeline import run
+from orchestrator.pipeline.result import Status
+from orchestrator.warehouse import project
+from orchestrator.windows import Days
+
+_NOW = datetime(2026, 11, 1, tzinfo=UTC)
+_PACKED: dict[str, tuple[Compression, str]] = {
+    "BRANDNAAM": ("gzip", "both"),
+    "OTHER": ("zip", "ready"),
+    "Himal": ("zstd", "manifest"),
+}
+"""Compression and completion by brand; encrypted files differ each time."""
+_SUFFIXES = {"gzip": ".gz", "zip": ".zip", "zstd": ".zst"}
+_UNPACK = {
+    "gzip": ["gzip", "--decompress", "--stdout"],
+    "zip": ["unzip", "-p"],
+    "zstd": ["zstd", "--decompress", "--stdout", "--quiet"],
+}
+
+
+def test_every_engine_makes_the_same_bytes(target: str, tmp_path: Path) -> None:
+    # Of 23 and of 25 hours; a window takes Spark seconds.
+    days = awkward_rows.DAYS[:1] if target == "spark" else awkward_rows.DAYS[:2]
+    _assert_same_bytes(target, tmp_path, days)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("target", ["spark"], indirect=True)
+def test_spark_makes_them_of_each_day(target: str, tmp_path: Path) -> None:
+    _assert_same_bytes(target, tmp_path, awkward_rows.DAYS)
+
+
+def _assert_same_bytes(target: str, tmp_path: Path, days: Sequence[date]) -> None:
+    (tmp_path / "exports.yml").write_text(_config(), encoding="utf-8")
+    tables = awkward_rows.make()
+    reference_files.write_raw(tmp_path / "raw", tables)
+    reference_files.write_replacements(tmp_path / "more", tables)
+    held = reference_export.warehouse(tables, awkward_rows.replacements(tables))
+    broken = sum(len(rows) for rows in awkward_rows.broken(tables).values())
+    for folder, rejected in (("raw", broken), ("raw", broken), ("more", 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            if target == "spark" and (tmp_path / "rejected").exists():
+                patch.setenv("SPARK_MASTER", "local[2]")  # workers take long to start: once will do
+            there = project.find(tmp_path, None)
+            assert there.target == target
+            loaded = load_into(there, tmp_path / folder, rejected=tmp_path / "rejected", now=_NOW)
+        assert loaded.rejected == rejected
+
+    expected: dict[str, bytes] = {}
+    for day in days:
+        expected |= reference_files.files_of_day(held, day)
+        _run(tmp_path, day)
+
+    archive = tmp_path / "archive"
+    found = {path.relative_to(archive).as_posix(): path for path in archive.rglob("*.*")}
+    for name, wanted in expected.items():
+        brand = name.split("_")[-2].rpartition("/")[2]
+        if brand in _PACKED:
+            _same_packed(found, name, wanted, brand)
+        else:
+            reference_files.same(found.pop(name).read_bytes(), wanted, name)
+    assert found == {}
+
+
+def _config() -> str:
+    exports = yaml.safe_load(reference_files.EXPORTS)["exports"]
+    for export in exports:
+        if export["brand"] in _PACKED:
+            export["compression"], export["completion"] = _PACKED[export["brand"]]
+    archive = {"archive": {"directory": "archive"}}
+    return yaml.safe_dump({"destinations": archive, "exports": exports}, allow_unicode=True)
+
+
+def _same_packed(found: dict[str, Path], name: str, wanted: bytes, brand: str) -> None:
+    """Compare a file and what says that it is complete, and take them out of what was found."""
+    compression, completion = _PACKED[brand]
+    path = found.pop(name + _SUFFIXES[compression])
+    unpacked = subprocess.run([*_UNPACK[compression], path], capture_output=True, check=True)
+    reference_files.same(unpacked.stdout, wanted, name)
+    # So are they packed, in whatever parts an engine gave them.
+    again = PackedFile(path.parent / Path(name).name, compression)
+    again.write(wanted)
+    size, sha256 = again.finish()
+    again.wait()
+    again.path.unlink()
+    packed = path.read_bytes()
+    assert (len(packed), hashlib.sha256(packed).hexdigest()) == (size, sha256)
+    if completion in ("ready", "both"):
+        ready = found.pop(f"{name}{_SUFFIXES[compression]}.ready")
+        assert ready.read_text(encoding="utf-8") == f"{sha256}  {path.name}\n"
+    if completion in ("manifest", "both"):
+        if "activity_" in name:
+            found.pop(f"{name}{_SUFFIXES[compression]}.manifest.json")
+        manifest = next(
+            path.parent.glob(f"activity{path.name[path.name.index('_') :]}.manifest.json")
+        )
+        files: list[dict[str, Any]] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        (file,) = [file for file in files if file["name"] == path.name]
+        dialect = reference_files.DIALECTS[brand]
+        lines = StringIO(wanted.decode(dialect.encoding), newline="")
+        rows = len(list(csv.reader(lines, delimiter=dialect.delimiter))) - dialect.header
+        assert (file["bytes"], file["sha256"], file["rows"]) == (size, sha256, rows)
+
+
+def _run(folder: Path, day: date) -> None:
+    loaded = config.load(folder / "exports.yml")
+    there = project.find(folder, None)
+    request = Request(days=Days(day, day), daily_only=True)
+    result = run.run(loaded, there, request, now=_NOW, progress=lambda _: None)
+    assert result.windows
+    assert {window.status for window in result.windows} == {Status.DELIVERED}

@@ -1,0 +1,326 @@
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from raw_files import broadcast, event
+from spark_cluster import SparkCluster
+from spark_workspace import NOW, SparkWorkspace
+
+from orchestrator import config
+from orchestrator.commands import check
+from orchestrator.commands.check import Finding
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.pipeline.result import Status
+from orchestrator.warehouse import Warehouse
+from orchestrator.warehouse.spark import tables
+from orchestrator.warehouse.spark.session import Session
+from orchestrator.windows import Window
+
+ROOT = Path(__file__).parents[2]
+DAY = datetime(2026, 10, 21, tzinfo=UTC)
+HOURS = [DAY + timedelta(hours=12 * number) for number in range(-6, 4)]  # of five days
+# In Spark's words and in DuckDB's alike.
+ADDED = {
+    "decimal(18, 4)": "cast(12.3456 * length(email_activities.event_id) as decimal(18, 4))",
+    "bigint": "cast(9007199254740993 as bigint)",
+    "date": "cast(email_activities.occurred_at as date)",
+    "double": "cast(0.1 as double) + cast(length(email_activities.event_id) as double) / 3",
+    "boolean": "email_activities.occurred_at < email_activities.received_at",
+}
+TEXTS = ("back\\slash \\n", "\x01\x7f", 'a "b",\r\nc', "", None, "ünï 🎉", " \t ", "'")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SparkWorkspace:
+    return SparkWorkspace(tmp_path / "it's a place", monkeypatch)
+
+
+def _write_days(workspace: SparkWorkspace) -> None:
+    workspace.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY, subject="a\\'b")])
+    opens = [
+        event(number, received_at=hour, occurred_at=hour - timedelta(microseconds=number), os=text)
+        | {"is_machine": None}
+        for number, hour in enumerate(HOURS)
+        for text in [TEXTS[number % len(TEXTS)]]
+    ]
+    workspace.write("email_opens", opens)
+    clicks = [
+        event(number, received_at=DAY + timedelta(hours=number), url=text, os="", is_machine=True)
+        for number, text in enumerate(TEXTS)
+    ]
+    workspace.write("email_clicks", clicks)
+
+
+def _with_added_columns(workspace: SparkWorkspace) -> list[str]:
+    """Give the place a dbt project whose activities have a column of each type more."""
+    shutil.copytree(ROOT / "dbt_project", workspace.folder / "dbt_project")
+    model = workspace.folder / "dbt_project/models/exports/activities_daily"
+    names = [f"added_{number}" for number in range(len(ADDED))]
+    columns = "".join(
+        f",\n        {expression} as {name}"
+        for name, expression in zip(names, ADDED.values(), strict=True)
+    )
+    last = "email_activities.is_machine"
+    sql = model.with_suffix(".sql").read_text()
+    assert sql.count(last) == 1
+    model.with_suffix(".sql").write_text(sql.replace(last, last + columns))
+    described = yaml.safe_load(model.with_suffix(".yml").read_text())
+    described["models"][0]["columns"] += [
+        {"name": name, "description": "Added.", "data_type": kind}
+        for name, kind in zip(names, ADDED, strict=True)
+    ]
+    model.with_suffix(".yml").write_text(yaml.safe_dump(described, sort_keys=False))
+    return names
+
+
+@pytest.mark.faults  # Spark takes long
+def test_texts_and_columns_of_any_type_are_written_as_duckdb_writes_them(
+    workspace: SparkWorkspace,
+) -> None:
+    _write_days(workspace)
+    names = _with_added_columns(workspace)
+    fields = ", ".join(["received_at", "os", "url", *names])
+    more = f", labels: names, additional_fields: {{activities: [{fields}]}}"
+    for target in ("duckdb", "spark"):
+        workspace.load(target)
+        result = workspace.run(target, more=more)
+        assert [(w.status, w.error) for w in result.windows] == [(Status.DELIVERED, None)]
+    files = workspace.files()
+    assert files == workspace.files("duckdb")
+    assert sorted(files) == [f"{kind}_BRANDNAAM_20261021.csv" for kind in ("activity", "broadcast")]
+    activities = files["activity_BRANDNAAM_20261021.csv"].decode()
+    assert activities.startswith("broadcast_id,customer_id,")
+    assert "\x01\x7f" in activities
+    assert ",9007199254740993," in activities
+    # Nothing of the run stays in the folder that is shared.
+    assert sorted(path.name for path in workspace.warehouse.iterdir()) == ["raw.db"]
+
+
+def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
+    _write_days(workspace)
+    workspace.load()
+    days = {
+        path.name: path for path in (workspace.warehouse / "raw.db/email_opens/load=1").iterdir()
+    }
+    wanted = ["received_on=2026-10-20", "received_on=2026-10-21"]
+    assert set(wanted) < set(days)
+    for name in set(days) - set(wanted):
+        for file in days[name].glob("*.parquet"):
+            file.write_bytes(b"whoever reads this fails")
+    work, cache = workspace.folder / "work", workspace.folder / "cache"
+    for folder in (work, cache):
+        folder.mkdir()
+
+    warehouse = Warehouse.open(workspace.project("spark"), work, cache)
+    try:
+        stage, _ = warehouse.stage(Window(DAY, DAY + timedelta(days=1)))
+        assert stage.text("count(*) from stage.activities where activity = 'open'") == "2"
+        (compiled,) = (cache / "compiled").rglob("activities_daily.sql")
+        plan, read = _plan(compiled.read_text())
+    finally:
+        warehouse.close()
+    filters = [line for line in plan.splitlines() if line.startswith("PartitionFilters: ")]
+    assert len(filters) >= 6  # each table of events
+    for line in filters:
+        assert re.search(r"received_on#\d+ >= 2026-10-20", line)
+        assert re.search(r"received_on#\d+ <= 2026-10-21", line)
+    opens = {Path(file).parent.name for file in read if "/email_opens/" in file}
+    assert opens == set(wanted)
+
+
+def test_check_tells_a_raw_table_that_is_missing(workspace: SparkWorkspace) -> None:
+    workspace.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY)])
+    workspace.load()
+    found = _checked(workspace)
+    assert found.ok, found.text
+    shutil.rmtree(workspace.warehouse / "raw.db/email_opens")
+    found = _checked(workspace)
+    assert (found.ok, found.text) == (False, "raw.email_opens is missing")
+
+
+def _checked(workspace: SparkWorkspace) -> Finding:
+    loaded = config.load(workspace.configure())
+    result = check.check(loaded, "spark", now=NOW, progress=lambda _: None)
+    return next(finding for finding in result.findings if finding.subject == "warehouse")
+
+
+def _plan(sql: str) -> tuple[str, list[str]]:
+    """Return Spark's plan, and the files that it reads."""
+    from pyspark.sql import SparkSession  # noqa: PLC0415 - slow
+
+    rows = SparkSession.builder.getOrCreate().sql(sql)
+    with redirect_stdout(io.StringIO()) as plan:
+        rows.explain("formatted")
+    return plan.getvalue(), rows.inputFiles()
+
+
+@pytest.mark.faults
+def test_a_worker_is_killed_in_the_middle_of_a_quiet_and_tidy_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_cluster: SparkCluster
+) -> None:
+    workspace = SparkWorkspace(tmp_path, monkeypatch, spark_cluster.environment)
+    _write_days(workspace)
+    for target in ("duckdb", "spark"):
+        workspace.load(target)
+    workspace.run("duckdb")
+    config = workspace.configure()
+    here = workspace.folder / "here"
+    temporary = workspace.folder / "temporary"
+    for folder in (here, temporary):
+        folder.mkdir()
+    java = f"{os.environ['JAVA_TOOL_OPTIONS']} -Djava.io.tmpdir={temporary}"
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", java)
+    command = [str(Path(sys.executable).with_name("orchestrate")), "daily"]
+    run = subprocess.Popen(
+        [*command, "--config", str(config), "--date", "2026-10-21", "--json"],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        spark_cluster.wait_for_executors()
+        _wait_for(lambda: any(workspace.warehouse.glob("exports_*.db")))
+        spark_cluster.kill("worker1")
+        out, err = run.communicate(timeout=300)
+    finally:
+        run.kill()
+        spark_cluster.add_worker("worker1")
+    assert run.returncode == 0, err
+    assert [window["status"] for window in json.loads(out)["windows"]] == ["delivered"]
+    assert not re.search("WARN|[Ss]park|[Jj]ava|log4j", err), err
+    assert workspace.files() == workspace.files("duckdb")
+    assert list(here.iterdir()) == []
+    assert sorted(path.name for path in workspace.warehouse.iterdir()) == ["raw.db"]
+    _wait_for(lambda: list(temporary.iterdir()) == [])  # Java ends a moment later
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_cluster_that_is_away_is_told_at_once(workspace: SparkWorkspace) -> None:
+    _write_days(workspace)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        workspace.monkeypatch.setenv("SPARK_MASTER", f"spark://{address}")
+        with pytest.raises(ExportError) as raised:
+            workspace.load()
+    assert str(raised.value) == (
+        f"the Spark cluster does not answer: {address}: Connection refused"
+    )
+    assert raised.value.exit_code == 1
+
+
+@pytest.mark.faults
+def test_a_cluster_without_workers_is_not_waited_for_without_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = SparkCluster(workers=0)
+    cluster.start()
+    try:
+        settings = {"spark.master": cluster.url}
+        output = {"method": "session", "connect_timeout": 3, "server_side_parameters": settings}
+        with pytest.raises(ExportError, match=f"^no worker of {cluster.url} takes up work: "):
+            Session(output)
+    finally:
+        cluster.stop()
+    assert f"{cluster.url} has had no worker for 4 seconds: given up" in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["pyspark", "dbt.adapters.spark"])
+def test_what_is_to_be_installed_is_told(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = SparkWorkspace(tmp_path, monkeypatch)
+    _write_days(workspace)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UsageError, match=r"pip install 'event-based-export\[spark\]', and Java 17"):
+        workspace.load()
+
+
+def test_without_java_it_is_told_where_java_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = SparkWorkspace(tmp_path, monkeypatch)
+    _write_days(workspace)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    command = [str(Path(sys.executable).with_name("orchestrate")), "load", "raw"]
+    done = subprocess.run(
+        command, cwd=workspace.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Spark needs Java 17 or later, found by JAVA_HOME or PATH (" in done.stderr
+    assert "bin/java: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"method": "thrift"}, "has method thrift: Spark runs with method session"),
+        (
+            {"server_side_parameters": {"spark.sql.warehouse.dir": "hdfs://name/tables"}},
+            "SPARK_WAREHOUSE_DIR is hdfs://name/tables: give the path of a folder that",
+        ),
+        (
+            {"server_side_parameters": {"spark.master": "spark://name"}},
+            "SPARK_MASTER is spark://name: expected spark://HOST:PORT",
+        ),
+    ],
+)
+def test_a_target_that_cannot_work_is_refused(output: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Session({"method": "session", **output})
+
+
+@pytest.mark.faults  # Spark takes long
+def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(
+    workspace: SparkWorkspace,
+) -> None:
+    _write_days(workspace)
+    for target in ("duckdb", "spark"):
+        workspace.load(target)
+    workspace.run("duckdb")
+    profiles = workspace.folder / "profiles"
+    profiles.mkdir()
+    profile = yaml.safe_load((ROOT / "profiles/profiles.yml").read_text())
+    settings = profile["event_based_export"]["outputs"]["spark"]["server_side_parameters"]
+    derby = f"jdbc:derby:;databaseName={profiles}/metastore;create=true"
+    settings["spark.hadoop.javax.jdo.option.ConnectionURL"] = derby
+    settings["spark.sql.catalogImplementation"] = "hive"
+    (profiles / "profiles.yml").write_text(yaml.safe_dump(profile))
+    session = Session(workspace.project("spark").output)
+    tables.register(session.spark, session.warehouse)  # as anybody would make them
+    session.close()
+
+    with pytest.raises(UsageError, match="the raw tables are a metastore's"):
+        workspace.load()
+    assert [(w.status, w.error) for w in workspace.run().windows] == [(Status.DELIVERED, None)]
+    assert workspace.files() == workspace.files("duckdb")
+    session = Session(workspace.project("spark").output)
+    schemas = {row[0] for row in session.spark.sql("show schemas").collect()}
+    session.close()
+    assert schemas == {"default", "raw"}
+
+
+def test_nothing_due_starts_no_spark(workspace: SparkWorkspace) -> None:
+    workspace.monkeypatch.setenv("SPARK_MASTER", "spark://127.0.0.1:1")
+    assert workspace.run(more=", start: 2026-10-22").windows == []
