@@ -12,8 +12,8 @@ from orchestrator.system import exclusive_lock
 
 HOLD = """
 import pathlib, sys, time
-from orchestrator.locking import exclusive
-with exclusive(pathlib.Path(sys.argv[1])):
+from orchestrator.system import exclusive_lock
+with exclusive_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

@@ -197,7 +197,7 @@ def test_a_silent_one_does_not_keep_the_process(silent: str) -> None:
     program = (
         "import sys\n"
         "from pydantic import SecretStr\n"
-        "from orchestrator import notify\n"
+        "from orchestrator.cli import notify\n"
         "notify.PATIENCE = 0.5\n"
         "with notify.on_failure([SecretStr(sys.argv[1])]):\n"
         "    raise ValueError\n"
@@ -251,8 +251,8 @@ def config_of(workspace: Workspace, listener: Listener) -> config.Config:
 def test_apprise_is_loaded_only_where_it_is_asked_for(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
     program = (
-        "import sys; from pathlib import Path; from orchestrator import config, notify\n"
-        "from orchestrator.result import RunResult\n"
+        "import sys; from pathlib import Path; from orchestrator import config; from orchestrator.cli import notify\n"
+        "from orchestrator.pipeline.result import RunResult\n"
         "notify.tell(config.load(Path('exports.yml')).notify, RunResult())\n"
         "assert 'apprise' not in sys.modules"
     )
