@@ -2,6 +2,6 @@
 
 import zoneinfo
 
-# One set of time zone rules on every machine: those of the package tzdata, whose version the lock
-# names, not the system's, which may be years old (https://docs.python.org/3/library/zoneinfo.html).
+# Use the time zone rules of the package tzdata, whose version is locked, on every machine. Those of
+# the operating system may be years old (https://docs.python.org/3/library/zoneinfo.html).
 zoneinfo.reset_tzpath(())

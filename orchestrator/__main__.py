@@ -1,19 +1,21 @@
-"""The entry point: until the command line is loaded, Ctrl-C ends the process without a word."""
+"""The entry point of `orchestrate` and of `python -m orchestrator`."""
 
 import gc
 import signal
 
 
 def main() -> None:
-    """Load and run the command line, which heeds signals from then on."""
-    # Imports make hundreds of thousands of objects, which stay. To look through them for garbage
-    # again and again is a twentieth of a run with nothing due.
+    """Import the command line and run it; signals are handled there."""
+    # Imports create hundreds of thousands of objects that stay alive. Scanning them for garbage
+    # again and again takes a twentieth of the time of a run with nothing due.
     gc.set_threshold(200_000)
+    # Ctrl-C during the imports ends the process without a traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from orchestrator import cli  # noqa: PLC0415 - it takes a while
+    from orchestrator import cli  # noqa: PLC0415 - the imports that the lines above prepare for
 
-    gc.freeze()  # nor is it worth a look at the exit, which would be a tenth
+    # Nor do they need a scan at exit, which would take a tenth of that run.
+    gc.freeze()
     cli.main()
 
 

@@ -1,7 +1,17 @@
-"""One tree of errors, each with the exit code of the command that meets it.
+"""The errors that stop a command, and the exit code of each.
 
-A message is for the person who must act: what is wrong, where, and what to do. It holds no
-secret and no e-mail address.
+    ExportError             1    anything that stops a command or an export
+    |-- UsageError          2    bad usage or configuration
+    |   `-- ConfigError     2    a mistake in exports.yml
+    |       `-- UnsetError  2    exports.yml names an environment variable that is not set
+    |-- GateError           4    dbt, or a data test of severity error, failed
+    |-- LockedError        75    another run holds the lock
+    |-- InterruptedRunError  130, 143    SIGINT, SIGTERM
+    |-- LedgerError         1    the ledger cannot be read or written
+    `-- DeliveryError       1    a destination refused a file or could not be reached
+
+A message is for the person who must act: it says what is wrong, where, and what to do. It contains
+no secret and no e-mail address. `cli.main` is the only place that catches these errors.
 """
 
 import difflib
@@ -15,14 +25,14 @@ def on_one_line(text: str) -> str:
 
 
 def did_you_mean(name: str, valid: Collection[str]) -> str:
-    """Return the end of a message that offers the nearest valid name, empty where none is near."""
+    """Return `; did you mean X?` for the valid name that is most like `name`, or an empty text."""
     by_name = {each.casefold(): each for each in valid}
     near = difflib.get_close_matches(name.casefold(), by_name, n=1)
     return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 
 class ExportError(Exception):
-    """Anything that stops a command or an export. Exit code 1."""
+    """A command or an export cannot continue. Exit code 1."""
 
     exit_code = 1
 
@@ -42,7 +52,7 @@ class UnsetError(ConfigError):
 
 
 class GateError(ExportError):
-    """dbt or a data test of severity error failed: nothing of the window ships. Exit code 4."""
+    """dbt or a data test of severity error failed, so nothing of the window ships. Exit code 4."""
 
     exit_code = 4
 
@@ -54,17 +64,17 @@ class LockedError(ExportError):
 
 
 class InterruptedRunError(ExportError):
-    """A signal ended a command: exit code 130 (SIGINT, Ctrl-C) or 143 (SIGTERM), as of a shell."""
+    """A signal stopped a command: exit code 130 (SIGINT, Ctrl-C) or 143 (SIGTERM), as in a shell."""
 
     def __init__(self, advice: str, number: int) -> None:
-        """Take what to do now, and the signal's number."""
+        """Take the advice for the user and the number of the signal."""
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         super().__init__(f"interrupted{by}; {advice}")
         self.exit_code = 128 + number
 
 
 class LedgerError(ExportError):
-    """The ledger cannot be read or written: a run must stop, for it would not know what it did."""
+    """The ledger cannot be read or written. A run stops: it could not record what it delivers."""
 
 
 class DeliveryError(ExportError):

@@ -1,4 +1,4 @@
-"""Windows: the stretches of time that files cover.
+"""Windows: the periods that files cover.
 
 A window is `[start, end)` in UTC. Its bounds are calendar bounds in an IANA time zone, so a local
 day has 23 or 25 hours when the clocks change, and consecutive windows tile time.
@@ -28,31 +28,31 @@ class Interval(StrEnum):
         return {"15m": 15, "30m": 30, "hourly": 60}.get(self.value)
 
 
-# Clocks change by multiples of a quarter of an hour, so no bound is missed by this step.
+# Clocks change by multiples of a quarter of an hour, so steps of this size meet every bound.
 _STEP = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """`[start, end)`, two instants in UTC."""
+    """The half-open interval `[start, end)`; both are instants in UTC."""
 
     start: datetime
     end: datetime
 
     def __str__(self) -> str:
-        """Write it as an interval of ISO 8601."""
+        """Return the window as an interval of ISO 8601, in UTC."""
         return f"{self.start:%Y-%m-%dT%H:%M:%SZ}/{self.end:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True)
 class Days:
-    """Local days in a row, the first and the last included."""
+    """Consecutive local days, from the first to the last, both included."""
 
     first: date
     last: date
 
     def __str__(self) -> str:
-        """Write them as text."""
+        """Return `2026-11-20` or `2026-11-20 to 2026-11-22`."""
         return f"{self.first}" + (f" to {self.last}" if self.last > self.first else "")
 
 
@@ -71,7 +71,7 @@ class Calendar:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 - a calendar is a value, few and small
     def containing(self, moment: datetime) -> Window:
-        """Return the window that holds this instant."""
+        """Return the window that contains this instant."""
         start = self._floor(moment)
         if not self.interval.minutes:
             local = start.astimezone(self.timezone)
@@ -97,19 +97,23 @@ class Calendar:
         return window
 
     def tiles(self, begin: datetime, end: datetime | None = None) -> Iterator[Window]:
-        """Yield the windows that tile the time from `begin` to `end`, cut to fit, oldest first."""
+        """Yield consecutive windows from `begin` to `end`, oldest first, without gap or overlap.
+
+        The first and the last window are shortened where `begin` or `end` is not a bound. Without
+        `end` the windows never stop.
+        """
         while end is None or begin < end:
             window = self.containing(begin)
             yield Window(begin, min(window.end, end or window.end))
             begin = window.end
 
     def first_from(self, moment: datetime) -> datetime:
-        """Return the first bound of a window that is not before this instant."""
+        """Return the first bound between two windows at or after this instant."""
         window = self.containing(moment)
         return moment if window.start == moment else window.end
 
     def bounds(self, days: Days) -> tuple[datetime, datetime]:
-        """Return the first instant of these days, and that of the day after."""
+        """Return the first instant of the first day, and that of the day after the last."""
         return self.start_of(days.first), self.start_of(days.last + timedelta(days=1))
 
     def start_of(self, day: date) -> datetime:
@@ -117,22 +121,25 @@ class Calendar:
         return self._instant(datetime.combine(day, time()))
 
     def _instant(self, wall: datetime) -> datetime:
-        # A wall time that the clocks skip becomes the instant of the change, for zoneinfo reads
-        # it with the offset from before; one that comes twice is the first, unless fold says
-        # otherwise (PEP 495).
+        # PEP 495: zoneinfo reads a wall time that the clocks skip with the offset of before the
+        # change, which gives the instant of the change. A wall time that occurs twice means the
+        # first occurrence, or with fold=1 the second.
         return wall.replace(tzinfo=self.timezone).astimezone(UTC)
 
     def _bounds_at(self, wall: datetime) -> list[datetime]:
-        """Return when a window begins at this wall time: twice, where an hour is repeated."""
+        """Return the instants of this wall time at which a window begins: two in a repeated hour.
+
+        Intervals of a day and more begin once: a repeated midnight does not begin a second day.
+        """
         first = self._instant(wall)
         again = self._instant(wall.replace(fold=1)) if self.interval.minutes else first
         return [first, again] if again > first else [first]
 
     def _floor(self, moment: datetime) -> datetime:
         wall = self._wall_floor(moment.astimezone(self.timezone))
-        while (start := self._instant(wall)) > moment:  # the clocks skip it
+        while (start := self._instant(wall)) > moment:  # the clocks skip this wall time
             wall -= timedelta(minutes=self.interval.minutes or 24 * 60)
-        # Clocks that are set back over a bound pass it twice.
+        # When clocks are set back across a bound, that bound occurs twice.
         while (bounds := self._bounds_at(wall))[0] <= moment:
             start = max(bound for bound in (start, *bounds) if bound <= moment)
             wall = self._next(wall)
