@@ -64,7 +64,7 @@ class LockedError(ExportError):
 
 
 class InterruptedRunError(ExportError):
-    """A signal stopped a command: exit code 130 (SIGINT, Ctrl-C) or 143 (SIGTERM), as in a shell."""
+    """A signal stopped a command. Exit code 130 (SIGINT, Ctrl-C) or 143 (SIGTERM), as in shells."""
 
     def __init__(self, advice: str, number: int) -> None:
         """Take the advice for the user and the number of the signal."""

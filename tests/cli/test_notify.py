@@ -251,7 +251,9 @@ def config_of(workspace: Workspace, listener: Listener) -> config.Config:
 def test_apprise_is_loaded_only_where_it_is_asked_for(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
     program = (
-        "import sys; from pathlib import Path; from orchestrator import config; from orchestrator.cli import notify\n"
+        "from pathlib import Path\n"
+        "from orchestrator import config\n"
+        "from orchestrator.cli import notify\n"
         "from orchestrator.pipeline.result import RunResult\n"
         "notify.tell(config.load(Path('exports.yml')).notify, RunResult())\n"
         "assert 'apprise' not in sys.modules"

@@ -110,8 +110,8 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, folder: str) -> None:
 
 def test_the_example_is_what_init_writes() -> None:
     assert (ROOT / "exports.yml").read_text(encoding="utf-8") == EXAMPLE, (
-        "make it anew: python -c 'from orchestrator.commands import init; print(init.example(), end=\"\")'"
-        " > exports.yml"
+        "rebuild it: python -c 'from orchestrator.commands import init;"
+        ' print(init.example(), end="")\' > exports.yml'
     )
 
 
