@@ -55,7 +55,7 @@ def check(
     findings += [
         _tried("encrypt_for", partial(_key, config, export))
         for export in config.exports
-        if export.encrypt_for
+        if export.dialect.encrypt_for
     ]
     progress("making the views of a window")
     warehouse = _tried("warehouse", lambda: _warehouse(config, target, now, brands))
@@ -83,7 +83,7 @@ def _tried(subject: str, step: Callable[[], str]) -> Finding:
 
 def _key(config: Config, export: Export) -> str:
     config.check_key(export)
-    return f"{export.encrypt_for}: the files of {export.brand} can be encrypted"
+    return f"{export.dialect.encrypt_for}: the files of {export.brand} can be encrypted"
 
 
 def _ledger(config: Config) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from orchestrator.commands import templates
 from orchestrator.config import schema as config_schema
-from orchestrator.config.exports import Export
+from orchestrator.config.exports import GROUPS, Export
 from orchestrator.errors import UsageError
 from orchestrator.warehouse import project
 
@@ -59,8 +59,7 @@ def example() -> str:
     # The keys of each model by itself: its docstring is their heading.
     groups = {
         str(model.__doc__): {key: export[key] for key in model.__annotations__ if key in export}
-        for model in Export.__mro__
-        if "__annotations__" in vars(model)
+        for model in (Export, *reversed(GROUPS.values()))
     }
     return templates.plain("exports.yml", shown=_shown).render(
         top=schema["properties"],

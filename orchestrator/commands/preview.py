@@ -112,7 +112,7 @@ class _Look:
                 kind=kind,
                 path=export.path(kind, brand=self.brand, window=window),
                 rows=stage.counts(kind, condition=condition).get(self.brand, 0),
-                encoding=export.encoding,
+                encoding=export.dialect.encoding,
                 head=self._bytes(stage, form),
                 headings=[field.heading for field in form.fields],
                 first=stage.texts(kind, texts, brand=self.brand, condition=condition),

@@ -48,9 +48,9 @@ class Config:
 
     def check_key(self, export: Export) -> None:
         """Raise ConfigError where an export's files cannot be encrypted for its key now."""
-        if export.encrypt_for:
+        if key := export.dialect.encrypt_for:
             try:
-                public_key.recipient(export.encrypt_for)
+                public_key.recipient(key)
             except ValueError as error:
                 raise self.error(export, "encrypt_for", str(error)) from error
 

@@ -3,6 +3,7 @@
 from datetime import time, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BeforeValidator,
@@ -21,6 +22,7 @@ from orchestrator.config.values import (
     Duration,
     Extension,
     Pattern,
+    Strict,
     TimeOfDay,
 )
 from orchestrator.windows import Calendar, Interval, Window
@@ -53,9 +55,17 @@ def _pattern(kind: str, interval: Interval) -> str:
     return f"{kind}_{{brand}}_{{window_start:%Y%m%d{'_%H%M' if interval.minutes else ''}}}"
 
 
-class Export(Dialect, Content):
+GROUPS: dict[str, type[Strict]] = {"content": Content, "dialect": Dialect}
+"""The fields of an export that are models of their own."""
+
+
+class Export(Strict):
     """One line under `exports`, with `defaults` filled in."""
 
+    content: Content = Content()
+    """Which columns and rows; exports.yml writes its keys next to those of the export."""
+    dialect: Dialect = Dialect()
+    """How a row becomes bytes, likewise."""
     brand: Brand
     """As in the raw tables; or "*": every brand of the warehouse that has no line of its own."""
     destination: Annotated[
@@ -86,6 +96,29 @@ class Export(Dialect, Content):
     """So many delivered windows are counted again at the end of a run; 0: none."""
     late_rows: Literal["warn", "resend"] = "warn"
     """A window with more rows than were delivered: `warn`, or make and `resend` it."""
+
+    @classmethod
+    def written_keys(cls) -> list[str]:
+        """Return the keys of an export as people write them, those of its models among them."""
+        own = [key for key in super().written_keys() if key not in GROUPS]
+        return [*(key for model in GROUPS.values() for key in model.written_keys()), *own]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grouped(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        """Give each model its keys, which exports.yml writes in one mapping.
+
+        A key that has the name of a model goes to that model, which refuses it as unknown.
+        """
+        if not isinstance(values, dict):
+            return values
+        taken = {name: {name, *model.written_keys()} for name, model in GROUPS.items()}
+        groups = {
+            name: {key: value for key, value in values.items() if key in keys}
+            for name, keys in taken.items()
+        }
+        own = {k: v for k, v in values.items() if not any(k in keys for keys in taken.values())}
+        return own | groups
 
     @field_validator("activity_file", "broadcast_file", mode="before")
     @classmethod
@@ -130,6 +163,11 @@ class Export(Dialect, Content):
             raise ValueError("activity_file and broadcast_file would be one path")
         return self
 
+    @property
+    def timezone(self) -> ZoneInfo:
+        """The time zone of windows, file names and times in the files."""
+        return self.dialect.timezone
+
     @cached_property
     def calendar(self) -> Calendar:
         """The windows of this export."""
@@ -145,7 +183,7 @@ class Export(Dialect, Content):
             name += "_{window_start:%H%M}"
         path = f"{self.directory}/{name}" if self.directory else name
         rendered = patterns.render(path, brand=brand, window=window, timezone=self.timezone)
-        return f"{rendered}.{self.extension}{self.packed_suffix}"
+        return f"{rendered}.{self.extension}{self.dialect.packed_suffix}"
 
     def files(self, *, brand: str, window: Window) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of a window, in the order of delivery."""

@@ -70,13 +70,14 @@ class Problems:
         return ConfigError("\n".join(self._bullets))
 
     def _unknown_key(self, place: Location, key: str, model: type[Strict]) -> None:
-        valid = [field.alias or name for name, field in model.model_fields.items()]
+        valid = model.written_keys()
         self.add(place, "unknown key" + did_you_mean(key, valid), valid)
 
     def _known(self, at: Location, loc: tuple[int | str, ...]) -> Location:
         """Drop from pydantic's location what does not stand in the file, such as a type's name."""
         for part in loc:
-            if self._written((*at, part)) in self.source.lines:
+            written = self._written((*at, part))
+            if written in self.source.lines and written[-1] == part:
                 at = (*at, part)
         return at
 

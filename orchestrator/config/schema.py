@@ -7,6 +7,7 @@ refuse; rules that tie keys together are theirs alone.
 import ast
 import inspect
 import json
+from collections.abc import Iterator
 from datetime import time, timedelta
 from functools import cache
 from itertools import pairwise
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from orchestrator.config import Top
+from orchestrator.config.exports import GROUPS
 from orchestrator.config.values import Strict
 
 # Text may be made of variables wherever a value of some other kind is wanted. A description would
@@ -41,6 +43,7 @@ def schema() -> dict[str, Any]:
     definitions, keys = made["$defs"], made["properties"]
     definitions["Variable"] = _VARIABLE
     export = definitions["Export"]
+    export["properties"] = dict(_in_one_mapping(export["properties"], definitions))
     export["required"] = ["brand"]  # the rest has defaults, here or under `defaults`
     inherited = export["properties"].keys() - {"brand"}
     pointers = {key: {"$ref": f"#/$defs/Export/properties/{key}"} for key in sorted(inherited)}
@@ -49,6 +52,17 @@ def schema() -> dict[str, Any]:
     for key in keys.keys() - {*made["required"]}:  # a key without a value says nothing
         keys[key] = _any_of(keys[key], {"type": "null"})
     return {"$schema": _Schema.schema_dialect, **made, "title": "exports.yml"}
+
+
+def _in_one_mapping(
+    properties: dict[str, JsonSchemaValue], definitions: dict[str, Any]
+) -> Iterator[tuple[str, JsonSchemaValue]]:
+    """Yield the keys of an export, with those of its models in the place of each model."""
+    for key, about in properties.items():
+        if key in GROUPS:
+            yield from definitions.pop(GROUPS[key].__name__)["properties"].items()
+        else:
+            yield key, about
 
 
 def text() -> str:

@@ -48,6 +48,11 @@ class Strict(BaseModel):
         hide_input_in_errors=True,
     )
 
+    @classmethod
+    def written_keys(cls) -> list[str]:
+        """Return the keys of the mapping as people write them."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
 
 def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file holds
     if isinstance(value, timedelta):

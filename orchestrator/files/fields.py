@@ -49,12 +49,14 @@ def resolve(
     """
     key = f"{kind}_fields"
     chosen: list[tuple[str, FieldChoice]]
-    given = getattr(export, key)
+    given = getattr(export.content, key)
     if given == "default":
         given = [FieldChoice(column=name) for name in DEFAULT[kind]]
     plural = "activities" if kind == "activity" else "broadcasts"
     chosen = [(key, choice) for choice in given]
-    chosen += [("additional_fields", item) for item in getattr(export.additional_fields, plural)]
+    chosen += [
+        ("additional_fields", item) for item in getattr(export.content.additional_fields, plural)
+    ]
     known = {column.name: column for column in columns}
     fields: dict[str, FileField] = {}
     for at, choice in chosen:
@@ -62,11 +64,11 @@ def resolve(
         if column is None:
             view = f"{plural}_daily"
             raise config.error(export, at, _unknown(choice.column, f"column in {view}", known))
-        resolved = _field(choice, column, export.labels)
+        resolved = _field(choice, column, export.dialect.labels)
         try:
-            resolved.heading.encode(export.encoding)
+            resolved.heading.encode(export.dialect.encoding)
         except UnicodeEncodeError as error:
-            message = f"the heading '{resolved.heading}' has no place in {export.encoding}"
+            message = f"the heading '{resolved.heading}' has no place in {export.dialect.encoding}"
             raise config.error(export, at, message) from error
         if resolved.heading in fields:
             raise config.error(export, at, f"two fields under the heading '{resolved.heading}'")
@@ -77,8 +79,8 @@ def resolve(
 def check_activity_types(config: Config, export: Export, columns: Sequence[ViewColumn]) -> None:
     """Raise ConfigError where activity_types names a code that the view does not define."""
     codes = next(column.value_labels for column in columns if column.name == "activity")
-    if export.activity_types != "all":
-        for code in export.activity_types:
+    if export.content.activity_types != "all":
+        for code in export.content.activity_types:
             if code not in codes:
                 raise config.error(export, "activity_types", _unknown(code, "activity", codes))
 

@@ -59,9 +59,8 @@ def file_format(config: Config, export: Export, kind: Kind, columns: ViewColumns
 
     Raises ConfigError where the export names a column that the view does not have.
     """
-    dialect = Dialect.model_construct(**{n: getattr(export, n) for n in Dialect.model_fields})
-    content = Content.model_construct(**{n: getattr(export, n) for n in Content.model_fields})
-    return FileFormat(kind, dialect, content, fields.resolve(config, export, kind, columns[kind]))
+    resolved = fields.resolve(config, export, kind, columns[kind])
+    return FileFormat(kind, export.dialect, export.content, resolved)
 
 
 def needed_columns(config: Config, columns: ViewColumns) -> dict[str, set[str]]:

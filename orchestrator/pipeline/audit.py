@@ -79,7 +79,7 @@ class Audit:
             every = brand == EVERY_BRAND
             # Where the export now chooses other rows than it did, the counts say nothing.
             if seen[entry.export] <= line.export.audit_windows and (
-                every or entry.choice == line.export.choice
+                every or entry.choice == line.export.content.choice
             ):
                 yield line.job(entry, brand=brand, forced=True)
 
@@ -116,7 +116,7 @@ class Audit:
             for brand in filter(self._lines.stands_for, stage.brands):
                 job = every.of_brand(brand)
                 if (job.entry.export, job.entry.window) not in known:
-                    entry = replace(job.entry, choice=job.export.choice)
+                    entry = replace(job.entry, choice=job.export.content.choice)
                     yield replace(job, entry=entry)
 
 

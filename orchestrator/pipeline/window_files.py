@@ -67,7 +67,7 @@ def publish(
         state=WRITTEN,
         activity_rows=rows["activity"],
         broadcast_rows=rows["broadcast"],
-        choice=job.export.choice,
+        choice=job.export.content.choice,
     )
     if job.export.empty == "skip" and not any(rows.values()):
         return WindowFiles(replace(job, entry=entry))
@@ -150,4 +150,4 @@ def _deliveries(job: Job, files: Sequence[WindowFile]) -> list[Delivery]:
 def is_plain(export: Export, item: Delivery) -> bool:
     """Tell whether a file was made in the clear that the export would encrypt by now."""
     plain = item.kind not in COMPLETION and not item.path.endswith(public_key.OPENPGP_SUFFIX)
-    return plain and export.encrypt_for is not None
+    return plain and export.dialect.encrypt_for is not None

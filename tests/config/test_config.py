@@ -33,7 +33,9 @@ def with_line(line: str) -> str:
 def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL)
     (export,) = config.exports
-    assert export.model_dump(exclude={"additional_fields", "timezone"}) == {
+    keys = export.model_dump()
+    keys |= keys.pop("content") | keys.pop("dialect")
+    assert {k: v for k, v in keys.items() if k not in ("additional_fields", "timezone")} == {
         "brand": "ACME",
         "destination": ["archive"],
         "interval": Interval.DAILY,
@@ -74,7 +76,7 @@ def test_an_export_overrides_the_defaults(tmp_path: Path) -> None:
     text = MINIMAL + "  - {brand: OTHER, interval: hourly, delimiter: ';'}\n"
     text += "defaults: {delimiter: '|', timezone: Europe/Amsterdam, at: 12:00}\n"
     first, second = load(tmp_path, text).exports
-    assert (first.delimiter, second.delimiter) == ("|", ";")
+    assert (first.dialect.delimiter, second.dialect.delimiter) == ("|", ";")
     assert first.at == time(12)
     assert second.activity_file == "activity_{brand}_{window_start:%Y%m%d_%H%M}"
     assert {export.timezone.key for export in (first, second)} == {"Europe/Amsterdam"}
@@ -83,7 +85,8 @@ def test_an_export_overrides_the_defaults(tmp_path: Path) -> None:
 def test_plain_words_stay_text(tmp_path: Path) -> None:
     text = MINIMAL.replace("ACME", "NO") + "  - {brand: 007, null: '\\N', header: no}\n"
     first, second = load(tmp_path, text).exports
-    assert (first.brand, second.brand, second.null, second.header) == ("NO", "007", r"\N", False)
+    assert (first.brand, second.brand) == ("NO", "007")
+    assert (second.dialect.null, second.dialect.header) == (r"\N", False)
 
 
 def test_destinations_resolve_paths_beside_the_file(tmp_path: Path) -> None:
@@ -106,9 +109,9 @@ def test_text_may_come_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = with_line("delimiter: \"{{ env_var('SEP', ';') }}\"")
-    assert load(tmp_path, text).exports[0].delimiter == ";"
+    assert load(tmp_path, text).exports[0].dialect.delimiter == ";"
     monkeypatch.setenv("SEP", "|")
-    assert load(tmp_path, text).exports[0].delimiter == "|"
+    assert load(tmp_path, text).exports[0].dialect.delimiter == "|"
 
 
 def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
@@ -132,6 +135,11 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("delimeter: ;", r"delimeter: unknown key; did you mean delimiter\?; valid: .*activity"),
+        (
+            "dialect: {labels: nl}",
+            r"exports\[0\].dialect: unknown key; .*valid: .*delimiter.*labels",
+        ),
+        ("content: all", r"exports\[0\].content: unknown key; valid: activity_fields"),
         ("timezone: Europe/Amsterdm", r"timezone: .*did you mean Europe/Amsterdam\?"),
         ("interval: dayly", "interval: 'dayly': expected '15m', '30m', 'hourly', 'daily'"),
         ("at: 6 o'clock", "at: .*expected a time of day"),
