@@ -120,11 +120,11 @@ class _Look:
 
     def _bytes(self, stage: Stage, form: FileFormat) -> bytes:
         plain = form.dialect.model_copy(update={"compression": "none", "encrypt_for": None})
-        paths = {self.brand: self.path}
-        written = writing.write(stage, replace(form, dialect=plain), paths)[self.brand]
+        targets = {self.brand: (self.path, "")}
+        written = writing.write(stage, replace(form, dialect=plain), targets)[self.brand]
         if isinstance(written, ExportError):
             raise written
-        return written.path.read_bytes()
+        return written.local.read_bytes()
 
     def _check_brand(self, stage: Stage, export: Export) -> None:
         """Say what a run would say of a brand that the warehouse does not know."""

@@ -1,5 +1,6 @@
 """One export of exports.yml: whose rows, when, in which form, to where."""
 
+from dataclasses import dataclass
 from datetime import time, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -37,6 +38,22 @@ FileKind = Literal["broadcast", "activity", "ready", "manifest"]
 """Every file of a window: the data files, and those that say that these are complete."""
 COMPLETION: tuple[FileKind, ...] = ("ready", "manifest")
 Completion = Literal["none", "ready", "manifest", "both"]
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a window: what it is, its path at every destination, and its bytes.
+
+    `path` is a POSIX path below the destination's folder (an SFTP destination takes an absolute
+    one too), `size` in bytes, `sha256` in hexadecimal. `rows` are those of a data file, without
+    the header; None where they are not known, and for completion files.
+    """
+
+    kind: FileKind
+    path: str
+    size: int
+    sha256: str
+    rows: int | None = None
 
 
 def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds

@@ -99,7 +99,7 @@ class _Batch:
 
     def progress(self) -> int:
         """Return a number that grows with every file published and every MiB that a server kept."""
-        sizes = sum(1 + upload.size // _MEBIBYTE for upload in self.done)
+        sizes = sum(1 + upload.file.size // _MEBIBYTE for upload in self.done)
         return sizes + (self.track.proven // _MEBIBYTE if self.track else 0)
 
     def outcome(self) -> Outcome:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import asyncssh
 
 from orchestrator.config.destinations import Directory, Sftp
+from orchestrator.config.exports import File
 from orchestrator.delivery import directory
 from orchestrator.delivery.batches import ignore
 from orchestrator.delivery.sftp import publish
@@ -58,7 +59,12 @@ def probe_all(trials: Mapping[str, ProbeRequest]) -> dict[str, ProbeResult]:
 def _made(path: Path) -> Upload:
     content = path.name.encode()
     path.write_bytes(content)
-    return Upload(path, "", hashlib.sha256(content).hexdigest(), len(content))
+    # A probe's file has no kind of its own.
+    return Upload(path, File("ready", "", len(content), hashlib.sha256(content).hexdigest()))
+
+
+def _renamed(upload: Upload, path: PurePosixPath) -> Upload:
+    return replace(upload, file=replace(upload.file, path=str(path)))
 
 
 async def _probe(trial: ProbeRequest, uploads: Sequence[Upload]) -> ProbeResult:
@@ -90,7 +96,7 @@ class _Place(ABC):
         name = f".orchestrate-{secrets.token_hex(4)}"
         made = PurePosixPath(name) if there != wanted else None
         path = PurePosixPath(name, name) if made else PurePosixPath(name)
-        ours = [replace(upload, remote=str(path)) for upload in uploads]
+        ours = [_renamed(upload, path) for upload in uploads]
         left = [path, *(part_of(upload, absolute=False) for upload in ours)]
         try:
             for upload in ours:
@@ -156,9 +162,11 @@ class _Server(_Place):
         return await size_of(self._session, path) is not None
 
     async def publish(self, there: PurePosixPath, upload: Upload) -> None:
-        remote = str(there / upload.remote)
         await publish.publish(
-            self._session, replace(upload, remote=remote), UploadProgress(), on_renaming=ignore
+            self._session,
+            _renamed(upload, there / upload.file.path),
+            UploadProgress(),
+            on_renaming=ignore,
         )
 
     async def lacks(self, path: PurePosixPath) -> set[str]:

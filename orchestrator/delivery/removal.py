@@ -64,7 +64,7 @@ async def _sweep(
 
         async def prune(batch: Sequence[Upload]) -> None:
             for upload in batch:
-                found[upload.remote] = await place.prune(upload, age)
+                found[upload.file.path] = await place.prune(upload, age)
 
         return prune
 
@@ -123,7 +123,7 @@ class _Server(_Place):
         except asyncssh.SFTPError as error:
             raise refused(self._session, "looking at", path, error) from error
         files = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)  # not all tell
-        same = seen.type in files and seen.size == upload.size
+        same = seen.type in files and seen.size == upload.file.size
         return requests.modified_at(self._session, seen, path) if same else None
 
     async def clock(self, upload: Upload) -> float:
@@ -152,10 +152,10 @@ class _Folder(_Place):
     def _modified_at(self, upload: Upload) -> float | None:
         with self._opened(upload) as path:
             seen = path.lstat()
-            if not stat.S_ISREG(seen.st_mode) or seen.st_size != upload.size:
+            if not stat.S_ISREG(seen.st_mode) or seen.st_size != upload.file.size:
                 return None
             with path.open("rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == upload.sha256
+                same = hashlib.file_digest(file, "sha256").hexdigest() == upload.file.sha256
             return seen.st_mtime if same else None
 
     def _clock(self, upload: Upload) -> float:

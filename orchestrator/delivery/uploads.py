@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from orchestrator.config.exports import File
 from orchestrator.errors import DeliveryError
 
 BLOCK = 255 * 1024
@@ -25,34 +26,30 @@ class LostError(UnreachableError):
 
 @dataclass(frozen=True)
 class Upload:
-    """One file to publish.
+    """One file to publish, and where its bytes are (`local`).
 
-    `remote` is a POSIX path below the destination's root; for SFTP it may be absolute.
-    `size` is in bytes. `rename_sent` says that an earlier run was killed while it renamed this
-    file: a part file that is gone then means that the file was published. `abandoned` are the
-    remote paths and hashes of what was to go here earlier, and never arrived: of those no part
-    file may stay. `retracted` are the remote paths of what says that the file before is complete:
-    they go before this one gets its name.
+    `rename_sent`: an earlier run was killed while it renamed this file, so a part file that is
+    gone means that the file was published. `abandoned`: files that an earlier revision was to
+    deliver here and did not; no part file of those may stay. `retracted`: files to remove right
+    before this one gets its name, such as the completion files of the revision before.
     """
 
     local: Path
-    remote: str
-    sha256: str
-    size: int
+    file: File
     rename_sent: bool = False
-    abandoned: tuple[tuple[str, str], ...] = ()
-    retracted: tuple[str, ...] = ()
+    abandoned: tuple[File, ...] = ()
+    retracted: tuple[File, ...] = ()
 
     def earlier(self) -> Iterator["Upload"]:
         """Yield the uploads that this one replaces."""
-        for remote, sha256 in self.abandoned:
-            if (remote, sha256) != (self.remote, self.sha256):
-                yield Upload(self.local, remote, sha256, 0)
+        for file in self.abandoned:
+            if (file.path, file.sha256) != (self.file.path, self.file.sha256):
+                yield Upload(self.local, file)
 
     def outdated(self) -> Iterator["Upload"]:
         """Yield the uploads that must go before this one gets its name."""
-        for remote in self.retracted:
-            yield Upload(self.local, remote, "", 0)
+        for file in self.retracted:
+            yield Upload(self.local, file)
 
 
 @dataclass(frozen=True)
@@ -81,15 +78,15 @@ def target_path(upload: Upload, *, absolute: bool) -> PurePosixPath:
 
     Raises DeliveryError for `..`, for no name, and for an absolute path where it is not allowed.
     """
-    path = PurePosixPath(upload.remote)
-    if not path.name or ".." in path.parts or "\0" in upload.remote:
+    path = PurePosixPath(upload.file.path)
+    if not path.name or ".." in path.parts or "\0" in upload.file.path:
         raise DeliveryError(
-            f"{upload.remote!r} is no path for a delivered file: it needs a name and no '..'. "
+            f"{upload.file.path!r} is no path for a delivered file: it needs a name and no '..'. "
             "Correct the directory or the file pattern in exports.yml."
         )
     if path.is_absolute() and not absolute:
         raise DeliveryError(
-            f"{upload.remote!r} is absolute, and would leave the destination's folder. "
+            f"{upload.file.path!r} is absolute, and would leave the destination's folder. "
             "Make the directory in exports.yml relative."
         )
     return path
@@ -101,7 +98,7 @@ def part_of(upload: Upload, *, absolute: bool) -> PurePosixPath:
     Raises DeliveryError as `target_path` does.
     """
     path = target_path(upload, absolute=absolute)
-    return path.with_name(f".{path.name}.{upload.sha256[:16]}.part")
+    return path.with_name(f".{path.name}.{upload.file.sha256[:16]}.part")
 
 
 def read_blocks(upload: Upload) -> Iterator[bytes]:
@@ -111,7 +108,7 @@ def read_blocks(upload: Upload) -> Iterator[bytes]:
     was recorded: checked before the last block is handed out, so that nothing else is published.
     """
     digest = hashlib.sha256()
-    left = upload.size
+    left = upload.file.size
     try:
         with upload.local.open("rb") as file:
             while left > 0 and (block := file.read(min(BLOCK, left))):
@@ -120,7 +117,7 @@ def read_blocks(upload: Upload) -> Iterator[bytes]:
                 if left == 0:
                     break
                 yield block
-            changed = left > 0 or bool(file.read(1)) or digest.hexdigest() != upload.sha256
+            changed = left > 0 or bool(file.read(1)) or digest.hexdigest() != upload.file.sha256
     except OSError as error:
         raise DeliveryError(
             f"{upload.local}: cannot be read ({error.strerror}). "
@@ -128,8 +125,8 @@ def read_blocks(upload: Upload) -> Iterator[bytes]:
         ) from error
     if changed:
         raise DeliveryError(
-            f"{upload.local}: is no longer the file that was recorded ({upload.size} bytes, sha256 "
-            f"{upload.sha256[:16]}…). Build the window again with --force."
+            f"{upload.local}: is no longer the file that was recorded ({upload.file.size} bytes, "
+            f"sha256 {upload.file.sha256[:16]}…). Build the window again with --force."
         )
-    if upload.size:
+    if upload.file.size:
         yield block

@@ -6,11 +6,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.config.exports import KINDS, Export, FileKind, Kind
+from orchestrator.config.exports import KINDS, Export, File, Kind
 from orchestrator.files.packing import PackedFile
 from orchestrator.files.writing import WrittenFile
 from orchestrator.windows import Window
@@ -19,39 +18,19 @@ VERSION = 1
 """Of the manifest: a change that breaks its readers makes it another."""
 
 
-@dataclass(frozen=True)
-class WindowFile:
-    """A whole file of a window: where it lies, where it goes, and what is in it."""
-
-    kind: FileKind
-    path: str  # at the destinations
-    local: Path
-    size: int
-    sha256: str
-    rows: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The name without folders: all files of a window lie in one."""
-        return PurePosixPath(self.path).name
-
-
 def files(
     export: Export, brand: str, window: Window, made: Mapping[Kind, WrittenFile], *, revision: int
-) -> list[WindowFile]:
+) -> list[WrittenFile]:
     """Return all files of a window as this revision, in the order of delivery.
 
     Those of completion are written beside the activity file. The same data files give the same
     bytes.
     """
-    folder = made["activity"].path.parent
-    paths = export.files(brand=brand, window=window)
-    data = [
-        WindowFile(kind, path, made[kind].path, made[kind].size, made[kind].sha256, made[kind].rows)
-        for kind, (_, path) in zip(KINDS, paths, strict=False)
-    ]
-    found, checked = [*data], iter(data)
-    for kind, path in paths[len(data) :]:
+    folder = made["activity"].local.parent
+    found = [made[kind] for kind in KINDS]
+    data = [written.file for written in found]
+    checked = iter(data)
+    for kind, path in export.files(brand=brand, window=window)[len(data) :]:
         text = (
             _line(next(checked))
             if kind == "ready"
@@ -59,18 +38,19 @@ def files(
         )
         file = PackedFile(folder / PurePosixPath(path).name)
         file.write(text.encode())
-        found.append(WindowFile(kind, path, file.path, *file.finish()))
+        size, sha256 = file.finish()
+        found.append(WrittenFile(file.path, File(kind, path, size, sha256)))
         file.wait()
     return found
 
 
-def _line(file: WindowFile) -> str:
+def _line(file: File) -> str:
     # No name has a backslash or a line break, which sha256sum would escape.
-    return f"{file.sha256}  {file.name}\n"
+    return f"{file.sha256}  {PurePosixPath(file.path).name}\n"
 
 
 def _manifest(
-    export: Export, brand: str, window: Window, data_files: Sequence[WindowFile], *, revision: int
+    export: Export, brand: str, window: Window, data_files: Sequence[File], *, revision: int
 ) -> str:
     zone = export.timezone
     manifest: dict[str, Any] = {
@@ -84,7 +64,7 @@ def _manifest(
         "files": [
             {
                 "kind": file.kind,
-                "name": file.name,
+                "name": PurePosixPath(file.path).name,
                 "rows": file.rows,
                 "bytes": file.size,
                 "sha256": file.sha256,

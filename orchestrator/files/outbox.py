@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator import system
+from orchestrator.config.exports import File
 
 _WORK = ".work"
 _LOCK = ".lock"
@@ -56,13 +57,13 @@ class Outbox:
         while self._places:
             system.flush_folder(self._places.pop(), top=self.folder)
 
-    def holds(self, remote: str, size: int, sha256: str) -> bool:
-        """Tell whether the file is there with these very bytes."""
-        path = self.path(remote)
-        if not path.is_file() or path.stat().st_size != size:
+    def holds(self, file: File) -> bool:
+        """Tell whether the outbox has this file, with these very bytes."""
+        path = self.path(file.path)
+        if not path.is_file() or path.stat().st_size != file.size:
             return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
 
     def older_than(self, moment: datetime) -> list[str]:
         """Return the names of the files that were made before a moment."""

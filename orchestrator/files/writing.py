@@ -2,10 +2,12 @@
 
 import codecs
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.config.exports import File
 from orchestrator.errors import ExportError
 from orchestrator.files import lines as csv_lines
 from orchestrator.files.formats import FileFormat
@@ -20,20 +22,22 @@ _FLUSHED_BEHIND = 32  # files that wait for the disk while the next ones are mad
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A whole file: where it is, and what is in it."""
+    """A complete file of a window, and where its bytes are."""
 
-    path: Path
-    rows: int
-    size: int
-    sha256: str
+    local: Path
+    file: File
+
+
+Target = tuple[Path, str]
+"""Where to write a file, as the name it has before it is packed; and its path at destinations."""
 
 
 def write(
-    stage: Stage, form: FileFormat, paths: dict[str, Path]
+    stage: Stage, form: FileFormat, targets: Mapping[str, Target]
 ) -> dict[str, WrittenFile | ExportError]:
-    """Write the file of each brand, `paths` by brand, and flush it; return them by brand.
+    """Write the file of each brand, `targets` by brand, and flush it; return them by brand.
 
-    The paths end in the names of the files before they are packed. A brand whose text has no place
+    A brand whose text has no place
     in the encoding gets an ExportError, and leaves no file.
     """
     header = ""
@@ -42,7 +46,7 @@ def write(
     line = csv_lines.line(form.fields, stage.types[form.kind], form.dialect)
     errors: dict[str, ExportError] = {}
     file: _File | None = None
-    batches = stage.lines(form.kind, line, brands=list(paths), condition=form.condition())
+    batches = stage.lines(form.kind, line, brands=list(targets), condition=form.condition())
     with _Whole() as whole:
         try:
             for brand, lines in batches:
@@ -51,7 +55,7 @@ def write(
                 if file is None or file.brand != brand:
                     if file:
                         whole.add(file)
-                    file = _File(brand, paths[brand], form, header)
+                    file = _File(brand, targets[brand], form, header)
                 try:
                     file.write(lines)
                 except ExportError as error:
@@ -64,8 +68,8 @@ def write(
         finally:
             if file:
                 file.abandon()
-        for brand in paths.keys() - whole.files.keys() - errors.keys():
-            whole.add(_File(brand, paths[brand], form, header))
+        for brand in targets.keys() - whole.files.keys() - errors.keys():
+            whole.add(_File(brand, targets[brand], form, header))
     return {**whole.files, **errors}
 
 
@@ -102,7 +106,8 @@ class _Whole:
 class _File:
     """A file on its way: counted, encoded and packed as it is written."""
 
-    def __init__(self, brand: str, path: Path, form: FileFormat, header: str) -> None:
+    def __init__(self, brand: str, target: Target, form: FileFormat, header: str) -> None:
+        path, self._remote = target
         self.brand = brand
         self._kind = form.kind
         self._encoding = form.dialect.encoding
@@ -131,7 +136,8 @@ class _File:
     def finish(self) -> WrittenFile:
         self._file.write(self._encoder.encode("", final=True))
         size, sha256 = self._file.finish()
-        return WrittenFile(self._file.path, self._rows, size, sha256)
+        file = File(self._kind, self._remote, size, sha256, self._rows)
+        return WrittenFile(self._file.path, file)
 
     def wait(self) -> None:
         self._file.wait()

@@ -68,10 +68,13 @@ class Job:
             )
         )
 
+    def path(self, kind: Kind) -> str:
+        """Return the path of a data file at every destination."""
+        return self.export.path(kind, brand=self.brand, window=self.entry.window)
+
     def plain_name(self, kind: Kind) -> str:
         """Return the name of a data file before it is compressed and encrypted."""
-        path = self.export.path(kind, brand=self.brand, window=self.entry.window)
-        return PurePosixPath(path).name.removesuffix(self.export.dialect.packed_suffix)
+        return PurePosixPath(self.path(kind)).name.removesuffix(self.export.dialect.packed_suffix)
 
     def is_over(self, now: datetime) -> bool:
         """Tell whether the window is over, and has settled."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.config.exports import File
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
 from orchestrator.ledger.session import Row
@@ -18,9 +19,7 @@ class Sent:
     export: str
     window: Window
     position: int
-    path: str
-    size: int
-    sha256: str
+    file: File
     delivered_at: datetime
 
 
@@ -97,8 +96,6 @@ def _last(
             row["export"],
             records.window(row),
             row["position"],
-            row["path"],
-            row["bytes"],
-            row["sha256"],
+            records.file_of(row),
             row["delivered_at"],
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.config.exports import File
 from orchestrator.ledger.session import Row
 from orchestrator.windows import Window
 
@@ -29,13 +30,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One file of an entry at one destination; `delivered_at` is None until it is there."""
+    """One file of an entry at one destination; `delivered_at` is None until it is delivered."""
 
-    kind: str
+    file: File
     destination: str
-    path: str
-    size: int
-    sha256: str
     delivered_at: datetime | None = None
     rename_sent: bool = False
 
@@ -77,14 +75,19 @@ def chosen(of: Entry) -> dict[str, Any]:
     return {**key(of), "choice": of.choice, **counted}
 
 
+def file_of(row: Row) -> File:
+    """Read the file that a row is about."""
+    return File(row["kind"], row["path"], row["bytes"], row["sha256"])
+
+
 def file(of: Delivery) -> dict[str, Any]:
     """Return the row of a file, but for its key and its place."""
     return {
-        "kind": of.kind,
+        "kind": of.file.kind,
         "destination": of.destination,
-        "path": of.path,
-        "bytes": of.size,
-        "sha256": of.sha256,
+        "path": of.file.path,
+        "bytes": of.file.size,
+        "sha256": of.file.sha256,
         "delivered_at": of.delivered_at,
         "rename_sent": of.rename_sent,
     }
@@ -97,15 +100,7 @@ def window(row: Row) -> Window:
 
 def delivery(row: Row) -> Delivery:
     """Read the row of a file."""
-    return Delivery(
-        row["kind"],
-        row["destination"],
-        row["path"],
-        row["bytes"],
-        row["sha256"],
-        row["delivered_at"],
-        row["rename_sent"],
-    )
+    return Delivery(file_of(row), row["destination"], row["delivered_at"], row["rename_sent"])
 
 
 def entry(row: Row) -> Entry:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from orchestrator.config import Config, patterns
 from orchestrator.config.exports import EVERY_BRAND, KINDS
@@ -148,12 +147,12 @@ class Production:
         for number, (form, by_brand) in enumerate(groups.values()):
             folder = self._outbox.work / "files" / str(number)
             names: Counter[str] = Counter()  # brands may have them in directories of their own
-            paths: dict[str, Path] = {}
+            targets: dict[str, writing.Target] = {}
             for brand, job in by_brand.items():
                 name = job.plain_name(form.kind)
-                paths[brand] = folder / str(names[name]) / name
+                targets[brand] = folder / str(names[name]) / name, job.path(form.kind)
                 names[name] += 1
-            written = writing.write(stage, form, paths)
+            written = writing.write(stage, form, targets)
             for brand, file in written.items():
                 made[by_brand[brand].entry.export, form.kind] = file
             if form.kind == "activity":

@@ -25,15 +25,15 @@ def jobs(config: Config, request: Request, *, ledger: Ledger, outbox: Outbox) ->
     found = list(_made(Exports(config, request), request.days, ledger))
     for job in found:
         for item in ledger.deliveries(job.entry):
-            if not outbox.holds(item.path, item.size, item.sha256):
+            if not outbox.holds(item.file):
                 raise ExportError(
-                    f"{job.entry.export} {job.entry.window}: the outbox holds {item.path} no more "
-                    "as it was delivered (keep_local says for how long it stays); nothing is sent. "
-                    f"Make that window again, as the next revision: {job.command()}"
+                    f"{job.entry.export} {job.entry.window}: the outbox holds {item.file.path} "
+                    "no more as it was delivered (keep_local says for how long it stays); nothing "
+                    f"is sent. Make that window again, as the next revision: {job.command()}"
                 )
-            if window_files.is_plain(job.export, item):
+            if window_files.is_plain(job.export, item.file):
                 raise ExportError(
-                    f"{job.entry.export} {job.entry.window}: {item.path} was delivered in the "
+                    f"{job.entry.export} {job.entry.window}: {item.file.path} was delivered in the "
                     "clear, and encrypt_for is set by now; nothing is sent. Make that window "
                     f"again, encrypted, as the next revision: {job.command()}"
                 )

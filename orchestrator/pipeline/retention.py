@@ -145,7 +145,7 @@ class Retention:
     def _tidied(self, found: Sequence[Sent], warnings: list[str]) -> list[Removal]:
         outcome = "removed"
         try:
-            self._outbox.tidy(sent.path for sent in found)
+            self._outbox.tidy(sent.file.path for sent in found)
         except OSError as error:
             warnings.append(f"{error.filename}: cannot be removed ({error.strerror})")
             outcome = "failed"
@@ -176,7 +176,7 @@ class Retention:
             if len(told) > _TOLD:
                 warnings.append(f"destination '{name}': {len(told) - _TOLD} more could not go")
             for sent in due[name]:
-                yield _removal(name, sent, str(sweep.found.get(sent.path, "failed")))
+                yield _removal(name, sent, str(sweep.found.get(sent.file.path, "failed")))
 
     def _batches(self, found: Iterable[Sent]) -> Iterator[list["Upload"]]:
         """Yield the files of each window: what came last goes first."""
@@ -184,11 +184,8 @@ class Retention:
 
         ordered = sorted(found, key=lambda sent: (sent.window, sent.export, -sent.position))
         for _, files in groupby(ordered, operator.attrgetter("window", "export")):
-            yield [
-                Upload(self._outbox.path(file.path), file.path, file.sha256, file.size)
-                for file in files
-            ]
+            yield [Upload(self._outbox.path(sent.file.path), sent.file) for sent in files]
 
 
 def _removal(destination: str | None, sent: Sent, outcome: str) -> Removal:
-    return Removal(destination, sent.path, sent.delivered_at, outcome)
+    return Removal(destination, sent.file.path, sent.delivered_at, outcome)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
-from orchestrator.config.exports import COMPLETION
+from orchestrator.config.exports import COMPLETION, File
 from orchestrator.errors import DeliveryError
 from orchestrator.files.outbox import Outbox
 from orchestrator.ledger import Delivery, DeliveryKey, Entry, Ledger
@@ -56,13 +56,7 @@ class Shipping:
                     continue
                 here = [item for item in waiting if item.destination == name]
                 uploads = [
-                    Upload(
-                        self._outbox.path(item.path),
-                        item.path,
-                        item.sha256,
-                        item.size,
-                        rename_sent=item.rename_sent,
-                    )
+                    Upload(self._outbox.path(item.file.path), item.file, item.rename_sent)
                     for item in here
                 ]
                 uploads[0] = replace(
@@ -70,12 +64,14 @@ class Shipping:
                     abandoned=_abandoned(here, earlier),
                     retracted=_retracted(here, earlier),
                 )
-                owners |= {(name, upload.remote): number for upload in uploads}
+                owners |= {(name, upload.file.path): number for upload in uploads}
                 batches.setdefault(name, []).append(uploads)
                 members.setdefault(name, []).append(number)
 
         def place(name: str, upload: Upload) -> DeliveryKey:
-            return DeliveryKey(products[owners[name, upload.remote]].job.entry, name, upload.remote)
+            return DeliveryKey(
+                products[owners[name, upload.file.path]].job.entry, name, upload.file.path
+            )
 
         outcomes = self._delivered(batches, place)
         for name, results in outcomes.items():
@@ -121,29 +117,28 @@ class Shipping:
         return self._ledger.earlier(entry) if entry.revision > 1 else []
 
 
-def _abandoned(
-    waiting: Sequence[Delivery], earlier: Sequence[Delivery]
-) -> tuple[tuple[str, str], ...]:
-    """Return path and hash of what earlier revisions never brought there: parts may lie there."""
-    wanted = {(item.path, item.sha256) for item in waiting}
-    never = [item for item in earlier if item.delivered_at is None]
+def _abandoned(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[File, ...]:
+    """Return the files of earlier revisions that never arrived: part files of them may be left."""
+    wanted = {(item.file.path, item.file.sha256) for item in waiting}
     return tuple(
-        (item.path, item.sha256)
-        for item in never
-        if item.destination == waiting[0].destination and (item.path, item.sha256) not in wanted
+        item.file
+        for item in earlier
+        if item.delivered_at is None
+        and item.destination == waiting[0].destination
+        and (item.file.path, item.file.sha256) not in wanted
     )
 
 
-def _retracted(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[str, ...]:
+def _retracted(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[File, ...]:
     """Return the completion files that must go before the first data file gets its name.
 
     Those of an earlier delivery would say of the new files what is true of the old ones.
     """
-    if waiting[0].kind in COMPLETION:
+    if waiting[0].file.kind in COMPLETION:
         return ()
     here = [item for item in earlier if item.destination == waiting[0].destination]
-    told = [item.path for item in (*waiting, *here) if item.kind in COMPLETION]
-    return tuple(dict.fromkeys(told))
+    files = [item.file for item in (*waiting, *here) if item.file.kind in COMPLETION]
+    return tuple({file.path: file for file in files}.values())
 
 
 def _joined(errors: Sequence[DeliveryError]) -> DeliveryError | None:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.config import public_key
-from orchestrator.config.exports import COMPLETION, KINDS, Export, Kind
+from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError
 from orchestrator.files import completion
-from orchestrator.files.completion import WindowFile
 from orchestrator.files.outbox import Outbox
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job
@@ -36,7 +35,7 @@ def finished(job: Job, *, outbox: Outbox, ledger: Ledger) -> WindowFiles | None:
     known = ledger.deliveries(job.entry)
     wanted = job.export.destination
     deliveries = [item for item in known if item.delivered_at or item.destination in wanted]
-    files = {item.path: item for item in known}
+    files = {item.file.path: item for item in known}
     for name in wanted:
         if all(item.destination != name for item in known):
             deliveries += [
@@ -44,9 +43,9 @@ def finished(job: Job, *, outbox: Outbox, ledger: Ledger) -> WindowFiles | None:
                 for item in files.values()
             ]
     waiting = [item for item in deliveries if item.delivered_at is None]
-    if any(is_plain(job.export, item) for item in waiting):
+    if any(is_plain(job.export, item.file) for item in waiting):
         return None
-    if not all(outbox.holds(item.path, item.size, item.sha256) for item in waiting):
+    if not all(outbox.holds(item.file) for item in waiting):
         return None
     if deliveries != known:
         ledger.write([(job.entry, deliveries)])
@@ -61,7 +60,7 @@ def publish(
     What an earlier run has delivered of the same bytes stays delivered. Where it has recorded
     other bytes, these are the next revision; where the receiver may have those, it gets both files.
     """
-    rows = {kind: made[kind].rows for kind in KINDS}
+    rows = {kind: made[kind].file.rows for kind in KINDS}
     entry = replace(
         job.entry,
         state=WRITTEN,
@@ -84,10 +83,10 @@ def publish(
         files = completion.files(
             job.export, job.brand, job.entry.window, made, revision=entry.revision
         )
-    outbox.publish([(file.local, file.path) for file in files])
+    outbox.publish([(written.local, written.file.path) for written in files])
     deliveries = _deliveries(job, files)
     if not any(item.delivered_at or item.rename_sent for item in other):
-        outbox.tidy({item.path for item in other} - {file.path for file in files})
+        outbox.tidy({item.file.path for item in other} - {written.file.path for written in files})
         deliveries = [earlier.get(_identity(item), item) for item in deliveries]
     return WindowFiles(replace(job, entry=entry), deliveries)
 
@@ -103,17 +102,11 @@ def result(product: WindowFiles, *, deliver: bool) -> WindowResult:
     """Return what became of a product, in a run that was to deliver it or not."""
     entry = product.job.entry
     rows = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
-    files: dict[str, FileResult] = {}
+    having: dict[File, list[str]] = {}
     for item in product.deliveries:
-        there = files[item.path].destinations if item.path in files else ()
-        files[item.path] = FileResult(
-            item.kind,
-            item.path,
-            rows.get(item.kind),
-            item.size,
-            item.sha256,
-            [*there, item.destination] if item.delivered_at else there,
-        )
+        file = replace(item.file, rows=rows.get(item.file.kind))
+        having.setdefault(file, []).extend([item.destination] if item.delivered_at else [])
+    files = [FileResult(**vars(file), destinations=names) for file, names in having.items()]
     if isinstance(product.error, GateError):
         status = Status.STOPPED
     elif product.error:
@@ -123,9 +116,7 @@ def result(product: WindowFiles, *, deliver: bool) -> WindowResult:
     else:
         status = Status.DELIVERED if deliver else Status.WRITTEN
     error = str(product.error) if product.error else None
-    return WindowResult(
-        **product.job.subject, status=status, files=list(files.values()), error=error
-    )
+    return WindowResult(**product.job.subject, status=status, files=files, error=error)
 
 
 def failures(results: Iterable[WindowResult]) -> Iterator[Failure]:
@@ -136,18 +127,14 @@ def failures(results: Iterable[WindowResult]) -> Iterator[Failure]:
 
 
 def _identity(item: Delivery) -> tuple[str, str, str]:
-    return item.destination, item.path, item.sha256
+    return item.destination, item.file.path, item.file.sha256
 
 
-def _deliveries(job: Job, files: Sequence[WindowFile]) -> list[Delivery]:
-    return [
-        Delivery(file.kind, name, file.path, file.size, file.sha256)
-        for name in job.export.destination
-        for file in files
-    ]
+def _deliveries(job: Job, files: Sequence[WrittenFile]) -> list[Delivery]:
+    return [Delivery(written.file, name) for name in job.export.destination for written in files]
 
 
-def is_plain(export: Export, item: Delivery) -> bool:
-    """Tell whether a file was made in the clear that the export would encrypt by now."""
-    plain = item.kind not in COMPLETION and not item.path.endswith(public_key.OPENPGP_SUFFIX)
+def is_plain(export: Export, file: File) -> bool:
+    """Tell whether a file was written in the clear that the export would encrypt by now."""
+    plain = file.kind not in COMPLETION and not file.path.endswith(public_key.OPENPGP_SUFFIX)
     return plain and export.dialect.encrypt_for is not None

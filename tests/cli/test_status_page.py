@@ -16,7 +16,7 @@ from orchestrator import config
 from orchestrator.cli import status_page
 from orchestrator.commands import status
 from orchestrator.commands.status import past as status_past
-from orchestrator.config.exports import EVERY_BRAND
+from orchestrator.config.exports import EVERY_BRAND, File
 from orchestrator.jobs.job import Exports, Request
 from orchestrator.ledger import Delivery, Entry, Ledger
 from orchestrator.ledger.failures import Failure, Failures
@@ -56,7 +56,7 @@ def weeks(workspace: Workspace) -> Workspace:
                     ledger.finish([entry])
                 elif age or brand == "ALFA":
                     at = calendar.due(window) + timedelta(minutes=5 + age)
-                    file = Delivery("activity", "there", f"{brand}{age}", 9, "a" * 64, at)
+                    file = Delivery(File("activity", f"{brand}{age}", 9, "a" * 64), "there", at)
                     rows = {"open": 2, "complaint": 1}
                     made = replace(entry, activity_rows=3, broadcast_rows=1, choice="all")
                     made = replace(made, activities=rows)
@@ -162,7 +162,7 @@ def test_nothing_stands_outside_of_its_plot(browser: Browser, workspace: Workspa
             window = line.export.calendar.last_due(now + timedelta(days=ahead))
             at = line.export.calendar.due(window)
             made = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})
-            ledger.write([(made, [Delivery("activity", "there", "a", 9, "a" * 64, at)])])
+            ledger.write([(made, [Delivery(File("activity", "a", 9, "a" * 64), "there", at)])])
             ledger.finish([made])
     browser.open(write(workspace, now))
     assert captions(browser) == ["Open 1 rows"]

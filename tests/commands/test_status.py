@@ -20,6 +20,7 @@ from orchestrator import config
 from orchestrator.cli import status_table as status_report
 from orchestrator.commands import status
 from orchestrator.commands.status.facts import ExportStatus, ProblemKind, Status
+from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import checked
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.jobs.job import Request
@@ -88,7 +89,7 @@ def delivered(
     """Note a window of ACME with a file at so many destinations, each since its moment."""
     entry = Entry("ACME daily", window, revision, WRITTEN, activity_rows=5, broadcast_rows=1)
     files = [
-        Delivery("activity", f"d{number}", f"a{window.start:%d}.csv", 10, "a" * 64, at)
+        Delivery(File("activity", f"a{window.start:%d}.csv", 10, "a" * 64), f"d{number}", at)
         for number, at in enumerate(moments)
     ]
     entry = replace(entry, choice="all include", activities={"open": 3, "click": 2})

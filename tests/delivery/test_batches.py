@@ -29,7 +29,9 @@ def test_two_hundred_files_arrive_over_one_connection(sftp_server: Sshd, tmp_pat
     assert [list(outcome.uploads_done) for outcome in outcomes] == batches
     assert len(proxy.sent) == 1
     assert len(published) == 200
-    assert tree(sftp_server.root) == sorted(upload.remote for batch in batches for upload in batch)
+    assert tree(sftp_server.root) == sorted(
+        upload.file.path for batch in batches for upload in batch
+    )
 
 
 def test_a_file_is_begun_only_after_the_one_before_it(sftp_server: Sshd, tmp_path: Path) -> None:
@@ -67,13 +69,15 @@ def test_a_file_is_begun_only_after_the_one_before_it(sftp_server: Sshd, tmp_pat
     outcomes = deliver(
         sftp_server.destination(),
         batches,
-        lambda upload: order.setdefault(upload.remote.split("/")[0], []).append(upload.remote),
+        lambda upload: order.setdefault(upload.file.path.split("/")[0], []).append(
+            upload.file.path
+        ),
     )
     done.set()
     watcher.join()
 
     assert all(outcome.error is None for outcome in outcomes)
-    assert order == {str(n): [upload.remote for upload in batches[n]] for n in range(20)}
+    assert order == {str(n): [upload.file.path for upload in batches[n]] for n in range(20)}
     for names in seen:
         if "ready" in names:
             assert "activity.csv" in names
@@ -181,8 +185,8 @@ def test_a_server_killed_in_the_midst_and_started_again(sftp_server: Sshd, tmp_p
     killer.join()
 
     assert all(outcome.error is None for outcome in outcomes)
-    assert 8 * MEBIBYTE <= kept[0] < big.size
-    assert sorted(upload.remote for upload in published) == tree(sftp_server.root)
+    assert 8 * MEBIBYTE <= kept[0] < big.file.size
+    assert sorted(upload.file.path for upload in published) == tree(sftp_server.root)
     assert (sftp_server.root / "big.csv").read_bytes() == big.local.read_bytes()
 
 
@@ -191,7 +195,7 @@ def test_an_error_of_the_ledger_stops_everything(sftp_server: Sshd, tmp_path: Pa
     batches = [[make(tmp_path, f"{n}a.csv"), make(tmp_path, f"{n}b.csv")] for n in range(3)]
 
     def fail(upload: Upload) -> None:
-        raise RuntimeError(upload.remote)
+        raise RuntimeError(upload.file.path)
 
     with pytest.raises(RuntimeError, match=r"a\.csv"):
         deliver(sftp_server.destination(), batches, fail)
@@ -211,11 +215,11 @@ def test_a_destination_that_is_down_does_not_hold_up_the_others(
     last: dict[str, float] = {}
 
     def note(name: str, upload: Upload) -> None:
-        calls.append((name, upload.remote))
+        calls.append((name, upload.file.path))
         last[name] = time.monotonic()
 
     async def announce(name: str, upload: Upload) -> None:
-        calls.append((f"renaming {name}", upload.remote))
+        calls.append((f"renaming {name}", upload.file.path))
 
     outcomes = deliver_all(
         {

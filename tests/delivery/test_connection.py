@@ -25,7 +25,7 @@ NEVER = Retry(attempts=3, pause=60)  # a retry would hang the test
 def delivered(destination: Sftp, folder: Path) -> bool:
     [outcome] = deliver(destination, [[make(folder, "a.csv")]], ignore, retry=NEVER)
     assert outcome.error is None
-    return [upload.remote for upload in outcome.uploads_done] == ["a.csv"]
+    return [upload.file.path for upload in outcome.uploads_done] == ["a.csv"]
 
 
 def refusal(destination: Sftp, folder: Path) -> str:

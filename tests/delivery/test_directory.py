@@ -53,7 +53,7 @@ def test_nothing_leaves_the_folder(tmp_path: Path, remote: str, words: str) -> N
     root = tmp_path / "root"
     root.mkdir()
     upload = make(tmp_path, "local.csv")
-    astray = Upload(upload.local, remote, upload.sha256, upload.size)
+    astray = replace(upload, file=replace(upload.file, path=remote))
     before = tree(tmp_path)
 
     [outcome] = deliver(Directory(directory=root), [[astray]], ignore)
@@ -132,7 +132,7 @@ def test_what_was_to_come_earlier_leaves_no_part_file(tmp_path: Path) -> None:
     strangers = ["in/.a.csv.0123456789abcdef.part", "in/.something.part"]
     for name in (part_of(old), *strangers):
         (root / name).write_bytes(b"ol")
-    replacing = replace(new, abandoned=((old.remote, old.sha256), (new.remote, new.sha256)))
+    replacing = replace(new, abandoned=(old.file, new.file))
 
     [outcome] = deliver(Directory(directory=root), [[replacing]], ignore)
 

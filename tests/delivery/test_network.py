@@ -41,7 +41,7 @@ def test_a_server_that_hangs_up_after_each_file_gets_them_all(
     published: list[str] = []
 
     def hang_up(upload: Upload) -> None:
-        published.append(upload.remote)
+        published.append(upload.file.path)
         sftp_server.hang_up()
 
     outcomes = deliver(sftp_server.destination(), batches, hang_up, retry=ONCE)
@@ -167,17 +167,17 @@ def test_a_folder_that_the_receiver_tidies_away_is_made_again(
     uploads = [make(tmp_path, f"2026/11/{name}.csv") for name in ("b", "a")]
 
     def take(upload: Upload) -> None:
-        path = sftp_server.root / upload.remote
+        path = sftp_server.root / upload.file.path
         path.unlink()
         path.parent.rmdir()
         path.parent.parent.rmdir()
-        taken.append(upload.remote)
+        taken.append(upload.file.path)
 
     taken: list[str] = []
     [outcome] = deliver(sftp_server.destination(), [uploads], take, retry=ONCE)
 
     assert outcome.error is None
-    assert taken == [upload.remote for upload in uploads]
+    assert taken == [upload.file.path for upload in uploads]
 
 
 @pytest.fixture(params=["sftp", "directory"])
@@ -196,7 +196,7 @@ def test_links_in_the_way_are_replaced_and_not_followed(
     upload = make(tmp_path, "a.csv", noise(300_000))
     for content in (upload.local.read_bytes()[:1000], b"the receiver's own"):
         precious.write_bytes(content)
-        for name in (part_of(upload), upload.remote):
+        for name in (part_of(upload), upload.file.path):
             (root / name).unlink(missing_ok=True)
             (root / name).symlink_to(precious)
 
@@ -212,7 +212,7 @@ def test_links_in_the_way_are_replaced_and_not_followed(
 def test_a_link_to_nowhere_is_replaced(receiver: tuple[Directory, Path], tmp_path: Path) -> None:
     destination, root = receiver
     upload = make(tmp_path, "a.csv")
-    for name in (part_of(upload), upload.remote):
+    for name in (part_of(upload), upload.file.path):
         (root / name).symlink_to(tmp_path / "nowhere")
 
     [outcome] = deliver(destination, [[upload]], ignore, retry=ONCE)

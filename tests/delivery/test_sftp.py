@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_new_files_arrive_in_new_folders(sftp_server: Sshd, tmp_path: Path) -> N
         "empty.csv",
     ]
     for upload in uploads:
-        assert (sftp_server.root / upload.remote).read_bytes() == upload.local.read_bytes()
+        assert (sftp_server.root / upload.file.path).read_bytes() == upload.local.read_bytes()
 
 
 def test_the_second_delivery_replaces_the_first(sftp_server: Sshd, tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_the_second_delivery_replaces_the_first(sftp_server: Sshd, tmp_path: Pat
 
 def test_an_absolute_path_is_taken_as_it_is(sftp_server: Sshd, tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
-    elsewhere = Upload(upload.local, f"{tmp_path}/out/a.csv", upload.sha256, upload.size)
+    elsewhere = replace(upload, file=replace(upload.file, path=f"{tmp_path}/out/a.csv"))
 
     [outcome] = deliver(sftp_server.destination(), [[elsewhere]], ignore)
 
@@ -64,7 +65,7 @@ def test_an_absolute_path_is_taken_as_it_is(sftp_server: Sshd, tmp_path: Path) -
 @pytest.mark.parametrize("remote", ["../a.csv", "in/../../a.csv", "", "/"])
 def test_a_path_that_climbs_is_refused(sftp_server: Sshd, tmp_path: Path, remote: str) -> None:
     upload = make(tmp_path, "a.csv")
-    climbing = Upload(upload.local, remote, upload.sha256, upload.size)
+    climbing = replace(upload, file=replace(upload.file, path=remote))
 
     [outcome] = deliver(sftp_server.destination(), [[climbing]], ignore)
 
@@ -167,7 +168,7 @@ def test_a_part_file_is_proven_and_resumed(sftp_server: Sshd, tmp_path: Path, ke
     assert outcome.error is None
     assert tree(sftp_server.root) == ["a.csv"]
     assert (sftp_server.root / "a.csv").read_bytes() == noise(3 * MEBIBYTE)
-    rest = upload.size - kept
+    rest = upload.file.size - kept
     assert rest <= proxy.sent[0] < rest * 1.05 + 20_000
 
 
@@ -315,7 +316,7 @@ def test_a_rename_whose_answer_is_lost_is_not_done_twice(tmp_path: Path) -> None
         assert published == [upload]
 
         # A run that was killed at that point is told so by its ledger.
-        told = Upload(upload.local, upload.remote, upload.sha256, upload.size, rename_sent=True)
+        told = replace(upload, rename_sent=True)
         [again] = deliver(destination(), [[told]], published.append, retry=QUICK)
 
     assert again.error is None

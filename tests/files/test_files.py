@@ -21,6 +21,7 @@ from postgres_server import Postgres
 
 from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
+from orchestrator.config.exports import File
 from orchestrator.errors import ExportError
 from orchestrator.files import writing
 from orchestrator.files.fields import FileField
@@ -82,12 +83,13 @@ class Writer:
         fields = [FileField(name, name.upper(), is_hashed=False, value_labels={}) for name in names]
         form = FileFormat("broadcast", Dialect.model_validate(dialect), content, fields)
         stage = Stage.of(self.connection, list(brands))
-        return writing.write(stage, form, {b: self.folder / str(n) for n, b in enumerate(brands)})
+        targets = {b: (self.folder / str(n), f"{b}.csv") for n, b in enumerate(brands)}
+        return writing.write(stage, form, targets)
 
     def text(self, **dialect: object) -> bytes:
         written = self.write(("ACME",), **dialect)["ACME"]
         assert isinstance(written, WrittenFile), written
-        return written.path.read_bytes()
+        return written.local.read_bytes()
 
 
 @pytest.fixture
@@ -205,7 +207,9 @@ def test_one_brand_s_character_does_not_stop_another(writer: Writer) -> None:
         "ACME",
         "GAMMA",
     ]
-    assert {b: file.rows for b, file in written.items() if isinstance(file, WrittenFile)} == {
+    assert {
+        b: file.file.rows for b, file in written.items() if isinstance(file, WrittenFile)
+    } == {
         "BETA": 1,
         "OMEGA": 1,
         "EMPTY": 0,
@@ -263,9 +267,10 @@ def test_both_passes_of_the_repeated_hour_are_told_apart_by_the_offset(writer: W
 def test_the_facts_are_those_of_the_file(writer: Writer) -> None:
     writer.fill(NASTY)
     file = writer.write(encoding="utf-16")["ACME"]
-    data = file.path.read_bytes()
-    assert file == WrittenFile(file.path, len(NASTY), len(data), hashlib.sha256(data).hexdigest())
-    assert file.path.stat().st_mode & 0o777 == 0o600
+    data = file.local.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert file.file == File("broadcast", "ACME.csv", len(data), sha256, len(NASTY))
+    assert file.local.stat().st_mode & 0o777 == 0o600
 
 
 def test_no_header_and_no_rows_is_an_empty_file(writer: Writer) -> None:
@@ -281,12 +286,12 @@ def test_many_rows_of_many_brands_stay_whole_and_in_order(writer: Writer) -> Non
     )
     brands = tuple(f"B{n}" for n in range(7))
     first = writer.write(brands, header=False)
-    contents = {brand: file.path.read_bytes() for brand, file in first.items()}
-    assert sum(file.rows for file in first.values()) == 300_000
+    contents = {brand: file.local.read_bytes() for brand, file in first.items()}
+    assert sum(file.file.rows for file in first.values()) == 300_000
     for brand, data in contents.items():
         ids = [line.split(b",")[0] for line in data.splitlines()]
         assert ids == sorted(ids)
-        assert len(ids) == first[brand].rows
+        assert len(ids) == first[brand].file.rows
     again = writer.write(brands, header=False)
     assert {brand: replace(file) for brand, file in again.items()} == first
 

@@ -115,7 +115,7 @@ class Receiver:
         ]
         root = self.folder / "root"
         (root / case).mkdir()
-        (root / uploads[1].remote).write_bytes(OLD)
+        (root / uploads[1].file.path).write_bytes(OLD)
         published: list[Upload] = []
         outcome = self.deliver(uploads, plan, published)
         assert list(outcome.uploads_done) == published == uploads[: len(published)]
@@ -125,7 +125,7 @@ class Receiver:
             assert len(str(outcome.error)) > 20
             assert outcome.error.exit_code == 1
         for number, upload in enumerate(uploads):
-            there = root / upload.remote
+            there = root / upload.file.path
             right = upload.local.read_bytes()
             if number < len(published):
                 assert there.read_bytes() == right
@@ -137,7 +137,7 @@ class Receiver:
         ]
         again = self.deliver(left, {}, [])
         assert again.error is None
-        assert all((root / u.remote).read_bytes() == u.local.read_bytes() for u in uploads)
+        assert all((root / u.file.path).read_bytes() == u.local.read_bytes() for u in uploads)
         names = sorted(path.name for path in (root / case).rglob("*") if path.is_file())
         assert names == ["activity.csv", "broadcast.csv"]
 

@@ -16,6 +16,7 @@ from postgres_server import Postgres
 from psycopg.conninfo import make_conninfo
 
 import orchestrator
+from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl, checked
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry, Ledger
@@ -31,8 +32,8 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 WINDOW = Window(START, START + timedelta(hours=25))
 ENTRY = Entry("ACME daily", WINDOW, 1)
 FILES = [
-    Delivery("broadcast", "there", "b.csv", 10, "b" * 64),
-    Delivery("activity", "there", "a.csv", 5_000_000_000, "a" * 64),
+    Delivery(File("broadcast", "b.csv", 10, "b" * 64), "there"),
+    Delivery(File("activity", "a.csv", 5_000_000_000, "a" * 64), "there"),
 ]
 
 
@@ -166,17 +167,18 @@ def test_what_is_old_is_found(ledger: Ledger) -> None:
         window = Window(START + number * DAY, START + (number + 1) * DAY)
         entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include")
         names = (f"50% \\ é 'x' {number}.csv", f"/rooted {number}.csv")
-        ledger.write([(entry, [replace(FILES[0], path=n, delivered_at=window.end) for n in names])])
+        files = [Delivery(replace(FILES[0].file, path=n), "there", window.end) for n in names]
+        ledger.write([(entry, files)])
         ledger.finish([entry])
     assert ages.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
     old = ages.outdated(START + 2 * DAY, "there")
-    assert sorted(item.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
+    assert sorted(item.file.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
     assert ages.outdated(START + 9 * DAY, "elsewhere") == []
-    ages.removed("there", [item.path for item in old if item.path.startswith("/")])
-    assert [item.path[:3] for item in ages.outdated(START + 2 * DAY, "there")] == ["50%"]
+    ages.removed("there", [item.file.path for item in old if item.file.path.startswith("/")])
+    assert [item.file.path[:3] for item in ages.outdated(START + 2 * DAY, "there")] == ["50%"]
     ages.removed("there", ["/rooted 0.csv"])  # once more
     some = ages.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
-    assert sorted(item.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
+    assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
     assert ages.delivered([]) == []
     assert ages.delivered(f"{number}.csv" for number in range(20_000)) == []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.ledger import (
     DELIVERED,
@@ -40,8 +41,18 @@ NEXT = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
 PLAN = Entry("Ünïcode daily", NEXT, 1, scheduled=False)
 DONE = Entry("ACME daily", WINDOW, 1, DELIVERED, activity_rows=3, broadcast_rows=1)
 FILES = [
-    Delivery("broadcast", "there", "b.csv", 10, "b" * 64, utc("2026-10-26 05:00:02"), True),  # noqa: FBT003 - a file's field
-    Delivery("activity", "there", "a.csv", 5 * 10**9, "a" * 64, utc("2026-10-26 05:00:03.5"), True),  # noqa: FBT003
+    Delivery(
+        File("broadcast", "b.csv", 10, "b" * 64),
+        "there",
+        utc("2026-10-26 05:00:02"),
+        rename_sent=True,
+    ),
+    Delivery(
+        File("activity", "a.csv", 5 * 10**9, "a" * 64),
+        "there",
+        utc("2026-10-26 05:00:03.5"),
+        rename_sent=True,
+    ),
 ]
 WHY = ("failed", "a server's word", utc("2026-10-27 06:00"), utc("2026-10-27 07:30"), 2)
 
@@ -117,7 +128,7 @@ def test_it_is_gone_on_with(ledger: Ledger) -> None:
     ledger.finish([again])
     assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
     found = Ages(ledger.database).outdated(utc("2026-12-01 00:00"), "there")
-    assert [(item.path, item.delivered_at) for item in found] == []  # the newest window stays
+    assert [(item.file.path, item.delivered_at) for item in found] == []  # the newest window stays
     Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
     assert [failure.times for failure in Failures(ledger.database).failing()] == [4]
 
@@ -134,7 +145,9 @@ def test_the_same_work_makes_the_same_rows(
         ledger.plan([replace(DONE, state="planned", activity_rows=None), PLAN])
         fresh = [replace(item, delivered_at=None, rename_sent=False) for item in FILES]
         ledger.write([(written, fresh)])
-        arrived = {DeliveryKey(written, "there", item.path): item.delivered_at for item in FILES}
+        arrived = {
+            DeliveryKey(written, "there", item.file.path): item.delivered_at for item in FILES
+        }
         ledger.renaming(arrived, sent=True)
         ledger.renaming([], sent=True, arrived={k: v for k, v in arrived.items() if v})
         ledger.finish([written])

@@ -15,6 +15,7 @@ from sshd import Sshd
 from workspace import Workspace, is_root
 
 from orchestrator import config
+from orchestrator.config.exports import File
 from orchestrator.delivery.sftp import requests
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
 from orchestrator.pipeline import retention
@@ -39,10 +40,11 @@ class Archive:
         midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
         entry = Entry("GONE daily", Window(midnight - DAY, midnight), revision, DELIVERED)
         sha256 = hashlib.sha256(content.encode()).hexdigest()
-        ready = Delivery("activity", self.destination, path, len(content), sha256, moment)
-        names = {path: ready, f"{path}.ready": replace(ready, path=f"{path}.ready", kind="ready")}
+        data = File("activity", path, len(content), sha256)
+        names = {path: data, f"{path}.ready": replace(data, path=f"{path}.ready", kind="ready")}
         ledger = self.ledger()
-        ledger.write([(entry, list(names.values()))])
+        sent = [Delivery(file, self.destination, moment) for file in names.values()]
+        ledger.write([(entry, sent)])
         ledger.close()
         for name in names:
             for folder in (self.root, self.workspace.folder / "outbox"):
@@ -56,7 +58,7 @@ class Archive:
         moment = (NOW - days * DAY).replace(hour=0, minute=0, second=0, microsecond=0)
         entry = Entry("GONE daily", Window(moment - DAY, moment), revision)
         ledger = self.ledger()
-        ledger.write([(entry, [Delivery("activity", "there", path, 1, "x")])])
+        ledger.write([(entry, [Delivery(File("activity", path, 1, "x"), "there")])])
         ledger.close()
 
     def noted(self, *days: float) -> None:

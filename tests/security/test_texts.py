@@ -136,7 +136,9 @@ def test_what_goes_in_comes_out(  # noqa: PLR0913, PLR0917 - each is a text that
         FileField(column, headings[2], is_hashed=True, value_labels={}, salt=SecretStr(salt)),
     ]
     form = FileFormat("activity", dialect, Content.model_construct(activity_types=codes), fields)
-    written = writing.write(Stage.of(connection, [brand]), form, {brand: tmp_path / "file"})[brand]
+    written = writing.write(
+        Stage.of(connection, [brand]), form, {brand: (tmp_path / "file", "file")}
+    )[brand]
     assert isinstance(written, WrittenFile)
     expected = [list(headings)]
     for _, code, _, value in sorted(
@@ -146,7 +148,7 @@ def test_what_goes_in_comes_out(  # noqa: PLR0913, PLR0917 - each is a text that
         digest = None if value is None else hashlib.sha256((salt + value).encode()).hexdigest()
         shown = [label if code == codes[0] else code, value, digest]
         expected.append([null if text is None else text for text in shown])
-    text = written.path.read_bytes().decode()
+    text = written.local.read_bytes().decode()
     assert list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) == expected
     assert connection.execute("select answer from stage.victim").fetchall() == [(42,)]
 

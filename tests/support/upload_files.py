@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.config.destinations import Directory, Sftp
+from orchestrator.config.exports import File
 from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
 
 QUICK = Retry(attempts=3, pause=0.05, growth=1.0)
@@ -17,7 +18,8 @@ def make(folder: Path, remote: str, content: bytes = b"a;b\n1;2\n") -> Upload:
     """Write a local file that is to be published as `remote`."""
     local = folder / remote.replace("/", "_")
     local.write_bytes(content)
-    return Upload(local, remote, hashlib.sha256(content).hexdigest(), len(content))
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Upload(local, File("activity", remote, len(content), sha256))
 
 
 def noise(size: int) -> bytes:
@@ -27,8 +29,8 @@ def noise(size: int) -> bytes:
 
 def part_of(upload: Upload) -> str:
     """Return the name of the temporary file."""
-    folder, _, name = upload.remote.rpartition("/")
-    return f"{folder}/.{name}.{upload.sha256[:16]}.part".lstrip("/")
+    folder, _, name = upload.file.path.rpartition("/")
+    return f"{folder}/.{name}.{upload.file.sha256[:16]}.part".lstrip("/")
 
 
 def tree(root: Path) -> list[str]:

@@ -152,7 +152,9 @@ def _last(made: Made) -> LastWindow:
     counts = {"broadcast": entry.broadcast_rows, "activity": entry.activity_rows}
     rows = {kind: number for kind, number in counts.items() if number is not None}
     files = {
-        item.path: FileStatus(item.kind, item.path, rows.get(item.kind), item.size)
+        item.file.path: FileStatus(
+            item.file.kind, item.file.path, rows.get(item.file.kind), item.file.size
+        )
         for item in made.deliveries
     }
     moments: dict[str, list[datetime | None]] = defaultdict(list)

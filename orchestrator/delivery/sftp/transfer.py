@@ -26,7 +26,7 @@ async def fill(
     Raises LostError if the connection goes, else DeliveryError.
     """
     stored = await _stored(session, part)
-    start = await _proven(session, upload, part, stored) if 0 < stored <= upload.size else 0
+    start = await _proven(session, upload, part, stored) if 0 < stored <= upload.file.size else 0
     track.proven = max(track.proven, start)
     flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | (0 if start else asyncssh.FXF_TRUNC)
     try:
@@ -43,9 +43,9 @@ async def fill(
                 await session.call(file.close())
     except asyncssh.SFTPError as error:
         raise refused(session, "writing", part, error) from error
-    if size != upload.size:
+    if size != upload.file.size:
         raise DeliveryError(
-            f"{session.server}: {part} holds {size} bytes after uploading {upload.size}. "
+            f"{session.server}: {part} holds {size} bytes after uploading {upload.file.size}. "
             "Ask the receiver what changes files while they arrive."
         )
 
