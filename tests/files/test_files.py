@@ -207,9 +207,7 @@ def test_one_brand_s_character_does_not_stop_another(writer: Writer) -> None:
         "ACME",
         "GAMMA",
     ]
-    assert {
-        b: file.file.rows for b, file in written.items() if isinstance(file, WrittenFile)
-    } == {
+    assert {b: file.file.rows for b, file in written.items() if isinstance(file, WrittenFile)} == {
         "BETA": 1,
         "OMEGA": 1,
         "EMPTY": 0,
