@@ -1,17 +1,26 @@
-# Every target makes what it needs. PYTHON names the interpreter that makes the environment.
+# Every target installs what it needs. PYTHON names the interpreter that creates the environment.
 PYTHON ?= python3
 BIN := .venv/bin
 # The project's own checks must not follow what the caller's shell points at.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
 
-.PHONY: help setup demo check format test faults bench docs lock clean
-help: ## Say what there is
+.PHONY: help setup environment demo check format test faults bench docs site reference lock clean
+help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
-setup: .venv/.runtime ## Make the environment in .venv, from the lock
+setup: .venv/.runtime ## Create the environment in .venv, from the lock
 
-.venv/.runtime: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+# What a fresh machine lacks is reported in one line, before pip prints hundreds. Without
+# python3-venv Debian's Python leaves a .venv without pip behind, which would fail each next try.
+environment:
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+			echo "$(PYTHON) is not Python 3.11 or newer: install one, or name it with PYTHON=" >&2; exit 1; }; \
+		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "$(PYTHON) cannot create environments: apt-get install python3-venv" >&2; exit 1; }; \
+		rm -rf .venv && $(PYTHON) -m venv .venv; }
+
+.venv/.runtime: requirements.lock pyproject.toml | environment
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
@@ -64,15 +73,27 @@ programs:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	elif test -n "$$missing"; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi
 
+site: .venv/.site ## The pages of docs/ as a site in target/site; fails where a link leads nowhere
+	.venv/site/bin/zensical build --clean --strict
+
+.venv/.site: site/requirements.lock | environment
+	test -x .venv/site/bin/python || $(BIN)/python -m venv .venv/site
+	.venv/site/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r site/requirements.lock
+	touch $@
+
+reference: .venv/.runtime ## Write the pages of docs/ that are generated from the code
+	$(BIN)/python site/reference.py
+
 docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the demo's warehouse, in target/docs
 	test -f demo/warehouse.duckdb || $(MAKE) demo
 	DUCKDB_PATH=demo/warehouse.duckdb $(BIN)/orchestrate docs
 
-clean: ## Remove what the other targets made
-	rm -rf .venv demo target build dist .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove what the other targets wrote
+	rm -rf .cache .venv demo target build dist .mypy_cache .pytest_cache .ruff_cache
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-lock: .venv/.dev ## Resolve the dependencies anew
+lock: .venv/.dev ## Resolve the dependencies again, to their newest versions
 	$(LOCK) --upgrade pyproject.toml --group build --output-file requirements.lock
 	$(LOCK) --upgrade pyproject.toml --group build --group dev --extra spark --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --upgrade --group pyproject.toml:peers --output-file bench/requirements.lock
+	$(LOCK) --upgrade --group pyproject.toml:site --output-file site/requirements.lock

@@ -1,0 +1,62 @@
+"""`make` reports in one line what a fresh machine lacks, and repairs a failed first try."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from place import ROOT
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the Makefile alone."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    return tmp_path
+
+
+def make(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--silent", "environment", f"PYTHON={python}"]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+
+
+def python_that(checkout: Path, refuses: str) -> str:
+    """Write a Python whose `-c` fails where the code has a text; return its name."""
+    program = checkout / "old-python"
+    program.write_text(
+        f'#!/bin/sh\ncase "$2" in *"{refuses}"*) exit 1;; esac\nexec {sys.executable} "$@"\n',
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return "./old-python"
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        ("no-such-python", "no-such-python is not Python 3.11 or newer"),
+        ("version_info", "./old-python is not Python 3.11 or newer"),
+        ("ensurepip", "./old-python cannot create environments: apt-get install python3-venv"),
+    ],
+)
+def test_what_is_missing_is_reported_in_one_line(checkout: Path, python: str, message: str) -> None:
+    if not python.startswith("no-"):
+        python = python_that(checkout, refuses=python)
+    made = make(checkout, python)
+    assert made.returncode != 0
+    first, *rest = made.stderr.splitlines()
+    assert first.startswith(message)
+    assert all(line.startswith("make: ***") for line in rest)
+    assert not (checkout / ".venv").exists()
+
+
+def test_an_environment_that_a_failed_try_left_behind_is_rebuilt(checkout: Path) -> None:
+    without_pip = [sys.executable, "-m", "venv", "--without-pip", ".venv"]
+    subprocess.run(without_pip, cwd=checkout, check=True)
+    pip = checkout / ".venv/bin/pip"
+    assert not pip.exists()
+    assert make(checkout, sys.executable).returncode == 0
+    built = pip.stat().st_mtime_ns
+    assert make(checkout, sys.executable).returncode == 0  # one that works is left alone
+    assert pip.stat().st_mtime_ns == built
