@@ -82,6 +82,7 @@ site: .venv/.site ## The pages of docs/ as a site in target/site; fails where a 
 	touch $@
 
 reference: .venv/.runtime ## Write the pages of docs/ that are generated from the code
+	$(BIN)/python site/samples.py
 	$(BIN)/python site/reference.py
 
 docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the demo's warehouse, in target/docs

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from orchestrator.commands.status.facts import ExportStatus, LastWindow, Status
 from orchestrator.config.exports import KINDS
 
-_GAUGES = {  # by name: what it is, and its label beside those of the export
+GAUGES = {  # by name: what it is, and its label beside those of the export
     "lag_seconds": (
         "From when a window came due until it was delivered; of an overdue one, until now",
         None,
@@ -40,7 +40,7 @@ def write(status: Status, path: Path) -> None:
     """Write the metrics in place of those that are there, by a rename. Raises OSError."""
     registry = CollectorRegistry()
     gauges = {}
-    for name, (text, label) in _GAUGES.items():
+    for name, (text, label) in GAUGES.items():
         labels = ("brand", "interval", "export", *([label] if label else []))
         gauges[name] = Gauge(f"event_based_export_{name}", text, labels, registry=registry)
     for export in status.exports:

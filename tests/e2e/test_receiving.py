@@ -1,4 +1,4 @@
-"""The recipes of docs/receiving.md, as they stand there, load real files exactly once."""
+"""The recipes of docs/receiving.md load real files exactly once; docs/python.md reads them."""
 
 import contextlib
 import copy
@@ -34,10 +34,10 @@ TEXTS = (*AWKWARD, "a line of\n\\.\nits own")  # which psql before 18 takes for 
 Row = tuple[Any, ...]
 
 
-def recipes() -> dict[str, str]:
+def recipes(page: str = PAGE) -> dict[str, str]:
     """Return the blocks of the page by the file name that their first lines hold."""
     found = {}
-    for block in re.findall(r"^```(?:sql|sh|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
+    for block in re.findall(r"^```(?:sql|sh|python)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
         name = re.search(r'^(?:--|#|""") ?(\S+\.(?:sql|sh|py))', block, re.MULTILINE)
         assert name, block
         found[name[1]] = block
@@ -272,3 +272,23 @@ def test_completion_files_tell_what_is_whole_and_what_is_missing(workspace: Work
         assert subprocess.run([*command, file.name], cwd=there, check=False).returncode == 0
     data[0].write_bytes(data[0].read_bytes()[:-1])
     assert subprocess.run([*command, data[0].name], cwd=there, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("name", ["read_pandas.py", "read_polars.py", "read_plain.py"])
+def test_python_reads_every_value(name: str, delivered: Sender) -> None:
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    text = page[: page.index("## Moments")]  # a block below it is no recipe of its own
+    recipe: dict[str, Any] = {"__name__": "recipe"}
+    exec(recipes(text)[name], recipe)  # noqa: S102 - as a reader would run it
+    for day, rows in delivered.activities.items():
+        read = recipe["read_file"](str(delivered.incoming / f"activity_{BRAND}_{day}.csv"))
+        if name == "read_plain.py":
+            header, *found = map(tuple, read)
+            assert header[:2] == ("Broadcast ID", "Customer ID")
+        else:
+            table = read.rows() if name == "read_polars.py" else read.to_numpy(dtype=object)
+            found = [tuple(None if isinstance(v, float) else v for v in row) for row in table]
+        assert Counter(found) == Counter(
+            tuple(f"{v:%Y-%m-%d %H:%M:%S}" if isinstance(v, datetime) else v for v in row)
+            for row in rows
+        )

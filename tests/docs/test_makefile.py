@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from place import ROOT
+from workspace import ROOT
 
 
 @pytest.fixture

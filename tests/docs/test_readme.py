@@ -1,0 +1,40 @@
+"""The README is short, and its examples work."""
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from workspace import ROOT
+
+from orchestrator import config
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_has_at_most_1200_words() -> None:
+    assert len(README.split()) <= 1200
+
+
+def test_its_exports_yml_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.search(r"```yaml\n(destinations:.*?)```", README, re.DOTALL)
+    assert example
+    monkeypatch.setenv("KEY_PASSPHRASE", "x")
+    path = tmp_path / "exports.yml"
+    path.write_text(example[1], encoding="utf-8")
+    assert config.load(path).exports[0].brand == "BRANDNAAM"
+
+
+def test_the_committed_exports_yml_is_right() -> None:
+    assert [export.brand for export in config.load(ROOT / "exports.yml").exports] == ["*"]
+
+
+def test_every_module_has_its_place_in_contributing() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    names = {name for cell in cells for name in re.findall(r"[\w*]+", cell)}
+    modules = sorted(path.stem for path in (ROOT / "orchestrator").glob("*.py"))
+    assert [name for name in modules if not any(fnmatch(name, each) for each in names)] == [
+        "__init__",
+        "__main__",
+    ]

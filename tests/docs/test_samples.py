@@ -1,0 +1,19 @@
+"""The sample files are what the sample raw rows give, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+import samples
+
+
+def test_the_samples_are_what_the_product_delivers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ORCHESTRATE_CONFIG", "ORCHESTRATE_TARGET", "DBT_PROJECT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    committed = {path.name: path.read_bytes() for path in samples.SAMPLES.glob("*.csv")}
+    assert committed.keys() == {
+        "activity_BRANDNAAM_20170515.csv",
+        "broadcast_BRANDNAAM_20170515.csv",
+    }
+    assert samples.export(tmp_path) == committed, "run: make reference"
