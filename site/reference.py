@@ -19,7 +19,7 @@ import yaml
 from orchestrator import cli, errors
 from orchestrator.cli import metrics
 from orchestrator.config import schema as config_schema
-from orchestrator.config.exports import Export, Kind
+from orchestrator.config.exports import GROUPS, Export, Kind
 from orchestrator.files import fields
 from orchestrator.warehouse.contract import read_contract
 
@@ -156,15 +156,11 @@ def exports_yml() -> str:
     """Return the page of every key of exports.yml, from the models that check the file."""
     schema = config_schema.schema()
     own = {name: each.get("properties", {}) for name, each in schema["$defs"].items()}
-    export = dict(own["Export"])
-    groups = {  # the keys of each model that Export inherits from; its docstring is their heading
-        str(model.__doc__).splitlines()[0].rstrip("."): [
-            key for key in model.__annotations__ if key in export
-        ]
-        for model in reversed(Export.__mro__)
-        if "__annotations__" in vars(model)
-    }
-    when, *others = [(heading, keys) for heading, keys in reversed(groups.items()) if keys]
+    export = own["Export"]
+    when, *others = [
+        (str(model.__doc__).rstrip("."), [key for key in model.__annotations__ if key in export])
+        for model in (Export, *reversed(GROUPS.values()))
+    ]
     lines = [
         "# exports.yml",
         GENERATED,

@@ -18,7 +18,7 @@ PAGES = reference.pages()
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 EXPORTS_YML = PAGES[ROOT / "docs/reference/exports-yml.md"]
 MODELS = (Top, DestinationLine, Sftp, Export, FieldChoice)
-KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
+KEYS = {key for model in MODELS for key in model.written_keys()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
