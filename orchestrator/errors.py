@@ -24,10 +24,13 @@ def on_one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def did_you_mean(name: str, valid: Collection[str]) -> str:
-    """Return `; did you mean X?` for the valid name that is most like `name`, or an empty text."""
+def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.6) -> str:
+    """Return `; did you mean X?` for the valid name that is most like `name`, or an empty text.
+
+    `cutoff` (0 to 1) is how much alike the two must be.
+    """
     by_name = {each.casefold(): each for each in valid}
-    near = difflib.get_close_matches(name.casefold(), by_name, n=1)
+    near = difflib.get_close_matches(name.casefold(), by_name, n=1, cutoff=cutoff)
     return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 

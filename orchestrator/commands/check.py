@@ -132,6 +132,8 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
         warehouse.dbt.check_raw_tables()
         stage, _ = warehouse.stage(Window(now, now + timedelta(microseconds=1)))
         brands += stage.brands
+        if wrong := formats.label_errors(config, warehouse.view_columns):
+            raise ExportError("\n".join(wrong))
     if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
         raise ExportError(f"target {found.target}: {making.NO_BRANDS}")
     told = f"target {found.target}: the views can be made, and have every field"

@@ -1,7 +1,8 @@
-"""What is wrong in a YAML file, one line each, for the person who edits it."""
+"""What is wrong in a YAML file, for the person who edits it: file, line, key, what to do."""
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -11,70 +12,76 @@ from orchestrator.config.values import Strict
 from orchestrator.config.yaml_source import Location, Source, named
 from orchestrator.errors import ConfigError, did_you_mean, on_one_line
 
-_SECRETS = ("encrypt_for", "notify", "salt", "state")
-"""The keys outside of `destinations` that hold secrets."""
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_SECRETS = ("destinations", "encrypt_for", "notify", "salt", "state")
+"""The keys that contain secrets, or below which a misplaced secret may be: values are not shown."""
+_SHOWN = ("port", "timeout")
+"""The keys of a destination whose values are shown in spite of that."""
+_EXPECTED = {
+    "string_type": "expected text",
+    "string_too_short": "expected text that is not empty",
+    "too_short": "expected at least one item",
+    "bool_type": "expected true or false",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "dict_type": "expected keys and values",
+    "model_type": "expected keys and values",
+    "dataclass_type": "expected keys and values",
+}
+"""What pydantic says in the words of Python."""
 
 
 class Problems:
-    """Collects what is wrong in a file, and makes one error of it."""
+    """Collects what is wrong in a YAML file, and makes one error of it."""
 
     def __init__(self, source: Source) -> None:
         """Start with nothing wrong."""
         self.source = source
-        self._bullets: dict[str, int] = {}
+        self.bullets: dict[str, Location] = {}
+        """What is wrong, one line each, and at which key."""
 
     def __bool__(self) -> bool:
         """Tell whether anything is wrong."""
-        return bool(self._bullets)
+        return bool(self.bullets)
 
     def add(self, at: Location, message: str, valid: Iterable[str] = ()) -> None:
-        """Note what is wrong at a key; `valid` lists what could stand there."""
+        """Note what is wrong at a key; `valid` lists the values that are allowed there."""
         at = self._written(at)
-        names = sorted(valid)
-        if names:
+        if names := sorted(valid):
             message += f"; valid: {', '.join(names)}"
         where = f"{self.source.path}:{self.source.line(at)}"
-        bullet = f"{where}: {named(at)}: {message}".replace(": :", ":")
-        self._bullets[on_one_line(bullet)] = 1
+        bullet = f"{where}: {named(at, self.source.values)}: {message}".replace(": :", ":")
+        self.bullets[on_one_line(bullet)] = at
 
-    def add_all(self, error: ValidationError, at: Location, model: type[Strict]) -> None:
-        """Note what pydantic found wrong in the mapping at this place."""
+    def add_all(self, error: ValidationError, at: Location, model: type[Strict] = Strict) -> None:
+        """Note what pydantic found wrong in the mapping at this place, which `model` checked."""
         found = [(self._known(at, item["loc"]), item) for item in error.errors(include_url=False)]
         for place, item in found:
             if place in self.source.unset:
-                continue  # nobody knows the value
-            # Of a choice of types, only the one that was followed deepest is what was meant.
+                continue  # the value is not known
+            # A value may be of one type or another, and pydantic reports an error for each type.
+            # The type that was meant is the one in which it got furthest.
             deeper = any(other[: len(place)] == place != other for other, _ in found)
             if deeper and item["type"] != "missing" and item["loc"]:
                 continue
             key = str(item["loc"][-1]) if item["loc"] else ""
             if item["type"] == "extra_forbidden":
-                self._unknown_key(place, key, _model_at(model, item["loc"]))
+                valid = _model_at(model, item["loc"]).written_keys()
+                self.add(place, "unknown key" + did_you_mean(key, valid), valid)
             elif item["type"] == "missing":
                 self.add(place, f"'{key}' is missing")
             else:
-                message = item["msg"].removeprefix("Value error, ")
-                message = message.replace("Input should be", "expected")
-                # Below `destinations` anything may hold a secret, also in a place of its own.
-                secret = place[:1] == ("destinations",) or {*_SECRETS}.intersection(place)
-                shown = isinstance(item["input"], str) and (
-                    not secret or key in ("port", "timeout")
-                )
-                if shown:  # of an enumeration, the nearest value
-                    valid = re.findall("'([^']+)'", item.get("ctx", {}).get("expected", ""))
-                    message = f"{item['input']!r}: {message}{did_you_mean(item['input'], valid)}"
-                self.add(place, message)
+                is_secret = bool({*_SECRETS}.intersection(place)) and key not in _SHOWN
+                self.add(place, _message(item, is_secret=is_secret))
 
     def error(self) -> ConfigError:
-        """Return the error that names everything noted, in the file's order."""
-        return ConfigError("\n".join(self._bullets))
-
-    def _unknown_key(self, place: Location, key: str, model: type[Strict]) -> None:
-        valid = model.written_keys()
-        self.add(place, "unknown key" + did_you_mean(key, valid), valid)
+        """Return the error that lists everything noted, one line each."""
+        return ConfigError("\n".join(self.bullets))
 
     def _known(self, at: Location, loc: tuple[int | str, ...]) -> Location:
-        """Drop from pydantic's location what does not stand in the file, such as a type's name."""
+        """Drop from pydantic's location what is not in the file, such as the name of a type."""
         for part in loc:
             written = self._written((*at, part))
             if written in self.source.lines and written[-1] == part:
@@ -82,11 +89,24 @@ class Problems:
         return at
 
     def _written(self, at: Location) -> Location:
-        """Return where a key of an export stands: in its own line, else in the defaults."""
+        """Return where a key of an export is written: in its own entry, else in the defaults."""
         if at[:1] == ("exports",) and len(at) > 2 and at[:3] not in self.source.lines:  # noqa: PLR2004
             inherited = ("defaults", *at[2:])
             return inherited if inherited[:2] in self.source.lines else at[:2]
         return at
+
+
+def _message(item: "ErrorDetails", *, is_secret: bool) -> str:
+    """Return what is wrong with one value, with the value where it is text and no secret."""
+    value, wrong = item["input"], item["msg"].removeprefix("Value error, ")
+    message = _EXPECTED.get(item["type"], wrong.replace("Input should be", "expected"))
+    if item["type"] == "string_type" and not isinstance(value, (dict, list)):
+        kind = {type(None): "nothing", bool: "true or false"}.get(type(value), "a number or a date")
+        message += f", and YAML reads this as {kind}; put the text in quotes"
+    if is_secret or not isinstance(value, str):
+        return message
+    nearest = re.findall("'([^']+)'", item.get("ctx", {}).get("expected", ""))
+    return f"{value!r}: {message}{did_you_mean(value, nearest)}"
 
 
 def _model_at(model: type[Strict], loc: tuple[int | str, ...]) -> type[Strict]:

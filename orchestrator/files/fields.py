@@ -78,24 +78,22 @@ def resolve(
 
 def check_activity_types(config: Config, export: Export, columns: Sequence[ViewColumn]) -> None:
     """Raise ConfigError where activity_types names a code that the view does not define."""
-    codes = next(column.value_labels for column in columns if column.name == "activity")
-    if export.content.activity_types != "all":
-        for code in export.content.activity_types:
-            if code not in codes:
-                raise config.error(export, "activity_types", _unknown(code, "activity", codes))
+    if export.content.activity_types == "all":
+        return
+    codes = next(column.values for column in columns if column.name == "activity")
+    for code in export.content.activity_types:
+        if code not in codes:
+            raise config.error(export, "activity_types", _unknown(code, "activity", codes))
 
 
 def _field(choice: FieldChoice, column: ViewColumn, language: str) -> FileField:
+    named = language != "names"
     return FileField(
         column=column.name,
-        heading=choice.heading or column.labels.get(language, column.name),
+        heading=choice.heading or (column.label(language) if named else None) or column.name,
         is_hashed=choice.hash is not None,
         salt=choice.salt,
-        value_labels={
-            value: labels[language]
-            for value, labels in column.value_labels.items()
-            if language in labels
-        },
+        value_labels=column.labels_of_values(language) if named else {},
     )
 
 

@@ -10,7 +10,7 @@ from orchestrator.config.exports import KINDS, Export, Kind
 from orchestrator.errors import ConfigError
 from orchestrator.files import fields
 from orchestrator.files.fields import FileField
-from orchestrator.warehouse.contract import ViewColumn
+from orchestrator.warehouse.contract import LabelError, ViewColumn
 from orchestrator.warehouse.sql import literal
 from orchestrator.warehouse.stage import KEYS, VIEWS
 
@@ -59,14 +59,29 @@ def file_format(config: Config, export: Export, kind: Kind, columns: ViewColumns
 
     Raises ConfigError where the export names a column that the view does not have.
     """
+    if kind == "activity":
+        fields.check_activity_types(config, export, columns[kind])
     resolved = fields.resolve(config, export, kind, columns[kind])
     return FileFormat(kind, export.dialect, export.content, resolved)
+
+
+def label_errors(config: Config, columns: ViewColumns) -> list[str]:
+    """Return what is wrong with the labels that exports need; each stops its exports alone."""
+    found: dict[str, None] = {}
+    for export in config.exports:
+        try:
+            for kind in KINDS:
+                file_format(config, export, kind, columns)
+        except LabelError as error:
+            found[str(error)] = None
+    return list(found)
 
 
 def needed_columns(config: Config, columns: ViewColumns) -> dict[str, set[str]]:
     """Check every export against the views, and return the columns that files need, by view.
 
-    Raises ConfigError that lists what the views lack.
+    An export whose labels are wrong needs none, for it is not written. Raises ConfigError that
+    lists what the views lack.
     """
     problems = []
     needed: dict[str, set[str]] = {}
@@ -79,13 +94,14 @@ def needed_columns(config: Config, columns: ViewColumns) -> dict[str, set[str]]:
             )
     for export in config.exports:
         try:
-            fields.check_activity_types(config, export, columns["activity"])
             for kind in KINDS:
                 wanted = file_format(config, export, kind, columns).columns()
                 if lacking := ", ".join(wanted - names[kind]):
                     message = f"needs the column {lacking}, which {VIEWS[kind]} does not have"
                     raise config.error(export, "machine_activity", message)
                 needed.setdefault(VIEWS[kind], set()).update(wanted)
+        except LabelError:
+            continue
         except ConfigError as error:
             problems.append(str(error))
     if problems:

@@ -62,7 +62,7 @@ def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
             f"when {literal(value)} then {literal(label)}"
             for value, label in field.value_labels.items()
         )
-        text = f"case {column} {whens} else {column} end"
+        text = f"case cast({column} as varchar) {whens} else cast({column} as varchar) end"
     else:
         text = f"cast({column} as varchar)"
     if field.is_hashed:

@@ -188,6 +188,7 @@ class Production:
             return WindowFiles(job, error=ExportError(f"{job.brand[:80]!r}: {error}"))
         try:
             self._config.check_key(job.export)
+            self._forms(job)  # a label that is not text stops this export alone
         except ConfigError as error:
             return WindowFiles(job, error=error)
         return job

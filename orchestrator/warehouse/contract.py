@@ -1,48 +1,102 @@
-"""The raw contract: which raw tables there are, and what their columns may hold.
+"""What the dbt project's YAML says about columns: those of the raw tables, and those of the views.
 
-Its one source of truth is the dbt project's `models/staging/_sources.yml`: a column that is
-added there is loaded, with no Python touched.
+The raw contract is `models/staging/_sources.yml`: `load` creates and checks the raw tables by it,
+so a column that is added there is loaded, with no Python touched. The labels of a view's columns
+are in the view's own YAML. Both are checked as exports.yml is: an error names file, line and key.
 """
 
-import re
-from collections.abc import Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
+from pydantic import (
+    AliasPath,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
-from orchestrator.errors import UsageError
+from orchestrator.config import yaml_source
+from orchestrator.config.problems import Problems
+from orchestrator.config.yaml_source import Location, Source
+from orchestrator.errors import ConfigError, UsageError, did_you_mean
 
 ColumnType = Literal["text", "timestamp", "boolean"]
 TableKind = Literal["event", "entity"]
 
 SOURCES = Path("models/staging/_sources.yml")
-RECEIVED = "received_at"  # when a row came in, in the tables that tell
-
+RECEIVED = "received_at"  # when a row came in, in the tables that say so
 _SOURCE = "raw"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_META = ("config", "meta")
+
+_T = TypeVar("_T")
+_Name = Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _meta(key: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    return Field(validation_alias=AliasPath(*_META, key))
+
+
+def _checked_meta(values: Any, *known: str) -> Any:  # noqa: ANN401 - any of YAML
+    """Raise ValueError for a misspelled key. Keys that resemble none of ours are the team's own."""
+    if not isinstance(values, dict):
+        return  # pydantic says so
+    config = values.get("config") or {}
+    meta = config.get("meta") or {} if isinstance(config, dict) else None
+    if not isinstance(meta, dict):
+        raise ValueError("config.meta must be a mapping")  # noqa: TRY004 - pydantic wants it
+    for key in meta.keys() - {*known}:
+        if hint := did_you_mean(str(key), known, cutoff=0.8):
+            raise ValueError(f"config.meta.{key} is unknown{hint}")
 
 
 @dataclass(frozen=True)
 class Column:
     """One raw column, and what its values may be."""
 
-    name: str
-    type: ColumnType
-    nullable: bool = False
-    accepted_values: tuple[str, ...] = ()
+    name: _Name
+    type: Annotated[ColumnType, Field(validation_alias="data_type")]
+    nullable: Annotated[bool, _meta("nullable"), Field(strict=True)] = False
+    accepted_values: Annotated[tuple[str, ...], _meta("accepted_values")] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_meta(cls, values: Any) -> Any:  # noqa: ANN401 - any of YAML
+        _checked_meta(values, "nullable", "accepted_values")
+        return values
+
+    @model_validator(mode="after")
+    def _accepts_texts(self) -> "Column":
+        if self.accepted_values and self.type != "text":
+            raise ValueError("config.meta.accepted_values is for columns of type text")
+        return self
 
 
 @dataclass(frozen=True)
 class Table:
     """One raw table. Of an entity the newest row counts; an event is never changed."""
 
-    name: str
-    kind: TableKind
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
+    name: _Name
+    kind: Annotated[TableKind, _meta("kind")]
+    key: Annotated[tuple[str, ...], _meta("key"), Field(min_length=1)]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_meta(cls, values: Any) -> Any:  # noqa: ANN401 - any of YAML
+        _checked_meta(values, "kind", "key")
+        return values
+
+    @model_validator(mode="after")
+    def _has_each_column_once(self) -> "Table":
+        names = [column.name for column in self.columns]
+        _refuse_repeats("column", names)
+        if unknown := ", ".join(name for name in self.key if name not in names):
+            raise ValueError(f"config.meta.key names {unknown}, which is not a column of the table")
+        return self
 
     @property
     def is_received(self) -> bool:
@@ -67,113 +121,126 @@ class Table:
 class Contract:
     """Every raw table, in the order of the file."""
 
-    tables: tuple[Table, ...]
+    tables: Annotated[tuple[Table, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_each_table_once(self) -> "Contract":
+        _refuse_repeats("table", [table.name for table in self.tables])
+        return self
+
+
+@dataclass(frozen=True)
+class _Sources:
+    sources: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
 def read_contract(project_dir: Path) -> Contract:
     """Read the raw contract of the dbt project in `project_dir`.
 
-    Raises UsageError naming the file and the table and column that are wrong.
+    Raises UsageError that names file, line and key of everything wrong in it.
     """
     path = project_dir / SOURCES
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: is this the dbt project's folder?") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as YAML: {error}") from error
-    sources = _entries(document, "sources", where=f"{path}")
-    found = [source for source in sources if source.get("name") == _SOURCE]
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: is this the dbt project's folder?")
+    source = yaml_source.read_dbt(path)
+    sources = _validated(_Sources, source.values, source, ()).sources
+    found = [index for index, each in enumerate(sources) if each.get("name") == _SOURCE]
     if len(found) != 1:
-        raise UsageError(f"{path}: expected one source named '{_SOURCE}', found {len(found)}.")
-    entries = _entries(found[0], "tables", where=f"{path}: source {_SOURCE}")
-    tables = tuple(_table(entry, where=f"{path}: source {_SOURCE}") for entry in entries)
-    _refuse_repeats([table.name for table in tables], where=f"{path}: source {_SOURCE}: tables")
-    return Contract(tables)
+        raise UsageError(f"{path}: expected one source named '{_SOURCE}', found {len(found)}")
+    return _validated(Contract, sources[found[0]], source, ("sources", found[0]))
 
 
-def _table(entry: dict[str, Any], *, where: str) -> Table:
-    name = _name(entry, where=f"{where}: tables")
-    where = f"{where}: table {name}"
-    meta = _meta(entry, known={"kind", "key"}, where=where)
-    if meta.get("kind") not in get_args(TableKind):
-        raise UsageError(
-            f"{where}: config.meta.kind must be one of {', '.join(get_args(TableKind))}."
-        )
-    columns = tuple(
-        _column(column, where=where) for column in _entries(entry, "columns", where=where)
-    )
-    names = [column.name for column in columns]
-    _refuse_repeats(names, where=f"{where}: columns")
-    key = meta.get("key")
-    if not isinstance(key, list) or not key or not set(key) <= set(names):
-        raise UsageError(f"{where}: config.meta.key must list columns of the table.")
-    return Table(name=name, kind=cast("TableKind", meta["kind"]), key=tuple(key), columns=columns)
+def _validated(model: type[_T], values: object, source: Source, at: Location) -> _T:
+    try:
+        return TypeAdapter(model).validate_python(values)
+    except ValidationError as error:
+        problems = Problems(source)
+        problems.add_all(error, at)
+        raise problems.error() from error
 
 
-def _column(entry: dict[str, Any], *, where: str) -> Column:
-    name = _name(entry, where=f"{where}: columns")
-    where = f"{where}: column {name}"
-    if entry.get("data_type") not in get_args(ColumnType):
-        raise UsageError(f"{where}: data_type must be one of {', '.join(get_args(ColumnType))}.")
-    meta = _meta(entry, known={"nullable", "accepted_values"}, where=where)
-    nullable = meta.get("nullable", False)
-    if not isinstance(nullable, bool):
-        raise UsageError(f"{where}: config.meta.nullable must be true or false.")
-    accepted = meta.get("accepted_values", [])
-    if not isinstance(accepted, list) or not all(isinstance(value, str) for value in accepted):
-        raise UsageError(f"{where}: config.meta.accepted_values must be a list of texts.")
-    if accepted and entry["data_type"] != "text":
-        raise UsageError(f"{where}: config.meta.accepted_values is for columns of type text.")
-    return Column(
-        name=name,
-        type=cast("ColumnType", entry["data_type"]),
-        nullable=nullable,
-        accepted_values=tuple(accepted),
-    )
+def _refuse_repeats(kind: str, names: list[str]) -> None:
+    if repeated := ", ".join(sorted({name for name in names if names.count(name) > 1})):
+        raise ValueError(f"{kind} named more than once: {repeated}")
 
 
-def _entries(parent: object, key: str, *, where: str) -> list[dict[str, Any]]:
-    entries = parent.get(key) if isinstance(parent, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise UsageError(f"{where}: '{key}' must be a list with at least one entry.")
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{where}: every entry of '{key}' must be a mapping with a name.")
-    return entries
+_Text = Annotated[str, Field(min_length=1)]
 
 
-def _name(entry: dict[str, Any], *, where: str) -> str:
-    name = entry.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{where}: '{name}' is no name: use letters, digits and underscores.",
-        )
-    return name
+class LabelError(ConfigError):
+    """A label that an export needs is not text, or is missing. Exit code 2."""
 
 
-def _meta(entry: dict[str, Any], *, known: set[str], where: str) -> dict[str, Any]:
-    config = entry.get("config") or {}
-    meta = (config.get("meta") or {}) if isinstance(config, dict) else None
-    if not isinstance(meta, dict):
-        raise UsageError(f"{where}: config.meta must be a mapping.")
-    # Other keys are the team's own (labels, owners …); a slip of the pen in ours is refused.
-    for key in set(meta) - known:
-        near = get_close_matches(str(key), known, n=1, cutoff=0.8)
-        if near:
-            raise UsageError(f"{where}: config.meta.{key} is unknown; did you mean {near[0]}?")
-    return meta
-
-
-def _refuse_repeats(names: list[str], *, where: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UsageError(f"{where}: named more than once: {', '.join(repeated)}.")
+@dataclass(frozen=True)
+class _Labels:
+    labels: dict[str, _Text] = field(default_factory=dict)
+    value_labels: dict[str, dict[str, _Text]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ViewColumn:
-    """A column of a view, with the labels that its YAML gives it and its values."""
+    """A column of a view, with the labels of the column and of its values, by language.
+
+    A mistake in a label, such as `No`, which YAML reads as false, is an error only when somebody
+    asks for that label: it must not stop the exports that do not use it. `errors` has the text of
+    each mistake by its key below `config.meta`.
+    """
 
     name: str
-    labels: dict[str, str] = field(default_factory=dict)
-    value_labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    value_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    errors: Mapping[Location, str] = field(default_factory=dict)
+
+    def label(self, language: str) -> str | None:
+        """Return the label of the column, or None where it has none in this language.
+
+        Raises LabelError where the YAML does not give it as text.
+        """
+        if language not in self.labels:  # a mistake in another label does not matter
+            self._refuse("labels")
+        self._refuse("labels", language)
+        return self.labels.get(language)
+
+    def labels_of_values(self, language: str) -> dict[str, str]:
+        """Return the labels of values, for the values that have one. Raises as `label` does."""
+        for value in self.values:
+            self._refuse("value_labels", value)
+            self._refuse("value_labels", value, language)
+        labels = self.value_labels.items()
+        return {value: each[language] for value, each in labels if language in each}
+
+    @property
+    def values(self) -> Collection[str]:
+        """The values that have labels: of `activity`, all values. Raises as `label` does."""
+        self._refuse("value_labels")
+        return self.value_labels.keys()
+
+    def _refuse(self, *key: str) -> None:
+        if message := self.errors.get(key) or self.errors.get(()):
+            raise LabelError(message)
+
+
+def view_column(name: str, meta: Mapping[str, Any], *, path: Path, model: str) -> ViewColumn:
+    """Return a column of a view, from its `meta` as dbt read it from the YAML file at `path`."""
+    given = {key: meta[key] for key in ("labels", "value_labels") if key in meta}
+    errors: dict[Location, str] = {}
+    try:
+        TypeAdapter(_Labels).validate_python(given)
+    except ValidationError as error:
+        source, at = _place(path, model, name)
+        problems = Problems(source)
+        problems.add_all(error, at)
+        errors = {place[len(at) :]: text for text, place in problems.bullets.items()}
+        given = {key: value for key, value in given.items() if isinstance(value, dict)}
+    return ViewColumn(name, **given, errors=errors)
+
+
+def _place(path: Path, model: str, column: str) -> tuple[Source, Location]:
+    """Return a model's YAML file, and where in it is the `meta` of a column."""
+    source = yaml_source.read_dbt(path)
+    for index, each in enumerate(source.values.get("models") or ()):
+        for number, item in enumerate(each.get("columns") or ()):
+            if (each.get("name"), item.get("name")) == (model, column):
+                at = ("models", index, "columns", number)
+                return source, (*at, *_META) if (*at, *_META) in source.lines else (*at, "meta")
+    return source, ("models",)

@@ -18,7 +18,7 @@ from dbt_common.events.base_types import EventMsg
 
 from orchestrator import system
 from orchestrator.errors import ExportError, GateError, UsageError
-from orchestrator.warehouse.contract import ViewColumn
+from orchestrator.warehouse.contract import ViewColumn, view_column
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.redaction import redacted
 from orchestrator.windows import Window
@@ -75,13 +75,12 @@ class Dbt:
 
     def columns(self, model: str) -> list[ViewColumn]:
         """Return the columns that the YAML of a model declares, with their labels."""
-        columns = []
-        for column in self._node(model).columns.values():
-            meta = {**column.meta, **column.config.meta}
-            columns.append(
-                ViewColumn(column.name, meta.get("labels", {}), meta.get("value_labels", {}))
-            )
-        return columns
+        node = self._node(model)
+        path = self._project.folder / str(node.patch_path or "").partition("://")[2]
+        return [
+            view_column(each.name, {**each.meta, **each.config.meta}, path=path, model=model)
+            for each in node.columns.values()
+        ]
 
     def relation(self, model: str) -> str:
         """Return the name of a model's relation, for SQL."""

@@ -214,7 +214,7 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         ("- a", r"exports.yml:1: expected keys and values"),
         ("a: b: c", r"exports.yml:1: this is not YAML"),
         ("exports: [", r"exports.yml:1: this is not YAML"),
-        (MINIMAL + "exports: []\n", r"exports.yml:5: the key 'exports' stands here twice"),
+        (MINIMAL + "exports: []\n", r"exports.yml:5: the key 'exports' is given twice"),
         (MINIMAL + "outbx: x\n", r"exports.yml:5: outbx: unknown key; did you mean outbox\?"),
         (MINIMAL + "keep_local: 14\n", r"exports.yml:5: keep_local: '14': expected a whole"),
         (MINIMAL + "state: ledger.db\n", r"exports.yml:5: state: expected sqlite:///FILE, or"),
@@ -229,7 +229,7 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
             r"exports.yml:6: exports.2.: would write the same path as exports\[1\]",
         ),
         (MINIMAL + "notify: ['jsn://h']\n", r"exports.yml:5: notify.0.: expected a URL that Appri"),
-        (MINIMAL + "notify: json://h\n", r"exports.yml:5: notify: expected a valid list"),
+        (MINIMAL + "notify: json://h\n", r"exports.yml:5: notify: expected a list"),
         (
             "destinations: {managed: null}\ndefaults: {directory: /in}\nexports: [{brand: A}]\n",
             r"exports.yml:1: destinations.managed: expected",

@@ -12,7 +12,7 @@ from orchestrator.config import yaml_source
 from orchestrator.errors import ConfigError
 from orchestrator.warehouse import project
 
-ONLY = r"of Jinja only \{\{ env_var\('NAME', 'default'\) \}\} is known here"
+ONLY = r"the only Jinja allowed here is \{\{ env_var\('NAME', 'default'\) \}\}"
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,26 @@ def read(folder: Path, text: str | bytes) -> yaml_source.Source:
             ),
             "more than 200,000 values",
         ),
-        ("a: &a [*a]", "exports.yml:1: this alias holds itself"),
+        ("a: &a [*a]", "exports.yml:1: this alias contains itself"),
         ("a: " + "[" * 5000, "nested too deeply"),
         ("a: " + "{b: " * 5000, "nested too deeply"),
-        ("a: 1\na: 2\n", "exports.yml:2: the key 'a' stands here twice"),
-        ("a: !!python/object/apply:os.system ['true']", "exports.yml:1: a '!' here begins a tag"),
-        ("a: !kanarie", "exports.yml:1: a '!' here begins a tag"),
+        ("a: 1\na: 2\n", "exports.yml:2: the key 'a' is given twice"),
+        (
+            "a: !!python/object/apply:os.system ['true']",
+            "exports.yml:1: a '!' here begins an unknown tag",
+        ),
+        ("a: !kanarie", "exports.yml:1: a '!' here begins an unknown tag"),
         ("a: !kanarie!x y", "exports.yml:1: this is not YAML"),
         ("a: *kanarie", "exports.yml:1: this is not YAML: found undefined alias"),
-        ('a: "x\\0y"', "exports.yml:1: a: the text holds a NUL"),
-        ('a: "\\ud800"', "exports.yml:1: a: the text holds a NUL, or what is no character"),
+        ('a: "x\\0y"', "exports.yml:1: a: the text contains a NUL"),
+        (
+            'a: "\\ud800"',
+            "exports.yml:1: a: the text contains a NUL, or something that is not a character",
+        ),
         (b"a: \xff", "cannot be read: 'utf-8' codec can't decode"),
         ("- a", "exports.yml:1: expected keys and values"),
         ("", "exports.yml:1: expected keys and values"),
-        ("a: x\n" + "# \n" * 2_000_000, "6,000,005 bytes; no more than 5,000,000 are read"),
+        ("a: x\n" + "# \n" * 2_000_000, "6,000,005 bytes; the limit is 5,000,000"),
     ],
 )
 def test_what_no_such_file_holds(tmp_path: Path, text: str | bytes, said: str) -> None:
@@ -116,7 +122,7 @@ def test_what_no_such_file_holds(tmp_path: Path, text: str | bytes, said: str) -
 
 def test_a_variable_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "RAW", os.fsdecode(b"kanarie\xff"))
-    with pytest.raises(ConfigError, match=r"exports\.yml:1: a: the text holds") as caught:
+    with pytest.raises(ConfigError, match=r"exports\.yml:1: a: the text contains") as caught:
         read(tmp_path, "a: \"{{ env_var('RAW') }}\"")
     assert "kanarie" not in str(caught.value)
 
