@@ -251,6 +251,7 @@ def config_of(workspace: Workspace, listener: Listener) -> config.Config:
 def test_apprise_is_loaded_only_where_it_is_asked_for(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
     program = (
+        "import sys\n"
         "from pathlib import Path\n"
         "from orchestrator import config\n"
         "from orchestrator.cli import notify\n"
