@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The project's own checks must not follow what the caller's shell points at.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
 
-.PHONY: help setup environment demo check format test faults bench docs site reference lock clean
+.PHONY: wheels help setup environment demo check format test faults bench docs site reference lock clean
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
@@ -20,13 +20,14 @@ environment:
 			echo "$(PYTHON) cannot create environments: apt-get install python3-venv" >&2; exit 1; }; \
 		rm -rf .venv && $(PYTHON) -m venv .venv; }
 
+# The lock is complete, so pip need not resolve it again (--no-deps); pyproject.toml says what it omits.
 .venv/.runtime: requirements.lock pyproject.toml | environment
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv/.dev: .venv/.runtime requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
 demo: .venv/.runtime ## Sample data, a loopback SFTP server, the main job, and a look at what arrived
@@ -84,6 +85,9 @@ site: .venv/.site ## The pages of docs/ as a site in target/site; fails where a 
 reference: .venv/.runtime ## Write the pages of docs/ that are generated from the code
 	$(BIN)/python site/samples.py
 	$(BIN)/python site/reference.py
+
+wheels: .venv/.runtime ## Install the wheel on every supported Python here, run the demo, compare the files
+	.ci/wheels
 
 docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the demo's warehouse, in target/docs
 	test -f demo/warehouse.duckdb || $(MAKE) demo
