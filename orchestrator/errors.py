@@ -19,9 +19,15 @@ import signal
 from collections.abc import Collection
 
 
-def on_one_line(text: str) -> str:
-    """Return a text with what would break or reorder a line, such as a name may hold, escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def escaped(text: str, limit: int | None = None) -> str:
+    r"""Return a text from outside, such as a name or a server's words, for one line of output.
+
+    Every character that is not printable becomes an escape such as `\x1b`: line breaks, escape
+    sequences of terminals, bidi controls, and bytes that are not text. A text of more than `limit`
+    characters is cut, and ends with an ellipsis.
+    """
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.6) -> str:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import secrets
 import signal
 import socket
 import threading
@@ -68,6 +69,22 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     make_folder(folder.parent, mode=mode)
     folder.mkdir(mode=mode, exist_ok=True)
     flush_folder(folder.parent, top=folder.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in place of the one that exists, so that no reader ever sees a part of it.
+
+    It is written to a name that nobody can foresee, because a link that another user put at a
+    known name would be followed, and then renamed. Raises OSError.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def flush_folder(folder: Path, *, top: Path) -> None:

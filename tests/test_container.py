@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def test_kubernetes_runs_the_image_as_its_user(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
     loaded = config.load(workspace.folder / "exports.yml")
     program = Path("/opt/orchestrate/bin/orchestrate")
-    text = schedule.render(loaded, Scheduler.KUBERNETES, program=program, target=None)
+    text = schedule.schedule_units(
+        loaded, Scheduler.KUBERNETES, program=program, target=None, now=datetime.now(UTC)
+    ).units
     pod = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["image"] == SERVICES["orchestrate"]["image"]

@@ -1,4 +1,4 @@
-"""The command line: options, one place that catches errors, exit codes."""
+"""The command line: its commands, the one place that catches errors, and exit codes."""
 
 import sys
 from typing import Annotated, Any
@@ -7,16 +7,16 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from orchestrator import system
-from orchestrator.cli import begin, deliver, look, options, output
+from orchestrator.cli import options, other_commands, output, run_commands
 from orchestrator.cli.output import bug_report
 from orchestrator.errors import ExportError
 
 
 class _FlagsWithoutValue:
-    """Help that shows no type beside a flag, which takes no value; typer shows <bool>."""
+    """Help that shows no type next to a flag, which takes no value; typer shows <bool>."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own, which is private
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # of what it is mixed into
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # a mixin's base has it
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
@@ -49,7 +49,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options that come before a command."""
 
 
 app = typer.Typer(
@@ -57,30 +57,24 @@ app = typer.Typer(
     callback=_root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Export e-mail events as an activity and a broadcast file per brand, and deliver them.",
+    help="Export e-mail events as two files per brand, activities and broadcasts, and "
+    "deliver them.",
 )
-for _command in (
-    deliver.daily,
-    deliver.run,
-    deliver.backfill,
-    deliver.resend,
-    begin.init,
-    begin.load,
-    begin.demo,
-    look.status,
-    look.preview,
-    look.docs,
-    look.schedule,
-    look.prune,
-    look.check,
+_config = typer.Typer(
+    no_args_is_help=True,
+    help="Help to write exports.yml.\n\nExample: orchestrate config schema > exports.schema.json",
+)
+for _app, _commands in (
+    (app, {**run_commands.COMMANDS, **other_commands.COMMANDS}),
+    (_config, other_commands.CONFIG_COMMANDS),
 ):
-    app.command(cls=_Command)(options.grouped(_command))
-begin.config.command(cls=_Command)(options.grouped(begin.schema))
-app.add_typer(begin.config, name="config", cls=_Group)
+    for _name, _function in _commands.items():
+        _app.command(_name, cls=_Command)(options.grouped(_function))
+app.add_typer(_config, name="config", cls=_Group)
 
 
 def main() -> None:
-    """Run the command line; the one place that catches errors."""
+    """Run the command line. This is the only place that catches errors."""
     system.handle_signals()
     output.apply_no_color()
     try:
@@ -88,11 +82,9 @@ def main() -> None:
     except ExportError as error:
         options.current.error(error)
         sys.exit(error.exit_code)
-    except OSError as error:  # a disk that is full, a folder that forbids
-        place = error.filename or "output"
-        wrong = ExportError(f"{place}: {error.strerror}")
-        options.current.error(system.disk_full(error, place) or wrong)
+    except OSError as error:  # such as a full disk, or a folder without permission
+        options.current.error(system.os_error(error, "output"))
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - a fault of ours, whose words may quote a value
+    except Exception as error:  # noqa: BLE001 - a bug; its text may quote a value of a row
         options.current.error(bug_report(error))
         sys.exit(1)

@@ -1,34 +1,39 @@
-"""Metrics: what `status` knows as a file for the node exporter's textfile collector.
+"""The status as metrics, in a file for the textfile collector of Prometheus's node exporter.
 
-Names follow Prometheus, "Metric and label naming": base units, moments as `_timestamp_seconds`.
-What is not known, such as the lag of an export that delivered nothing, has no sample.
+Names follow https://prometheus.io/docs/practices/naming/: base units, moments as
+`_timestamp_seconds`. An unknown value, such as the lag of an export that delivered nothing, has no
+sample.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from orchestrator.commands.status.facts import ExportStatus, LastWindow, Status
+from orchestrator import system
+from orchestrator.commands.status import ExportStatus, LastWindow, StatusResult
 from orchestrator.config.exports import KINDS
 
-GAUGES = {  # by name: what it is, and its label beside those of the export
+GAUGES = {  # by name: its help text, and its label in addition to those of the export
     "lag_seconds": (
         "From when a window came due until it was delivered; of an overdue one, until now",
         None,
     ),
-    "next_due_timestamp_seconds": ("When the next window comes due", None),
+    "next_due_timestamp_seconds": ("When the next window is due", None),
     "overdue_windows": ("Windows that are due and not at every destination", None),
-    "failed_windows": ("Windows that failed, or were stopped, at the last try", None),
-    "undelivered_windows": ("Windows that are made and not at a destination", "destination"),
+    "failed_windows": ("Windows that failed or were stopped at the last attempt", None),
+    "undelivered_windows": (
+        "Windows that were written and are not at a destination",
+        "destination",
+    ),
     "late_rows": ("Rows that came in after their windows were delivered", "kind"),
-    "last_window_start_timestamp_seconds": ("When the last window that was made begins", None),
-    "last_window_end_timestamp_seconds": ("When the last window that was made ends", None),
+    "last_window_start_timestamp_seconds": ("Start of the last window that was written", None),
+    "last_window_end_timestamp_seconds": ("End of the last window that was written", None),
     "last_window_rows": ("Rows in a file of the last window", "kind"),
     "last_window_activity_rows": ("Rows of an activity in the last window", "activity"),
     "last_window_size_bytes": ("Size of a data file of the last window", "kind"),
     "last_window_delivered_timestamp_seconds": (
-        "When the files of the last window were at a destination",
+        "When all files of the last window were at a destination",
         "destination",
     ),
 }
@@ -36,8 +41,8 @@ GAUGES = {  # by name: what it is, and its label beside those of the export
 _Samples = Mapping[str, float | None]
 
 
-def write(status: Status, path: Path) -> None:
-    """Write the metrics in place of those that are there, by a rename. Raises OSError."""
+def write_metrics(status: StatusResult, path: Path) -> None:
+    """Write the metrics in place of the file that exists. Raises OSError."""
     registry = CollectorRegistry()
     gauges = {}
     for name, (text, label) in GAUGES.items():
@@ -50,7 +55,7 @@ def write(status: Status, path: Path) -> None:
             for label, number in samples.items():
                 if number is not None:
                     gauges[name].labels(*subject, *([label] if label else [])).set(number)
-    write_to_textfile(str(path), registry)
+    system.replace_file(path, generate_latest(registry))
 
 
 def _values(export: ExportStatus) -> Iterator[tuple[str, float | _Samples | None]]:
@@ -69,8 +74,8 @@ def _of_last(last: LastWindow) -> Iterator[tuple[str, float | _Samples | None]]:
     yield "last_window_end_timestamp_seconds", last.window.end.timestamp()
     yield "last_window_rows", last.rows
     yield "last_window_activity_rows", last.activities
-    # Of other kinds, such as completion files, there may be several.
-    sizes = {file.kind: file.size for file in last.files if file.kind in KINDS}
+    # A window has one file of each of these kinds, but may have several completion files.
+    sizes: _Samples = {file.kind: file.size for file in last.files if file.kind in KINDS}
     yield "last_window_size_bytes", sizes
-    there = {name: at.timestamp() if at else None for name, at in last.delivered.items()}
-    yield "last_window_delivered_timestamp_seconds", there
+    moments = {name: at.timestamp() if at else None for name, at in last.delivered.items()}
+    yield "last_window_delivered_timestamp_seconds", moments

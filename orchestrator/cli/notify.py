@@ -1,6 +1,6 @@
-"""Notifications: what went wrong in a run, told to the Apprise URLs of `notify`, once.
+"""Notifications: what failed in a run, sent once to the Apprise URLs of `notify`.
 
-A URL may hold a token: it is named by its place in the list.
+A URL may contain a token, so messages name it by its position in the list.
 """
 
 import logging
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from orchestrator.cli import phrases
+from orchestrator.cli import report
 from orchestrator.config import values
-from orchestrator.errors import ExportError, InterruptedRunError, LockedError
-from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.errors import ExportError, InterruptedRunError, LockedError, escaped
+from orchestrator.pipeline.result import RunResult
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -24,55 +24,55 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
-"""Seconds that all of them together may take."""
+"""Seconds that all services together may take."""
 _LINES = 20
 _LENGTH = 500
-"""Characters of a line: some services take no more than a few thousand in all."""
+"""Characters of a line."""
+_MARGIN = 40
+"""Characters for `and 5 more`, and for what a service adds to a message."""
 
 
-def tell(urls: Sequence[SecretStr], result: RunResult) -> None:
-    """Tell what failed in a run, and of late rows.
+def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
+    """Send what failed in a run, and its late rows; nothing where there is neither.
 
-    Nothing is sent where there is neither, and nothing is raised.
+    A service that fails is logged.
     """
-    failed = [
-        window for window in result.windows if window.status in (Status.FAILED, Status.STOPPED)
-    ]
+    failed = [window for window in result.windows if window.status in report.FAILURES]
     what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
     if result.late:
         what.append(f"{len(result.late)} windows have late rows")
-    lines = [*map(phrases.line, failed), *map(phrases.late_line, result.late)]
+    lines = [*report.failure_lines(failed), *map(report.late_line, result.late)]
     if lines:
         _send(urls, ", ".join(what), lines, kind="failure" if failed else "warning")
 
 
 @contextmanager
 def on_failure(urls: Sequence[SecretStr]) -> Iterator[None]:
-    """Tell of an error that ends a run, which is raised all the same."""
+    """Send the error that ends a run, and raise it again."""
     try:
         yield
     except (InterruptedRunError, LockedError):
-        raise  # somebody stopped it, or another run is at work: nothing is wrong
+        raise  # stopped by a person, or another run is at work: nothing is wrong
     except ExportError as error:
-        _send(urls, "the run failed", str(error).splitlines())
+        _send(urls, "the run failed", [str(error)])
         raise
     except Exception as error:
-        _send(urls, "the run failed", [f"{type(error).__name__}; its log says more"])
+        _send(urls, "the run failed", [f"{type(error).__name__}; see its log"])
         raise
 
 
 def _send(
-    urls: Sequence[SecretStr], what: str, lines: Sequence[str], *, kind: str = "failure"
+    urls: Sequence[SecretStr], what: str, texts: Sequence[str], *, kind: str = "failure"
 ) -> None:
-    told = [line if len(line) <= _LENGTH else f"{line[:_LENGTH]}…" for line in lines[:_LINES]]
-    if len(lines) > _LINES:
-        told.append(f"and {len(lines) - _LINES} more")
     title = f"Event exports on {socket.gethostname()}: {what}"
+    lines = [escaped(line, _LENGTH) for text in texts for line in text.split("\n")]
     taken: set[int] = set()
 
     def send(number: int, service: "NotifyBase") -> None:
-        with suppress(Exception):  # whatever a service raises, it has not taken the message
-            if service.notify(body="\n".join(told), title=title, notify_type=kind):
+        with suppress(Exception):  # whatever a service raises, it did not take the message
+            # Some services put the title into the body; all of them count it somehow.
+            body = _cut(lines, service.body_maxlen - len(title) - _MARGIN)
+            if service.notify(body=body, title=title, notify_type=kind):
                 taken.add(number)
 
     # Apprise's own time limit leaves threads behind that a process waits for before it can end.
@@ -84,5 +84,19 @@ def _send(
     for number, thread in enumerate(threads):
         thread.join(max(0.0, deadline - monotonic()))
         if number not in taken:
-            why = f"no answer within {PATIENCE:g} s" if thread.is_alive() else "it was not taken"
-            _log.warning("notify[%d]: could not be told: %s", number, why)
+            why = f"no answer within {PATIENCE:g} s" if thread.is_alive() else "it was rejected"
+            _log.warning("notify[%d]: notification failed: %s", number, why)
+
+
+def _cut(lines: Sequence[str], most: int) -> str:
+    """Return whole lines of at most so many characters together, and how many are left out."""
+    kept: list[str] = []
+    for line in lines[:_LINES]:
+        if sum(len(each) + 1 for each in kept) + len(line) > most:
+            break
+        kept.append(line)
+    if not kept:
+        kept.append(escaped(lines[0], max(most, 1)))
+    if len(lines) > len(kept):
+        kept.append(f"and {len(lines) - len(kept)} more")
+    return "\n".join(kept)

@@ -1,4 +1,4 @@
-"""Options that commands share: groups of them, each a dataclass whose fields are the options."""
+"""The options that commands share: dataclasses, each with an option per field."""
 
 import dataclasses
 import inspect
@@ -27,7 +27,7 @@ Kind = TypeVar("Kind", bound=StrEnum)
 
 
 def day(value: str) -> date:
-    """Read a day; raises what typer shows as wrong usage."""
+    """Parse a day; raises typer.BadParameter."""
     try:
         found = date.fromisoformat(value)
     except ValueError as error:
@@ -38,14 +38,14 @@ def day(value: str) -> date:
 
 
 def one_day(value: str) -> Days:
-    """Read a day, of windows that begin there."""
+    """Parse a day, for the windows that begin on it."""
     return Days(day(value), day(value))
 
 
 def one_of(kind: type[Kind]) -> Callable[[str], Kind]:
-    """Return what reads a name of an enum, and raises what typer shows as wrong usage.
+    """Return a parser of an enum's values that suggests the nearest, which typer's does not.
 
-    Typer by itself offers no nearest name.
+    It raises typer.BadParameter.
     """
 
     def read(value: str) -> Kind:
@@ -60,35 +60,37 @@ def one_of(kind: type[Kind]) -> Callable[[str], Kind]:
 
 Day = Annotated[
     Days | None,
-    typer.Option("--date", parser=one_day, metavar="D", help="Only windows that begin that day."),
+    typer.Option(
+        "--date", parser=one_day, metavar="DAY", help="Only windows that begin on that day."
+    ),
 ]
 
 
 @contextmanager
-def _without_a_word() -> Iterator[None]:
-    """Complete nothing where a file cannot be read: the command itself will say so."""
+def _silently() -> Iterator[None]:
+    """Complete nothing where a file cannot be read: the command itself reports why."""
     with suppress(ExportError, OSError, AttributeError, KeyError, TypeError):
         yield
 
 
 def brands(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """Yield the brands of exports.yml that begin so, for the shell."""
-    with _without_a_word():
+    """Yield the brands of exports.yml that begin with a text, for the shell's completion."""
+    with _silently():
         source = yaml_source.read(configs.find(context.params.get("config")), secrets=False)
         names = {export["brand"] for export in source.values["exports"]} - {EVERY_BRAND}
         yield from sorted(name for name in names if name.startswith(incomplete))
 
 
 def targets(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """Yield the targets of profiles.yml that begin so, for the shell."""
-    with _without_a_word():
+    """Yield the targets of profiles.yml that begin with a text, for the shell's completion."""
+    with _silently():
         names = projects.targets(configs.home(context.params.get("config")))
         yield from (name for name in names if name.startswith(incomplete))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How a command speaks: every command has these."""
+    """The output of a command: every command has these options."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = (
         False
@@ -98,15 +100,15 @@ class Output:
         typer.Option(
             "--log-format",
             parser=one_of(LogFormat),
-            help="How lines on stderr are written.",
+            help="The format of the log on stderr.",
         ),
     ] = LogFormat.TEXT
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more, with tracebacks.")] = (
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more, with tracebacks.")] = (
         False
     )
 
     def report(self) -> Report:
-        """Begin to report; main() reports errors the same way."""
+        """Start the log; main() reports errors in the same format."""
         global current  # noqa: PLW0603 - one command runs in a process
         current = Report(as_json=self.as_json, log_format=self.log_format, verbose=self.verbose)
         current.start()
@@ -115,42 +117,47 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Configured(Output):
-    """Which exports.yml."""
+    """The exports.yml of a command."""
 
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="exports.yml; else $ORCHESTRATE_CONFIG, else ./exports.yml."),
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="exports.yml; by default $ORCHESTRATE_CONFIG or ./exports.yml.",
+        ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Configured):
-    """Which exports.yml and which warehouse."""
+    """The exports.yml and the warehouse of a command."""
 
     target: Annotated[
         str | None,
         typer.Option(
             "--target",
-            help="A target of profiles.yml; else $ORCHESTRATE_TARGET, or duckdb.",
+            metavar="NAME",
+            help="A target of profiles.yml; by default $ORCHESTRATE_TARGET or duckdb.",
             autocompletion=targets,
         ),
     ] = None
 
 
 current = Report()
-"""How the command at hand reports."""
+"""The report of the command that this process runs."""
 
 
 @contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Raise InterruptedRunError, which says what to do now, at Ctrl-C or SIGTERM."""
+    """Raise InterruptedRunError with advice on Ctrl-C or SIGTERM."""
     try:
         yield
     except (typer.Exit, InterruptedRunError):
         raise
     except (KeyboardInterrupt, Exception) as error:
-        # DuckDB makes a RuntimeError of Ctrl-C in the middle of a query. SIGTERM may end what a
-        # command works with too, such as Spark's Java: what fails after it is told of by nobody.
+        # DuckDB turns Ctrl-C in the middle of a query into a RuntimeError. SIGTERM may also end a
+        # child process, such as Spark's Java: an error after the signal is a consequence of it.
         stopped = isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
         if not stopped and not system.received_signals:
             raise
@@ -159,7 +166,7 @@ def interruptible(advice: str) -> Iterator[None]:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take groups: each parameter that is a dataclass stands for its fields."""
+    """Return a command for typer in which each parameter that is a dataclass becomes its fields."""
     groups: dict[str, type] = {}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -175,7 +182,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         for name, group in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             values[name] = group(**fields)
-        with interruptible("call it again"):
+        with interruptible("run the command again"):
             command(**values)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__

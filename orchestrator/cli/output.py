@@ -1,45 +1,45 @@
-"""The terminal: what it can show, and what its owner wants to see there."""
+"""The terminal and the log: what they can show, and text from outside made safe to show there."""
 
-import os
-import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
-
-from orchestrator.errors import on_one_line
-
-if TYPE_CHECKING:
-    from rich.console import Console
 import json
 import logging
+import os
+import sys
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from orchestrator.errors import ExportError
+from orchestrator.errors import ExportError, escaped
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LENGTH = 2_000
+"""Characters of a line of a message: a server can send a text of any length."""
 
 
 def apply_no_color() -> None:
-    """Let NO_COLOR (no-color.org) mean what TERM=dumb does: not one escape code.
+    """Give NO_COLOR (no-color.org) the meaning of TERM=dumb: no escape codes at all.
 
-    Rich by itself leaves out the colours alone, and takes every dumb terminal to have 80 columns,
-    unless both COLUMNS and LINES are set.
+    Rich by itself leaves out the colours alone, and assumes that every dumb terminal has 80
+    columns unless both COLUMNS and LINES are set.
     """
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
     if not _is_dumb():
         return
     for stream in (sys.stderr, sys.stdout):
-        with suppress(OSError):  # no terminal
+        with suppress(OSError):  # not a terminal
             size = os.get_terminal_size(stream.fileno())
             os.environ.setdefault("COLUMNS", str(size.columns or 80))
             os.environ.setdefault("LINES", str(size.lines or 25))
 
 
 def is_fancy(stream: TextIO) -> bool:
-    """Tell whether a stream goes to a terminal that takes colours and moving text."""
+    """Return whether a stream goes to a terminal that shows colours and moving text."""
     return stream.isatty() and not _is_dumb()
 
 
@@ -47,47 +47,84 @@ def _is_dumb() -> bool:
     return os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown")
 
 
-def console() -> "Console":
-    """Return what writes to people, on stderr."""
+def console(*, stderr: bool = False) -> "Console":
+    """Return what writes tables to people: 80 columns where the width is not known."""
     from rich.console import Console  # noqa: PLC0415 - few commands need it
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Show people a table; what is null says so, and what would move the cursor is escaped."""
-    from rich.table import Table  # noqa: PLC0415 - few commands need it
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+    """Print rows on stderr: as a table where it fits, otherwise one record under another."""
+    from rich.cells import cell_len  # noqa: PLC0415 - few commands need it
+    from rich.table import Table  # noqa: PLC0415 - the same
     from rich.text import Text  # noqa: PLC0415 - the same
 
-    shown = Table()
-    for heading in headings:
-        shown.add_column(Text(on_one_line(heading)), overflow="fold")
-    for row in rows:
-        shown.add_row(
-            *(Text("null", "dim") if cell is None else Text(on_one_line(cell)) for cell in row)
-        )
-    console().print(shown)
+    heads = [escaped(heading) for heading in headings]
+    cells = [["null" if text is None else escaped(text) for text in row] for row in rows]
+    styles = [["dim" if text is None else "" for text in row] for row in rows]
+    columns = [[head, *column] for head, *column in zip(heads, *cells, strict=True)]
+    to = console(stderr=True)
+    if sum(max(map(cell_len, column)) + 3 for column in columns) + 1 <= to.width:
+        table = Table()
+        for head in heads:
+            table.add_column(Text(head))
+        for texts, dim in zip(cells, styles, strict=True):
+            table.add_row(*map(Text, texts, dim))
+        to.print(table)
+        return
+    width = max(map(cell_len, heads))
+    for number, (texts, dim) in enumerate(zip(cells, styles, strict=True), start=1):
+        grid = Table(box=None, show_header=False, pad_edge=False, title_justify="left")
+        grid.title = f"row {number}"
+        grid.add_column(width=width, overflow="fold")
+        grid.add_column(overflow="fold")
+        for head, text, style in zip(heads, texts, dim, strict=True):
+            grid.add_row(Text(head), Text(text, style))
+        to.print(grid)
+
+
+def shown(text: str) -> str:
+    """Return a message that is safe to show: escaped, bounded, further lines indented.
+
+    The indent tells a further line of a message from a message of its own.
+    """
+    return "\n  ".join(escaped(line, _LENGTH) for line in text.split("\n"))
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return a JSON text in which characters that are not printable are escapes of JSON."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        for line in text.split("\n")
+    )
 
 
 class LogFormat(StrEnum):
-    """How lines on stderr are written."""
+    """The format of the lines on stderr."""
 
     TEXT = "text"
     JSON = "json"
 
     def formatter(self) -> logging.Formatter:
-        """Return what writes them."""
+        """Return the formatter of the log's handler."""
         return _JsonLines() if self is LogFormat.JSON else _TextLines()
 
 
 class _Lines(logging.Formatter):
-    """Shows a traceback's places; the words of no error but our own, which may quote a value."""
+    """Shows where an error was raised, and the text of our own errors alone.
+
+    The text of another program's error may quote a value of a row.
+    """
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own
         found: BaseException | None = ei[1]
         lines: list[str] = []
         while found is not None:
-            words = f": {found}" if isinstance(found, ExportError) else ""
+            words = f": {shown(str(found))}" if isinstance(found, ExportError) else ""
             lines[:0] = [*traceback.format_tb(found.__traceback__), f"{_kind(found)}{words}\n"]
             found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
         return "".join(lines).rstrip("\n")
@@ -98,26 +135,27 @@ def _kind(error: BaseException) -> str:
 
 
 class _TextLines(_Lines):
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own
+        text = shown(record.message)
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
 class _JsonLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}
+        message = shown(record.getMessage())
+        line = {"time": moment, "level": record.levelname.lower(), "message": message}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 def bug_report(error: BaseException) -> ExportError:
-    """Return an error of the program itself as one that tells its kind and place, not its words."""
+    """Return an error that reports a bug of this program: its kind and place, not its text."""
     *_, place = traceback.extract_tb(error.__traceback__)
     found = ExportError(
-        f"this is a fault of orchestrate: {type(error).__name__} at {Path(place.filename).name}:"
-        f"{place.lineno}; report it with what -v shows"
+        f"this is a bug of orchestrate: {type(error).__name__} at {Path(place.filename).name}:"
+        f"{place.lineno}; report it with the output of -v"
     )
     found.__cause__ = error
     return found

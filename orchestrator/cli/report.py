@@ -1,21 +1,27 @@
-"""Reports: what a command tells people (stderr) and programs (stdout)."""
+"""Reports: results as a JSON document or as text, and the log on stderr.
+
+What a command was asked to show goes to stdout; progress, warnings and errors go to the log.
+"""
 
 import dataclasses
-import json
 import logging
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from zoneinfo import ZoneInfo
+
+import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.output import LogFormat
-from orchestrator.cli.phrases import ROWS, count, late_line, line
-from orchestrator.errors import ExportError
-from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.config.exports import EVERY_BRAND
+from orchestrator.errors import ExportError, escaped
+from orchestrator.pipeline.result import LateRows, RunResult, Status, WindowResult
+from orchestrator.windows import Window
 
 if TYPE_CHECKING:
     from orchestrator.commands.check import CheckResult
@@ -23,125 +29,224 @@ if TYPE_CHECKING:
     from orchestrator.loading import LoadResult
     from orchestrator.pipeline.retention import PruneResult
 
+ROWS = ("row", "rows")
+NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
+"""What a row is called, by kind of file: one, and several."""
+_NAMES = 20
+"""Windows that are named where several have the same error; `--json` has all of them."""
+_PART_OF_A_DAY = timedelta(hours=12)  # a local day has 23 or 25 hours where the clocks change
 _log = logging.getLogger("orchestrate")
+
+
+class Result(Protocol):
+    """What a command returns: a frozen dataclass, whose fields are the JSON document."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the command."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Where and how a command reports."""
+    """Where and in which format a command reports."""
 
     as_json: bool = False
     log_format: LogFormat = LogFormat.TEXT
     verbose: bool = False
 
     def start(self) -> None:
-        """Send the log to stderr."""
+        """Send the log to stderr, also the warnings of Python's libraries."""
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(self.log_format.formatter())
-        # asyncssh tells of every request at INFO, psycopg of a lost connection that we tell of.
-        logging.getLogger("asyncssh").setLevel(logging.WARNING)
-        logging.getLogger("psycopg").setLevel(logging.ERROR)
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+        logging.captureWarnings(capture=True)
         level = logging.DEBUG if self.verbose else logging.INFO
-        for name in ("orchestrate", "orchestrator"):
-            logging.getLogger(name).setLevel(level)
+        for name, least in {
+            "orchestrate": level,
+            "orchestrator": level,
+            "asyncssh": logging.WARNING,  # it logs every request as INFO
+            "psycopg": logging.ERROR,  # it warns of a lost connection, which we report ourselves
+            "py.warnings": logging.WARNING if self.verbose else logging.ERROR,  # for programmers
+        }.items():
+            logging.getLogger(name).setLevel(least)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
-        """Yield what shows the step at hand: a spinner on a terminal, else a line each."""
+        """Yield a callback that shows the current step: a spinner on a terminal, else a line."""
         if self.log_format is LogFormat.JSON or not output.is_fancy(sys.stderr):
             yield _log.info
             return
-        with output.console().status("starting") as status:
-            yield status.update
+        from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
 
-    def run(self, result: RunResult) -> None:
-        """Report what a run did."""
-        for window in result.windows:
-            _log.log(_level(window.status), "%s", line(window))
-        for late in result.late:
-            _log.warning("%s", late_line(late))
-        if not result.windows:
-            _log.info("nothing was made" if result.warnings else "nothing is due")
-        self.document({**_plain(result), "exit_code": result.exit_code})
+        with output.console(stderr=True).status("starting") as status:
+            yield lambda text: status.update(Text(output.shown(text)))
 
-    def load(self, result: "LoadResult") -> None:
-        """Report what a load did."""
-        for table in result.tables:
-            text = f"{table.table}: {count(table.rows, ROWS)} read, {table.added:,} added"
-            if table.replaced:
-                text += f", {table.replaced:,} replaced"
-            if table.present:
-                text += f", {table.present:,} there already"
-            _log.info("%s", text)
-            if table.reject_file:
-                _log.warning(
-                    "%s: %s rejected, with the reasons in %s",
-                    table.table,
-                    count(table.rejected, ROWS),
-                    table.reject_file,
-                )
-        self.document({**_plain(result), "exit_code": 3 if result.rejected else 0})
+    def log(self, text: str, level: int = logging.INFO) -> None:
+        """Write a message to the log."""
+        _log.log(level, "%s", text)
 
-    def prune(self, result: "PruneResult") -> None:
-        """Report what retention did, or would do."""
-        for removal in result.removals:
-            if removal.outcome == "due":
-                since = removal.delivered_at
-                age = count((result.now - since).days, ("day", "days"))
-                place = removal.destination or "outbox"
-                _log.info("%s: %s, delivered %s ago, %s", place, removal.path, age, f"{since:%F}")
-        if not result.removals and not result.warnings:
-            _log.info("nothing is old enough to go")
-        self.document({**_plain(result), "exit_code": result.exit_code})
-
-    def check(self, result: "CheckResult") -> None:
-        """Report what was found right, and what to do about the rest."""
-        for finding in result.findings:
-            if finding.ok:
-                _log.info("ok %s: %s", finding.subject, finding.text)
-            else:
-                _log.error("%s: %s", finding.subject, finding.text)
-        self.document({**_plain(result), "exit_code": result.exit_code})
-
-    def preview(self, heads: Sequence["Head"]) -> None:
-        """Show the heads of files: their bytes on stdout, and to people a table of their rows."""
-        for head in heads:
-            self.say(f"{head.path}: the first {len(head.first)} of {count(head.rows, ROWS)}")
-            if self.as_json:
-                continue
-            if self.log_format is LogFormat.TEXT:  # in a log no row may stand
-                output.table(head.headings, head.first)
-            sys.stdout.buffer.write(head.head)
-            sys.stdout.buffer.flush()
-        self.document({"files": heads, "exit_code": 0})
-
-    def say(self, text: str) -> None:
-        """Tell people something, line by line."""
-        for told in text.splitlines():
-            _log.info("%s", told)
-
-    def text(self, text: str) -> None:
-        """Print text for a person on stdout, where no JSON document stands there."""
+    def show(self, text: str) -> None:
+        """Print a text of several lines on stdout, unless stdout is for a JSON document."""
         if not self.as_json:
-            print(text)  # noqa: T201 - data
+            print("\n".join(map(escaped, text.split("\n"))))  # noqa: T201 - the result
 
-    def document(self, document: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-        """Print one JSON document on stdout, where `--json` asks for it."""
-        if self.as_json:
-            print(json.dumps(_plain(document), indent=2, ensure_ascii=False))  # noqa: T201 - data
+    def finish(self, result: Result, lines: Iterable[str] = ()) -> NoReturn:
+        """Print the result, as JSON or as these lines of text, and exit with its exit code."""
+        if not self.as_json:
+            for line in lines:
+                print(output.shown(line))  # noqa: T201 - the result
+        else:
+            document = {**_plain(result), "exit_code": result.exit_code}
+            print(output.json_text(document, indent=2))  # noqa: T201 - the result
+        raise typer.Exit(result.exit_code)
 
     def error(self, error: ExportError) -> None:
-        """Report what stopped a command."""
+        """Report the error that stopped a command."""
         _log.error("%s", error, exc_info=error if self.verbose else None)
-        self.document({"error": str(error), "exit_code": error.exit_code})
+        if self.as_json:
+            document = {"error": str(error), "exit_code": error.exit_code}
+            print(output.json_text(document, indent=2))  # noqa: T201 - the result
+
+    def log_run(self, result: RunResult) -> None:
+        """Log what a run did: windows, one message for each error, and late rows."""
+        for window in result.windows:
+            if window.status not in FAILURES:
+                self.log(window_line(window))
+        for line in failure_lines(result.windows):
+            self.log(line, logging.ERROR)
+        for late in result.late:
+            self.log(late_line(late), logging.WARNING)
+        if not result.windows:
+            self.log("nothing was delivered" if result.warnings else "nothing is due")
+
+    def log_rejects(self, result: "LoadResult") -> None:
+        """Warn of the rows that a load rejected."""
+        for table in result.tables:
+            if table.reject_file:
+                rejected = count(table.rejected, ROWS)
+                text = (
+                    f"{table.table}: {rejected} rejected, with the reasons in {table.reject_file}"
+                )
+                self.log(text, logging.WARNING)
+
+    def preview(self, heads: Sequence["Head"]) -> None:
+        """Show the heads of files: their bytes on stdout, and their rows to people on stderr."""
+        for head in heads:
+            self.log(f"{head.path}: the first {len(head.first)} of {count(head.rows, ROWS)}")
+            if self.as_json:
+                continue
+            if self.log_format is LogFormat.TEXT:  # no value of a row belongs in a log
+                output.print_rows(head.headings, head.first)
+            if sys.stdout.isatty():  # which would obey escape sequences in the bytes
+                self.show(head.head.decode(head.encoding, "backslashreplace").rstrip("\r\n"))
+            else:
+                sys.stdout.buffer.write(head.head)
+                sys.stdout.buffer.flush()
 
 
-def _level(status: Status) -> int:
-    return logging.ERROR if status in (Status.FAILED, Status.STOPPED) else logging.INFO
+FAILURES = (Status.FAILED, Status.STOPPED)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+def dry_run_lines(result: RunResult) -> list[str]:
+    """Return what a run would do."""
+    return [*map(window_line, result.windows)] or ["nothing is due"]
+
+
+def load_lines(result: "LoadResult") -> Iterator[str]:
+    """Yield what a load did, a line for each table."""
+    for table in result.tables:
+        text = f"{table.table}: {count(table.rows, ROWS)} read, {table.added:,} added"
+        if table.replaced:
+            text += f", {table.replaced:,} replaced"
+        if table.present:
+            text += f", {table.present:,} loaded before"
+        if table.reject_file:
+            text += f", {table.rejected:,} rejected"
+        yield text
+
+
+def prune_lines(result: "PruneResult") -> Iterator[str]:
+    """Yield what retention removed or would remove, with the age of each file."""
+    for removal in result.removals:
+        if removal.outcome == "due":
+            since = removal.delivered_at.astimezone(UTC)
+            age = count((result.now - since).days, ("day", "days"))
+            place = removal.destination or "outbox"
+            yield f"{place}: {removal.path}, delivered {age} ago, {since:%F %H:%M} UTC"
+    if not result.removals and not result.warnings:
+        yield "no file is old enough to be removed"
+
+
+def check_lines(result: "CheckResult") -> Iterator[str]:
+    """Yield what was checked, and what to do about each failure."""
+    for finding in result.findings:
+        yield f"{'ok' if finding.ok else 'FAILED':<6} {finding.subject}: {finding.text}"
+
+
+def window_line(result: WindowResult) -> str:
+    """Return what happened to a window, on one line."""
+    text = f"{result.status:<9} {_name(result)}"
+    if result.revision > 1:
+        text += f" (revision {result.revision})"
+    counts = [(file.rows, NOUNS[file.kind]) for file in result.files if file.rows is not None]
+    if counts:
+        text += ": " + ", ".join(count(*rows) for rows in counts)
+    elif result.files:
+        text += ": " + ", ".join(file.path for file in result.files)
+    at = ", ".join(sorted({name for file in result.files for name in file.destinations}))
+    if result.error:
+        return f"{text}: {result.error}" + (f"; already at {at}" if at else "")
+    return f"{text}, at {at}" if at else text
+
+
+def failure_lines(results: Iterable[WindowResult]) -> Iterator[str]:
+    """Yield what failed or was stopped: a message for each error, with the windows that it met."""
+    alike: dict[tuple[Status, str | None], list[WindowResult]] = {}
+    for result in results:
+        if result.status in FAILURES:
+            alike.setdefault((result.status, result.error), []).append(result)
+    for (status, error), windows in alike.items():
+        if len(windows) == 1:
+            yield window_line(windows[0])
+            continue
+        names = ", ".join(map(_name, windows[:_NAMES]))
+        more = f" and {len(windows) - _NAMES:,} more" if len(windows) > _NAMES else ""
+        yield f"{status:<9} {len(windows):,} windows: {error}\n{names}{more}"
+
+
+def late_line(late: LateRows) -> str:
+    """Return which rows of a window are late, and what to do about them, on one line."""
+    counts = [
+        f"{count(late.now[kind], NOUNS[kind])}, {late.delivered[kind]:,} delivered"
+        for kind in late.now
+        if late.now[kind] > late.delivered[kind]
+    ]
+    what = f"send that window again with: {late.command}" if late.command else "sent again"
+    return f"late rows in {_name(late)}: {'; '.join(counts)}; {what}"
+
+
+def window_start(window: Window, timezone: str) -> str:
+    """Return the local day on which a window begins, or the moment where a day is not enough."""
+    start = window.start.astimezone(ZoneInfo(timezone))
+    is_day = start.strftime("%H%M") == "0000" and window.end - window.start > _PART_OF_A_DAY
+    return f"{start:%Y-%m-%d}" if is_day else f"{start:%Y-%m-%d %H:%M%z}"
+
+
+def export_name(export: str, brand: str) -> str:
+    """Return the name of an export for people; `*` stands for every brand without an entry."""
+    return f"every other brand ({export})" if brand == EVERY_BRAND else export
+
+
+def count(number: int | None, noun: tuple[str, str]) -> str:
+    """Return a number with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun[number != 1]}"
+
+
+def _name(of: WindowResult | LateRows) -> str:
+    return f"{export_name(of.export, of.brand)} {window_start(of.window, of.timezone)}"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can express
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

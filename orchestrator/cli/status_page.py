@@ -1,70 +1,61 @@
-"""The page of `status`: one file with plots, that opens from disk and asks for nothing else.
+"""The status as a page: one file with plots that opens from disk and loads nothing else.
 
-The plots are drawn in the browser by Observable Plot; the tables are plain HTML.
+Observable Plot draws the plots in the browser; the tables are plain HTML.
 """
 
 import base64
 import hashlib
-from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from orchestrator.cli import status_table as words
-from orchestrator.cli.phrases import begin
-from orchestrator.commands.status.facts import Status
-from orchestrator.commands.status.past import PERIOD, Past
-from orchestrator.ledger.failures import Failure
+from orchestrator import system
+from orchestrator.cli import status_text
+from orchestrator.cli.report import window_start
+from orchestrator.commands import asset, template
+from orchestrator.commands.status import StatusResult
+from orchestrator.commands.status_history import PERIOD, StatusHistory
+from orchestrator.errors import escaped
 
 _SCRIPTS = ("d3-7.9.2.min.js", "plot-0.6.17.min.js", "status.js")
 _FAILURES = 200
 """Rows of the table of failures: the newest ones."""
 
 
-def write(status: Status, past: Past, path: Path) -> None:
-    """Write the page in place of the one that is there, by a rename. Raises OSError."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(_page(status, past), encoding="utf-8")
-    part.replace(path)
+def write_page(status: StatusResult, history: StatusHistory, path: Path) -> None:
+    """Write the page in place of the file that exists. Raises OSError."""
+    system.replace_file(path, _page(status, history).encode())
 
 
-def _page(status: Status, past: Past) -> str:
-    assets = files("orchestrator") / "assets"
-    texts = {
-        name: (assets / name).read_text(encoding="utf-8") for name in ("status.html", *_SCRIPTS)
-    }
-    scripts = [texts[name] for name in _SCRIPTS]
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+def _page(status: StatusResult, history: StatusHistory) -> str:
+    scripts = [asset(name) for name in _SCRIPTS]
     exports = {export.export: export for export in status.exports}
-    failures = [failure for failure in past.failures if failure.export in exports]
-    return environment.from_string(
-        texts["status.html"]
+    failures = [failure for failure in history.failures if failure.export in exports]
+    return template(
+        "status.html"
     ).render(
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own and the libraries'
         digests=[_digest(script) for script in scripts],
-        licences=(assets / "LICENSES.txt").read_text(encoding="utf-8"),
-        data=_data(status, past),
+        licences=Markup(asset("LICENSES.txt")),  # noqa: S704 - our own
+        data=_data(status, history),
         brands=sorted({export.brand for export in status.exports}),
         status=status,
-        words=words,
-        begin=begin,
-        problems=list(words.problems(status)),
+        text=status_text,
+        window_start=window_start,
+        problems=list(status_text.problems(status)),
         weeks=PERIOD.days // 7,
         failures=[(exports[failure.export], failure) for failure in failures[:_FAILURES]],
         left_out=max(0, len(failures) - _FAILURES),
     )
 
 
-def _data(status: Status, past: Past) -> dict[str, Any]:
-    """Return what the plots show, short: exports, days and activities by their places in lists."""
+def _data(status: StatusResult, history: StatusHistory) -> dict[str, Any]:
+    """Return what the plots show; exports, days and activities are positions in lists."""
     places = {export.export: place for place, export in enumerate(status.exports)}
     found = [
         (places[name], date, day)
-        for name, days in past.days.items()
+        for name, days in history.days.items()
         if name in places
         for date, day in days.items()
     ]
@@ -72,9 +63,9 @@ def _data(status: Status, past: Past) -> dict[str, Any]:
     activities = sorted({code for _, _, day in found for code in day.rows})
     at = {date: number for number, date in enumerate(dates)}
     return {
-        "since": past.since.isoformat(),
+        "since": history.since.isoformat(),
         "now": status.now.isoformat(),
-        "brands": [export.brand for export in status.exports],
+        "brands": [escaped(export.brand) for export in status.exports],
         "dates": dates,
         "activities": activities,
         "days": [
@@ -82,17 +73,17 @@ def _data(status: Status, past: Past) -> dict[str, Any]:
             for place, date, day in found
         ],
         "failures": [
-            [places[f.export], f.status, *(int(at.timestamp()) for at in _moments(f))]
-            for f in past.failures
+            [
+                places[f.export],
+                f.status,
+                *(int(at.timestamp()) for at in (f.window.start, f.first_at, f.last_at)),
+            ]
+            for f in history.failures
             if f.export in places
         ],
     }
 
 
-def _moments(failure: Failure) -> tuple[datetime, datetime, datetime]:
-    return failure.window.start, failure.first_at, failure.last_at
-
-
 def _digest(script: str) -> str:
-    """Return a script's source expression in a Content-Security-Policy (CSP 3, section 2.3.1)."""
+    """Return a script's hash-source for a Content-Security-Policy (CSP 3, section 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Check: what would fail tonight fails now, and each line says what to do."""
+"""Check everything that a run needs, so that what would fail tonight fails now."""
 
 import os
 import tempfile
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from orchestrator import system
 from orchestrator.config import Config, patterns
 from orchestrator.config.exports import EVERY_BRAND, Export
 from orchestrator.errors import ExportError, LockedError
@@ -21,7 +22,7 @@ from orchestrator.windows import Window
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and what was found or is to be done."""
+    """One thing that was checked; `text` says what was found, or what to do where not `ok`."""
 
     subject: str
     text: str
@@ -30,55 +31,55 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Everything that was looked at."""
+    """Everything that was checked, in the order of a run."""
 
     findings: Sequence[Finding]
 
     @property
     def exit_code(self) -> int:
-        """0 all well; 1 something would fail."""
+        """0 nothing is wrong; 1 something would fail."""
         return 0 if all(finding.ok for finding in self.findings) else 1
 
 
-def check(
+def check_all(
     config: Config, target: str | None, *, now: datetime, progress: Callable[[str], None]
 ) -> CheckResult:
-    """Look at everything that a run needs; what fails does not hide the rest.
+    """Check what a run needs. A failure does not hide the checks after it.
 
-    Nothing is delivered, and nothing is left behind. A run that is at work is no fault.
+    Delivers nothing and leaves no file behind. A run that holds a lock is not a failure.
     """
     brands: list[str] = []
-    kinds = ", ".join(sorted({export.interval.value for export in config.exports}))
-    findings = [Finding("exports.yml", f"{len(config.exports)} exports ({kinds})")]
-    findings.append(_tried("ledger", lambda: _ledger(config)))
-    findings.append(_tried("outbox", lambda: _outbox(config.outbox)))
+    intervals = ", ".join(sorted({export.interval.value for export in config.exports}))
+    findings = [Finding("exports.yml", f"{len(config.exports)} exports ({intervals})")]
+    findings.append(_checked("ledger", lambda: _ledger(config)))
+    findings.append(_checked("outbox", lambda: _outbox(config.outbox)))
     findings += [
-        _tried("encrypt_for", partial(_key, config, export))
+        _checked("encrypt_for", partial(_key, config, export))
         for export in config.exports
         if export.dialect.encrypt_for
     ]
-    progress("making the views of a window")
-    warehouse = _tried("warehouse", lambda: _warehouse(config, target, now, brands))
+    progress("checking the warehouse: building the views of an empty window")
+    warehouse = _checked("warehouse", lambda: _warehouse(config, target, now, brands))
     findings.append(warehouse)
     if warehouse.ok:
         findings += _unknown_brands(config, brands)
-    progress("trying the destinations")
+    progress("checking the destinations")
     findings += _destinations(config, brands, now)
     if config.notify:
-        told = f"{len(config.notify)} URLs that Apprise knows; nothing was sent"
-        findings.append(Finding("notify", told))
+        text = f"{len(config.notify)} URLs that Apprise knows; nothing was sent"
+        findings.append(Finding("notify", text))
     return CheckResult(findings)
 
 
-def _tried(subject: str, step: Callable[[], str]) -> Finding:
+def _checked(subject: str, step: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, step())
     except LockedError as error:
-        return Finding(subject, f"not looked at: {error}")
+        return Finding(subject, f"not checked: {error}")
     except ExportError as error:
         return Finding(subject, str(error), ok=False)
     except OSError as error:
-        return Finding(subject, f"{error.filename}: {error.strerror}", ok=False)
+        return Finding(subject, str(system.os_error(error, subject)), ok=False)
 
 
 def _key(config: Config, export: Export) -> str:
@@ -88,9 +89,10 @@ def _key(config: Config, export: Export) -> str:
 
 def _ledger(config: Config) -> str:
     url = config.state
-    if url.file and not url.file.exists():  # whoever makes it owns it: that is for the first run
-        _writable(_nearest(url.file.parent), "the ledger")
-        return f"{url.name} is made by the first run"
+    # The check may run as another user than the runs. Who creates the file owns it.
+    if url.file and not url.file.exists():
+        _check_writable(_existing(url.file.parent), "the ledger")
+        return f"{url.name} will be created by the first run"
     with closing(Ledger(url)) as ledger:
         ledger.database.each("write_nothing", [{}])
     return f"{url.name} can be written"
@@ -98,30 +100,34 @@ def _ledger(config: Config) -> str:
 
 def _outbox(folder: Path) -> str:
     if not folder.is_dir():
-        _writable(_nearest(folder), "the outbox")
-        return f"{folder} is made by the first run"
-    _writable(folder, "the outbox")
+        _check_writable(_existing(folder), "the outbox")
+        return f"{folder} will be created by the first run"
+    _check_writable(folder, "the outbox")
     if folder.stat().st_mode & 0o077:
-        return f"{folder} can be written; others may look into it: chmod 700 {folder}"
-    return f"{folder} can be written, and is ours alone"
+        return f"{folder} can be written; other users can read it: chmod 700 {folder}"
+    return f"{folder} can be written, and read by its owner alone"
 
 
-def _nearest(folder: Path) -> Path:
+def _existing(folder: Path) -> Path:
+    """Return the nearest of a folder and its parents that exists."""
     return next(each for each in (folder, *folder.parents) if each.exists())
 
 
-def _writable(folder: Path, what: str) -> None:
+def _check_writable(folder: Path, what: str) -> None:
     if not folder.is_dir():
-        raise ExportError(f"{folder} is no folder, so {what} cannot be there")
+        raise ExportError(f"{folder} is not a folder, so {what} cannot be created in it")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ExportError(f"{folder} may not be written, and {what} is to be there: allow that")
-    with tempfile.TemporaryFile(dir=folder) as file:  # a full or read-only disk says so
+        raise ExportError(
+            f"{folder} cannot be written by this user, so {what} cannot be created in it: "
+            "change its permissions, or name another folder in exports.yml"
+        )
+    with tempfile.TemporaryFile(dir=folder) as file:  # a full or read-only disk fails here
         file.write(b"\0")
 
 
 def _warehouse(config: Config, target: str | None, now: datetime, brands: list[str]) -> str:
-    """Make, test and read a window of next to no time, as a run does: it needs every column."""
-    from orchestrator.warehouse import Warehouse  # noqa: PLC0415 - seconds
+    """Build, test and read a window of one microsecond as a run does; add to `brands`."""
+    from orchestrator.warehouse import Warehouse  # noqa: PLC0415 - takes seconds
 
     found = project.find(config.folder, target)
     with (
@@ -136,12 +142,12 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
             raise ExportError("\n".join(wrong))
     if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
         raise ExportError(f"target {found.target}: {making.NO_BRANDS}")
-    told = f"target {found.target}: the views can be made, and have every field"
-    return f"{told}; {len(brands)} brands"
+    text = f"target {found.target}: the views can be built and have every field"
+    return f"{text}; {len(brands)} brands"
 
 
 def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:
-    """Yield the lines of exports.yml whose brand no row is of: their files would be empty."""
+    """Yield the entries of exports.yml whose brand has no row: their files would be empty."""
     for export in config.exports:
         if export.brand not in (EVERY_BRAND, *brands):
             error = config.error(export, "brand", making.unknown(export.brand, brands))
@@ -149,39 +155,40 @@ def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:
 
 
 def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:
-    from orchestrator.delivery.probe import ProbeRequest, probe_all  # noqa: PLC0415 - as above
+    from orchestrator.delivery.probe import ProbeRequest, probe_all  # noqa: PLC0415 - slow too
 
     folders: dict[str, set[str]] = {name: set() for name in config.destinations}
     for export in config.exports:
         for name in export.destination:
             folders[name] |= set(_folders(config, export, brands, now))
-    removing = {*config.retention}  # and where completion files give way to a next revision's
+    # Runs remove files for retention, and completion files before a next revision.
+    removing = {*config.retention}
     removing |= {n for e in config.exports if e.completion != "none" for n in e.destination}
-    trials = {
+    requests = {
         name: ProbeRequest(destination, folders[name] or {""}, removes=name in removing)
         for name, destination in config.destinations.items()
     }
-    for name, verdict in probe_all(trials).items():
+    for name, result in probe_all(requests).items():
         subject = f"destination '{name}'"
-        notes = "".join(f"; {note}" for note in sorted(verdict.notes))
-        if not verdict.errors:
-            told = f"files can be written, replaced and removed; folders: {len(folders[name])}"
-            yield Finding(subject, told + notes)
-        for error in dict.fromkeys(map(str, verdict.errors)):
+        notes = "".join(f"; {note}" for note in sorted(result.notes))
+        if not result.errors:
+            text = f"files can be written, replaced and removed; folders: {len(folders[name])}"
+            yield Finding(subject, text + notes)
+        for error in dict.fromkeys(map(str, result.errors)):
             yield Finding(subject, error + notes, ok=False)
 
 
 def _folders(config: Config, export: Export, brands: Sequence[str], now: datetime) -> Iterator[str]:
-    """Yield the folders that the window of now goes to."""
+    """Yield the folders that the current window of an export goes to."""
     window = export.calendar.containing(now)
     own = {each.brand for each in config.exports}
     if export.brand != EVERY_BRAND:
         brands = [export.brand]
     elif brands:
         brands = [brand for brand in brands if brand not in own]
-    else:  # they are not known: what all of them lie in
+    else:  # no brand is known: the folder above the folders of all brands
         yield export.directory.partition("{")[0].rpartition("/")[0]
     for brand in brands:
-        with suppress(ValueError):  # no name for a file: a run says so, and leaves it out
+        with suppress(ValueError):  # a brand that fits no file name fails by itself in a run
             path = export.path("activity", brand=patterns.check_brand(brand), window=window)
             yield path.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""The demo: sample data, a loopback SFTP server, a run through it, and a look at what arrived."""
+"""The demo: sample data, a loopback SFTP server, a run that delivers to it, and what arrived."""
 
 import asyncio
 import os
@@ -24,8 +24,8 @@ from orchestrator.warehouse.sql import identifier, literal
 _MARKER = ".made-by-orchestrate-demo"
 _USER = "brandnaam"
 _EXPORTS = """\
-# Made by `orchestrate demo`. Its SFTP server ran only while the demo did; the destination
-# `archive`, a folder, works at any time.
+# Written by `orchestrate demo`. Its SFTP server runs only during the demo; the destination
+# `archive` is a folder and works at any time.
 destinations:
   managed:
     sftp:
@@ -47,16 +47,16 @@ keep_local: 14d
 """
 
 
-def run(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
-    """Make sample data, load it, and run every daily export through the loopback server.
+def run_demo(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
+    """Write sample data, load it, and deliver every daily export to the loopback server.
 
-    Raises UsageError where the folder holds anything that is not the demo's.
+    Raises UsageError where the folder contains files that the demo did not write.
     """
-    progress("making sample data")
+    progress("writing sample data")
     raw = prepare(folder)
     os.environ["DUCKDB_PATH"] = str(folder / "warehouse.duckdb")
     found = project.find(folder, "duckdb")
-    progress("loading it")
+    progress("loading the sample data")
     loading.load_into(found, raw, rejected=folder / "rejected", now=now)
     with sftp_server(folder) as port:
         exports = config.load(write_config(folder, port))
@@ -65,12 +65,12 @@ def run(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
 
 
 def prepare(folder: Path) -> Path:
-    """Empty the demo's folder, and write sample raw files to `raw` in it; return that.
+    """Empty the demo's folder, write sample raw files to its folder `raw`, and return that.
 
-    Raises UsageError where the folder holds anything that is not the demo's.
+    Raises UsageError where the folder contains files that the demo did not write.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
-        raise UsageError(f"{folder} holds other files; run the demo in another folder")
+        raise UsageError(f"{folder} contains other files; run the demo in another folder")
     shutil.rmtree(folder, ignore_errors=True)
     raw = folder / "raw"
     raw.mkdir(parents=True)
@@ -89,9 +89,9 @@ def prepare(folder: Path) -> Path:
 
 @contextmanager
 def sftp_server(folder: Path) -> Iterator[int]:
-    """Serve `folder/server` by SFTP on a free loopback port, which is yielded.
+    """Serve `folder/server` by SFTP on a free loopback port, and yield the port.
 
-    The server's and the user's keys are made anew, into `folder/keys`.
+    New keys of the server and of the user are written to `folder/keys`.
     """
     keys, root = folder / "keys", folder / "server"
     keys.mkdir(mode=0o700, exist_ok=True)
@@ -134,8 +134,8 @@ def write_config(folder: Path, port: int) -> Path:
     return path
 
 
-def look(folder: Path, *, rows: int = 4) -> str:
-    """Return what lies on the server: its tree, and the first rows of one brand's two files."""
+def delivered_text(folder: Path, *, rows: int = 4) -> str:
+    """Return the server's tree and the first rows of one brand's two files, as text."""
     root = folder / "server"
     lines = [f"What arrived on the SFTP server ({root}):"]
     files = []

@@ -1,24 +1,25 @@
-"""Schedules: when the exports of a config come due, as units for the program that starts them."""
+"""Print the units that start `orchestrate run` whenever a window of a config is due."""
 
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from orchestrator import system
+from orchestrator.commands import template
 from orchestrator.config import Config
-from orchestrator.config.exports import Export
-from orchestrator.windows import Interval
+from orchestrator.errors import UsageError
+from orchestrator.windows import Calendar, Interval
 
-if TYPE_CHECKING:
-    import jinja2
-
-_DAY = timedelta(days=1)
-_LAST_DAY_OF_ALL_MONTHS = 28
+_WINDOWS = 800
+"""How many windows are looked at to find all times of day at which an export is due."""
+_MINUTE = timedelta(minutes=1)
 
 
 class Scheduler(StrEnum):
@@ -30,9 +31,29 @@ class Scheduler(StrEnum):
     AIRFLOW = "airflow"
 
 
+_FILES = {
+    Scheduler.CRON: ["orchestrate.cron"],
+    Scheduler.SYSTEMD: ["orchestrate.service", "orchestrate.timer"],
+    Scheduler.KUBERNETES: ["orchestrate.yaml"],
+    Scheduler.AIRFLOW: ["orchestrate.py"],
+}
+"""The files of each scheduler, whose templates are in assets/schedule."""
+NEXT_STEPS = {
+    Scheduler.CRON: "crontab -e, and add the last line of orchestrate.cron",
+    Scheduler.SYSTEMD: (
+        "copy both files to /etc/systemd/system, then\n"
+        "  sudo systemctl daemon-reload\n"
+        "  sudo systemctl enable --now orchestrate.timer"
+    ),
+    Scheduler.KUBERNETES: "kubectl apply -f orchestrate.yaml",
+    Scheduler.AIRFLOW: "copy orchestrate.py to Airflow's folder of DAGs",
+}
+"""How to install the files of each scheduler."""
+
+
 @dataclass(frozen=True, order=True)
 class Moments:
-    """The recurring local times at which windows come due, and whose."""
+    """Recurring times in a time zone at which windows are due, and the brands they belong to."""
 
     timezone: str
     weekday: int | None  # 0 is Monday
@@ -61,54 +82,121 @@ class Moments:
         return f"{weekday}*-*-{day} {hour}:{minutes}:00 {self.timezone}"
 
 
-def moments(config: Config) -> list[Moments]:
-    """Return when the exports come due, those that do so together in one."""
+@dataclass(frozen=True)
+class ScheduleResult:
+    """The text of all units, and of each file by its name."""
+
+    scheduler: Scheduler
+    units: str
+    files: Mapping[str, str]
+    exit_code: int = 0
+
+
+def moments(config: Config, now: datetime) -> list[Moments]:
+    """Return when the exports are due from `now` on, those that are due together as one."""
     brands: dict[Moments, list[str]] = {}
     for export in config.exports:
-        brands.setdefault(_moments(export), []).append(export.brand)
+        for found in _moments(export.calendar, now):
+            brands.setdefault(found, []).append(export.brand)
     return [
-        Moments(m.timezone, m.weekday, m.day, m.hour, m.minutes, tuple(dict.fromkeys(names)))
-        for m, names in sorted(brands.items(), key=lambda item: item[0].calendar)
+        replace(found, brands=tuple(dict.fromkeys(names)))
+        for found, names in sorted(brands.items(), key=lambda item: item[0].calendar)
     ]
 
 
-def render(config: Config, scheduler: Scheduler, *, program: Path, target: str | None) -> str:
-    """Return the units that start `orchestrate run` whenever an export comes due."""
+def schedule_units(
+    config: Config, scheduler: Scheduler, *, program: Path, target: str | None, now: datetime
+) -> ScheduleResult:
+    """Return the units that start `orchestrate run` whenever an export is due."""
     command = [str(program), "run", "--config", str(config.source.path), "--log-format", "json"]
     command += ["--target", target] if target else []
-    return _template(scheduler).render(
-        command=command,
-        folder=config.folder,
-        moments=moments(config),
-        version=version("event-based-export"),
+    facts = {
+        "command": command,
+        "folder": config.folder,
+        "moments": moments(config, now),
+        "user": _owner(config.source.path),
+        "version": version("event-based-export"),
+    }
+    files = {
+        name: template(
+            f"schedule/{name}.jinja", json=_json, shell=shlex.join, systemd=_systemd
+        ).render(facts)
+        for name in _FILES[scheduler]
+    }
+    return ScheduleResult(scheduler, "\n".join(files.values()), files)
+
+
+def write_units(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write the files to a folder, each in place of the one that exists; return their paths."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; create it first")
+    paths = [folder / name for name in files]
+    for path, text in zip(paths, files.values(), strict=True):
+        system.replace_file(path, text.encode())
+    return paths
+
+
+@cache
+def _moments(calendar: Calendar, now: datetime) -> tuple[Moments, ...]:
+    """Return when the windows of a calendar are due.
+
+    Schedulers skip a local time that the clocks skip, and take one of two that the clocks repeat.
+    So a time of day is local only where that never happens to it, and in UTC otherwise. Where
+    the offset from UTC changes, that is two times a day: a run that finds nothing due is cheap.
+    """
+    if calendar.interval.minutes:
+        return (Moments("UTC", None, None, None, tuple(sorted(_minutes(calendar, now)))),)
+    windows = calendar.tiles(calendar.containing(now).start)
+    instants = [_whole_minute(calendar.due(window)) for window in islice(windows, _WINDOWS)]
+    local = [instant.astimezone(calendar.timezone) for instant in instants]
+    is_repeated = any(
+        at.replace(fold=0).utcoffset() != at.replace(fold=1).utcoffset() for at in local
     )
+    if len({at.time() for at in local}) == 1 and not is_repeated:
+        return tuple(_recurring(calendar, local, calendar.timezone.key))
+    return tuple(_recurring(calendar, instants, "UTC"))
 
 
-def _moments(export: Export) -> Moments:
-    zone, interval, settle = export.timezone.key, export.interval, export.settle
-    minute = -(-settle // timedelta(minutes=1))  # up to whole minutes
-    if interval.minutes:
-        every = range(0, 60, interval.minutes)
-        return Moments(zone, None, None, None, tuple(sorted({(m + minute) % 60 for m in every})))
-    days, minute = divmod(minute, _DAY // timedelta(minutes=1))
-    if not days:
-        minute = max(minute, export.at.hour * 60 + export.at.minute)
-    hour, minute = divmod(minute, 60)
-    if interval is Interval.WEEKLY:
-        return Moments(zone, days % 7, None, hour, (minute,))
-    if interval is Interval.MONTHLY and days < _LAST_DAY_OF_ALL_MONTHS:
-        return Moments(zone, None, days + 1, hour, (minute,))
-    return Moments(zone, None, None, hour, (minute,))
+def _recurring(calendar: Calendar, found: Sequence[datetime], zone: str) -> Iterator[Moments]:
+    for time in sorted({at.time() for at in found}):
+        days = {at.day for at in found if at.time() == time}
+        weekdays = {at.weekday() for at in found if at.time() == time}
+        yield Moments(
+            zone,
+            min(weekdays) if calendar.interval is Interval.WEEKLY and len(weekdays) == 1 else None,
+            min(days) if calendar.interval is Interval.MONTHLY and len(days) == 1 else None,
+            time.hour,
+            (time.minute,),
+        )
 
 
-def _template(scheduler: Scheduler) -> "jinja2.Template":
-    from orchestrator.commands import templates  # noqa: PLC0415 - who schedules is said to every command
+def _minutes(calendar: Calendar, now: datetime) -> set[int]:
+    """Return the minutes of an hour in UTC at which windows shorter than a day are due."""
+    settle = -(-calendar.settle // _MINUTE)
+    months = (now + timedelta(days=30 * number) for number in range(24))
+    offsets = {month.astimezone(calendar.timezone).utcoffset() or timedelta() for month in months}
+    every = range(0, 60, calendar.interval.minutes or 60)
+    return {(minute + settle - offset // _MINUTE) % 60 for minute in every for offset in offsets}
 
-    name = f"schedule/{scheduler.value}"
-    return templates.plain(name, json=json.dumps, shell=shlex.join, systemd=_systemd)
+
+def _whole_minute(moment: datetime) -> datetime:
+    return moment + timedelta(seconds=-moment.second % 60)
+
+
+def _owner(path: Path) -> str:
+    """Return the user whose exports.yml it is: the one who should run it, not root."""
+    try:
+        return path.owner()
+    except KeyError:  # a container's user has no name
+        return str(path.stat().st_uid)
+
+
+def _json(value: object) -> str:
+    """Quote for YAML and Python. YAML refuses JSON's escape of an emoji, which is two halves."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _systemd(words: Sequence[str]) -> str:
     """Quote the words of a command line as systemd.service(5) reads them."""
-    text = " ".join(json.dumps(word, ensure_ascii=False) for word in words)
+    text = " ".join(_json(word) for word in words)
     return text.replace("%", "%%").replace("$", "$$")

@@ -10,7 +10,7 @@ from orchestrator.config.content import AdditionalFields, FieldChoice
 from orchestrator.config.destinations import Sftp
 from orchestrator.config.values import Strict
 from orchestrator.config.yaml_source import Location, Source, named
-from orchestrator.errors import ConfigError, did_you_mean, on_one_line
+from orchestrator.errors import ConfigError, did_you_mean, escaped
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -53,7 +53,7 @@ class Problems:
             message += f"; valid: {', '.join(names)}"
         where = f"{self.source.path}:{self.source.line(at)}"
         bullet = f"{where}: {named(at, self.source.values)}: {message}".replace(": :", ":")
-        self.bullets[on_one_line(bullet)] = at
+        self.bullets[escaped(bullet)] = at
 
     def add_all(self, error: ValidationError, at: Location, model: type[Strict] = Strict) -> None:
         """Note what pydantic found wrong in the mapping at this place, which `model` checked."""

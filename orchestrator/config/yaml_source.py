@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
-from orchestrator.errors import ConfigError, UnsetError, on_one_line
+from orchestrator.errors import ConfigError, UnsetError, escaped
 
 if TYPE_CHECKING:
     import jinja2
@@ -208,7 +208,7 @@ class _Reader:
         return text
 
     def _error(self, node: yaml.Node, message: str) -> ConfigError:
-        return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {on_one_line(message)}")
+        return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {escaped(message)}")
 
 
 def _typed(node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - any scalar of YAML

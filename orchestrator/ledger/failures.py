@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from orchestrator.errors import on_one_line
+from orchestrator.errors import escaped
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
 from orchestrator.ledger.records import Entry
@@ -80,8 +80,7 @@ def _row(failure: Failure) -> dict[str, object]:
 
 def _told(reason: str) -> str:
     """Return a reason on one line of bounded length."""
-    text = on_one_line(" ".join(reason.split()))
-    return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
+    return escaped(" ".join(reason.split()), _LENGTH)
 
 
 def _failure(row: Row) -> Failure:

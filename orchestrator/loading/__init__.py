@@ -45,6 +45,11 @@ class LoadResult:
         """How many rows were rejected, of all tables."""
         return sum(table.rejected for table in self.tables)
 
+    @property
+    def exit_code(self) -> int:
+        """0 all rows were loaded; 3 some were rejected."""
+        return 3 if self.rejected else 0
+
 
 def load_into(project: Project, folder: Path, *, rejected: Path, now: datetime) -> LoadResult:
     """Load every raw file in `folder` into the warehouse of the project's target.

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.config import Config, patterns
 from orchestrator.config.exports import EVERY_BRAND, KINDS
-from orchestrator.errors import ConfigError, ExportError, did_you_mean, on_one_line
+from orchestrator.errors import ConfigError, ExportError, did_you_mean, escaped
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.outbox import Outbox
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 def unknown(brand: str, known: Collection[str]) -> str:
     """Say that the warehouse has no row of a brand, which may be spelled otherwise there."""
-    hint = on_one_line(did_you_mean(brand, known))
+    hint = escaped(did_you_mean(brand, known))
     return f"the warehouse knows no brand '{brand}'{hint}; correct it, or load its rows"
 
 

@@ -52,7 +52,7 @@ def test_a_dry_run_changes_nothing(acme: Workspace) -> None:
     before = sorted(acme.folder.iterdir())
     ran = orchestrate(acme.folder, "run", "--dry-run", "--date", "2026-11-19")
     assert ran.returncode == 0
-    assert "due       ACME daily 2026-11-19: broadcast_ACME_20261119.csv" in ran.stderr
+    assert ran.stdout.startswith("due       ACME daily 2026-11-19: broadcast_ACME_20261119.csv")
     assert sorted(acme.folder.iterdir()) == before
 
 
@@ -310,4 +310,4 @@ def test_the_demo_shows_what_arrived(tmp_path: Path) -> None:
     (tmp_path / "demo/.made-by-orchestrate-demo").unlink()
     refused = orchestrate(tmp_path, "demo")
     assert refused.returncode == 2
-    assert "demo holds other files; run the demo in another folder" in refused.stderr
+    assert "demo contains other files; run the demo in another folder" in refused.stderr

@@ -8,10 +8,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.cli import metrics
-from orchestrator.commands.status.facts import ExportStatus, FileStatus, LastWindow, Status
+from orchestrator.commands.status import ExportStatus, LastWindow, StatusResult
+from orchestrator.config.exports import File
 from orchestrator.windows import Window
 
 START, END = datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)
+HASH = "a" * 64
 AT = datetime(2026, 11, 21, 6, 1, tzinfo=UTC)
 LAST = LastWindow(
     Window(START, END),
@@ -19,10 +21,10 @@ LAST = LastWindow(
     rows={"broadcast": 1, "activity": 5_000_000_000},
     activities={"open": 3},
     files=[
-        FileStatus("activity", "a.csv", 5_000_000_000, 70),
-        FileStatus("ready", "a.csv.ready", None, 0),
-        FileStatus("ready", "b.csv.ready", None, 0),
-        FileStatus("manifest", "m.json", None, 900),
+        File("activity", "a.csv", 70, HASH, 5_000_000_000),
+        File("ready", "a.csv.ready", 0, HASH),
+        File("ready", "b.csv.ready", 0, HASH),
+        File("manifest", "m.json", 900, HASH),
     ],
     delivered={"there": AT, "archive": None},
 )
@@ -57,7 +59,7 @@ def read(path: Path) -> dict[tuple[str, str, str], float]:
 
 def test_every_fact_has_its_sample(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
-    metrics.write(Status(AT, [ACME, NEW]), path)
+    metrics.write_metrics(StatusResult(AT, [ACME, NEW]), path)
     brand = ACME.brand
     assert read(path) == {
         ("lag_seconds", brand, ""): 60.5,
@@ -83,7 +85,7 @@ def test_every_fact_has_its_sample(tmp_path: Path) -> None:
 
 def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
-    metrics.write(Status(AT, [ACME]), path)
+    metrics.write_metrics(StatusResult(AT, [ACME]), path)
     families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
     assert len(families) == 12
     assert {family.type for family in families} == {"gauge"}
@@ -94,9 +96,9 @@ def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
-    metrics.write(Status(AT, [ACME, NEW]), path)
+    metrics.write_metrics(StatusResult(AT, [ACME, NEW]), path)
     with path.open(encoding="utf-8") as held:  # as the node exporter may hold it
-        metrics.write(Status(AT, [NEW]), path)
+        metrics.write_metrics(StatusResult(AT, [NEW]), path)
         assert "AC" in held.read()
     assert {brand for _, brand, _ in read(path)} == {"NEW"}
     assert os.listdir(tmp_path) == ["exports.prom"]  # noqa: PTH208 - hidden ones count too
@@ -104,5 +106,5 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as caught:
-        metrics.write(Status(AT, [NEW]), tmp_path / "none" / "exports.prom")
+        metrics.write_metrics(StatusResult(AT, [NEW]), tmp_path / "none" / "exports.prom")
     assert str(tmp_path / "none") in str(caught.value.filename)

@@ -1,4 +1,4 @@
-"""Notifications to real HTTP servers: good ones, slow ones, and such as are not there."""
+"""Notifications to real HTTP servers: good, slow and missing ones."""
 
 import json
 import logging
@@ -102,11 +102,11 @@ def window(status: Status, *, brand: str = "ACME", error: str | None = None) -> 
     )
 
 
-def test_a_failure_is_told_in_one_message(listener: Listener) -> None:
+def test_failures_are_sent_in_one_message(listener: Listener) -> None:
     stopped = window(Status.STOPPED, error="the data test not_null found 3 rows")
     failed = window(Status.FAILED, brand="BETA", error="destination 'managed': down")
     result = RunResult([window(Status.DELIVERED), stopped, failed])
-    notify.tell(secret(listener.url), result)
+    notify.send_result(secret(listener.url), result)
     [message] = listener.messages
     assert message["title"].endswith(": 2 of 3 windows failed")
     assert message["type"] == "failure"
@@ -117,7 +117,7 @@ def test_a_failure_is_told_in_one_message(listener: Listener) -> None:
     assert second.endswith(": destination 'managed': down")
 
 
-def test_late_rows_are_told(listener: Listener) -> None:
+def test_late_rows_are_sent(listener: Listener) -> None:
     late = LateRows(
         export="ACME daily",
         brand="ACME",
@@ -129,26 +129,54 @@ def test_late_rows_are_told(listener: Listener) -> None:
         now={"activity": 7, "broadcast": 1},
         command="orchestrate daily --date 2026-11-21 --brand ACME --force",
     )
-    notify.tell(secret(listener.url), RunResult([window(Status.DELIVERED)], late=[late]))
+    notify.send_result(secret(listener.url), RunResult([window(Status.DELIVERED)], late=[late]))
     [message] = listener.messages
     assert message["type"] == "warning"
     assert message["title"].endswith(": 1 windows have late rows")
     assert "late rows in ACME daily 2026-11-21: 7 activities, 5 delivered" in message["message"]
 
 
-def test_nothing_is_told_of_what_went_well(listener: Listener) -> None:
-    notify.tell(secret(listener.url), RunResult([window(Status.DELIVERED)]))
-    notify.tell(secret(listener.url), RunResult())
+def test_nothing_is_sent_of_what_went_well(listener: Listener) -> None:
+    notify.send_result(secret(listener.url), RunResult([window(Status.DELIVERED)]))
+    notify.send_result(secret(listener.url), RunResult())
     with notify.on_failure(secret(listener.url)):
         pass
     assert listener.messages == []
 
 
-def test_a_long_story_is_cut(listener: Listener) -> None:
-    result = RunResult([window(Status.FAILED, error="x" * 2000)] * 30)
-    notify.tell(secret(listener.url), result)
+def test_a_long_message_is_cut(listener: Listener) -> None:
+    failed = [window(Status.FAILED, error=f"{number:02}" + "x" * 2000) for number in range(30)]
+    notify.send_result(secret(listener.url), RunResult(failed))
     lines = listener.messages[0]["message"].splitlines()
-    assert (len(lines), len(lines[0]), lines[-1]) == (21, 501, "and 10 more")
+    assert (len(lines), len(lines[0]), lines[-1]) == (21, 500, "and 10 more")
+
+
+def test_a_message_is_cut_to_what_the_service_takes(listener: Listener) -> None:
+    failed = [window(Status.FAILED, error=f"{number:02}" + "x" * 2000) for number in range(30)]
+    service = f"mmost://127.0.0.1:{listener.server_port}/3ccdd113474722377935511fc85d3dd4"
+    notify.send_result(secret(service), RunResult(failed))
+    (message,) = listener.messages
+    assert 3_000 < len(message["text"]) <= 4_000  # Mattermost takes no more
+    assert message["text"].endswith("and 23 more")
+
+
+def test_one_cause_is_reported_once(listener: Listener) -> None:
+    down = "destination 'managed': down"
+    failed = [window(Status.FAILED, brand=f"B{number:02}", error=down) for number in range(25)]
+    notify.send_result(secret(listener.url), RunResult(failed))
+    first, second = listener.messages[0]["message"].splitlines()
+    assert first == f"failed    25 windows: {down}"
+    assert second.startswith("B00 daily 2026-11-21, B01 daily 2026-11-21, ")
+    assert second.endswith("B19 daily 2026-11-21 and 5 more")
+
+
+def test_what_a_server_says_stays_on_its_line(listener: Listener) -> None:
+    evil = "no\x1b[2J\nINFO all delivered\u202e fine"
+    notify.send_result(secret(listener.url), RunResult([window(Status.FAILED, error=evil)]))
+    (text,) = (message["message"] for message in listener.messages)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert r"no\x1b[2J" in text
 
 
 def test_a_run_that_could_not_start(listener: Listener) -> None:
@@ -158,7 +186,7 @@ def test_a_run_that_could_not_start(listener: Listener) -> None:
         raise KeyError("jan@example.com")
     assert [message["message"] for message in listener.messages] == [
         "no warehouse at warehouse.duckdb",
-        "KeyError; its log says more",
+        "KeyError; see its log",
     ]
 
 
@@ -184,9 +212,9 @@ def test_one_that_fails_holds_up_no_other(
     assert len(listener.messages) == 1
     told = [record.message for record in caplog.records if record.name.startswith("orch")]
     assert told == [
-        "notify[0]: could not be told: it was not taken",
-        "notify[1]: could not be told: no answer within 8 s",
-        "notify[2]: could not be told: it was not taken",
+        "notify[0]: notification failed: it was rejected",
+        "notify[1]: notification failed: no answer within 8 s",
+        "notify[2]: notification failed: it was rejected",
     ]
     assert "hush" not in caplog.text
     assert "127.0.0.1" not in caplog.text
@@ -210,7 +238,7 @@ def test_a_silent_one_does_not_keep_the_process(silent: str) -> None:
         check=False,
     )
     assert ran.returncode == 1
-    assert "notify[0]: could not be told: no answer within 0.5 s" in ran.stderr
+    assert "notify[0]: notification failed: no answer within 0.5 s" in ran.stderr
     assert "hush" not in ran.stderr
 
 
@@ -239,7 +267,7 @@ def test_a_command_tells_and_keeps_its_exit_code(workspace: Workspace, listener:
     assert ran.returncode == 2
     [message] = listener.messages
     assert "no warehouse at" in message["message"]
-    assert "warning: notify[1]: could not be told" in ran.stderr
+    assert "warning: notify[1]: notification failed" in ran.stderr
     assert "hush" not in ran.stderr + ran.stdout
 
 
@@ -256,7 +284,7 @@ def test_apprise_is_loaded_only_where_it_is_asked_for(workspace: Workspace) -> N
         "from orchestrator import config\n"
         "from orchestrator.cli import notify\n"
         "from orchestrator.pipeline.result import RunResult\n"
-        "notify.tell(config.load(Path('exports.yml')).notify, RunResult())\n"
+        "notify.send_result(config.load(Path('exports.yml')).notify, RunResult())\n"
         "assert 'apprise' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], cwd=workspace.folder, check=True, timeout=60)

@@ -110,7 +110,9 @@ def test_help_is_as_wide_as_the_terminal(tmp_path: Path, columns: str, env: dict
 
 
 def test_what_would_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(["a\x1b[2J", "[bold]b"], [["\x1b]0;title\x07", None], ["two\nlines", "[red]"]])
+    output.print_rows(
+        ["a\x1b[2J", "[bold]b"], [["\x1b]0;title\x07", None], ["two\nlines", "[red]"]]
+    )
     told = capsys.readouterr().err
     assert ESCAPE not in told
     for text in (r"a\x1b[2J", "[bold]b", r"\x1b]0;title\x07", "null", r"two\nlines", "[red]"):

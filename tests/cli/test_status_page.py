@@ -14,8 +14,8 @@ from workspace import Workspace
 
 from orchestrator import config
 from orchestrator.cli import status_page
-from orchestrator.commands import status
-from orchestrator.commands.status import past as status_past
+from orchestrator.commands.status import read_status
+from orchestrator.commands.status_history import read_history
 from orchestrator.config.exports import EVERY_BRAND, File
 from orchestrator.jobs.job import Exports, Request
 from orchestrator.ledger import Delivery, Entry, Ledger
@@ -32,9 +32,9 @@ def write(workspace: Workspace, now: datetime = NOW) -> Path:
     """Write the page of this place."""
     loaded, page = config.load(workspace.folder / "exports.yml"), workspace.folder / "status.html"
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
-        found = status.read(loaded, Request(), ledger, now=now)
-        past = status_past.read(loaded, Request(), ledger, now=now)
-    status_page.write(found, past, page)
+        found = read_status(loaded, Request(), ledger, now=now)
+        history = read_history(loaded, Request(), ledger, now=now)
+    status_page.write_page(found, history, page)
     return page
 
 
@@ -179,7 +179,11 @@ def test_a_page_of_nothing_says_so(browser: Browser, workspace: Workspace) -> No
     workspace.configure("  - {brand: ACME}")
     browser.open(write(workspace), width=400)
     text = browser.driver.find_element(By.TAG_NAME, "body").text
-    for said in ("1 export, 1 with problems, nothing made yet", "Nothing exported yet.", "overdue"):
+    for said in (
+        "1 export, 1 with problems, nothing delivered yet",
+        "Nothing exported yet.",
+        "overdue",
+    ):
         assert said in text
     assert marks(browser, "#lag", "dot") == 0
     assert not browser.spills()

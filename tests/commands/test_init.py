@@ -54,13 +54,13 @@ def test_the_folder_works_at_once(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-19")
     workspace.mailing("VIA", "2026-11-19", number=2)
     ran = orchestrate(workspace.folder, "init")
-    assert (ran.returncode, ran.stdout) == (0, "")
+    assert (ran.returncode, ran.stderr) == (0, "")
     for step in ("orchestrate load DIR", "orchestrate preview", "orchestrate daily --dry-run"):
-        assert step in ran.stderr
+        assert step in ran.stdout
     assert files(workspace.folder) == [*OWN_FILES, "warehouse.duckdb"]
     dry = orchestrate(workspace.folder, "daily", "--dry-run", "--date", "2026-11-19")
     assert dry.returncode == 0, dry.stderr
-    assert "due       * daily 2026-11-19: broadcast_*_20261119.csv" in dry.stderr
+    assert "due       every other brand (* daily) 2026-11-19: broadcast_*_" in dry.stdout
     ran = orchestrate(workspace.folder, "daily", "--date", "2026-11-19")
     assert ran.returncode == 0, ran.stderr
     assert [name for name in files(workspace.folder) if name.startswith("delivered/")] == [
@@ -87,7 +87,7 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
     for _ in range(2):
         ran = orchestrate(tmp_path, "init")
         assert ran.returncode == 2
-        assert f"{name}: there already; nothing was written" in ran.stderr
+        assert f"{name}: exists already; nothing was written" in ran.stderr
         assert files(tmp_path) == [name]
         assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
 
@@ -104,7 +104,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, folder: str) -> None:
     (tmp_path / "profiles").touch()
     ran = orchestrate(tmp_path, "init", folder)
     assert ran.returncode == 2
-    assert "is no folder" in ran.stderr
+    assert "is not a folder" in ran.stderr
     assert files(tmp_path) == ["file", "profiles"]
 
 

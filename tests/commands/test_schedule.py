@@ -1,4 +1,4 @@
-"""Schedules are what the programs that read them take, and fire when windows come due."""
+"""Schedules are valid for the programs that read them, and start runs when windows are due."""
 
 import ast
 import re
@@ -14,27 +14,28 @@ from workspace import Workspace
 
 from orchestrator import config
 from orchestrator.commands import schedule
-from orchestrator.commands.schedule import Scheduler
+from orchestrator.commands.schedule import Scheduler, ScheduleResult
 
 EXPORTS = """
   - {brand: ACME, timezone: Europe/Amsterdam}
-  - {brand: OTHER, timezone: Europe/Amsterdam}
+  - {brand: "OTHER 🎉", timezone: Europe/Amsterdam}
   - {brand: "N'Y 100%", timezone: America/New_York, interval: weekly, settle: 30h}
   - {brand: MONTHS, interval: monthly, at: "23:59"}
   - {brand: HALVES, interval: 30m, timezone: Asia/Kathmandu, settle: 40m}
   - {brand: "*", interval: hourly, settle: 90s}
 """
+NOW = datetime(2026, 10, 20, tzinfo=UTC)
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 
 
-def rendered(workspace: Workspace, scheduler: Scheduler) -> str:
+def rendered(workspace: Workspace, scheduler: Scheduler) -> ScheduleResult:
     workspace.configure(EXPORTS)
     loaded = config.load(workspace.folder / "exports.yml")
-    return schedule.render(loaded, scheduler, program=ORCHESTRATE, target=None)
+    return schedule.schedule_units(loaded, scheduler, program=ORCHESTRATE, target=None, now=NOW)
 
 
 def elapses(calendar: str, since: datetime, number: int) -> list[datetime]:
-    """Return when systemd would start it next."""
+    """Return the next moments at which systemd starts the service."""
     base = f"{since:%Y-%m-%d %H:%M:%S} UTC"
     command = ["systemd-analyze", "calendar", f"--base-time={base}", f"--iterations={number}"]
     shown = subprocess.run(
@@ -44,56 +45,84 @@ def elapses(calendar: str, since: datetime, number: int) -> list[datetime]:
     return [datetime.fromisoformat(f"{moment}+00:00") for moment in found]
 
 
-@pytest.mark.parametrize("index", range(6))
-def test_a_schedule_fires_when_a_window_comes_due(workspace: Workspace, index: int) -> None:
-    workspace.configure(EXPORTS)
+@pytest.mark.parametrize(
+    ("line", "starts"),
+    [
+        ("timezone: Europe/Amsterdam", 1),
+        ("timezone: America/New_York, interval: weekly, settle: 30h", 1),
+        ("interval: monthly, at: '23:59'", 1),
+        ("interval: 30m, timezone: Asia/Kathmandu, settle: 40m", 1),
+        ("interval: hourly, settle: 90s", 1),
+        ("timezone: Europe/Amsterdam, interval: hourly", 1),  # an hour is repeated in autumn
+        ("timezone: Australia/Lord_Howe, interval: hourly", 2),  # whose clocks change by 30 minutes
+        ("timezone: Europe/Amsterdam, at: '02:30'", 2),  # which is skipped in spring
+        ("timezone: Europe/Amsterdam, at: '00:00', settle: 3h", 2),
+        ("timezone: America/New_York, at: '01:30'", 2),  # which comes twice in autumn
+        ("timezone: Australia/Sydney, interval: monthly, at: '02:30'", 2),
+    ],
+)
+def test_a_run_is_started_exactly_when_a_window_is_due(
+    workspace: Workspace, line: str, starts: int
+) -> None:
+    """Also where the clocks change; `starts` for each window, of which one does the work."""
+    workspace.configure(f"  - {{brand: ACME, {line}}}")
     loaded = config.load(workspace.folder / "exports.yml")
-    export = loaded.exports[index]
-    found = next(m for m in schedule.moments(loaded) if export.brand in m.brands)
-    since = datetime(2026, 10, 20, tzinfo=UTC)  # some days later many clocks change
-    earlier, later = since - timedelta(days=40), datetime(2027, 6, 1, tzinfo=UTC)
-    due = [export.calendar.due(window) for window in export.calendar.tiles(earlier, later)]
-    whole = [moment + timedelta(seconds=-moment.second % 60) for moment in due]
-    expected = [moment for moment in whole if moment > since][:5]
-    assert elapses(found.calendar, since, 5) == expected
+    calendar = loaded.exports[0].calendar
+    for since in (NOW, datetime(2027, 3, 10, tzinfo=UTC), datetime(2027, 3, 28, tzinfo=UTC)):
+        days = {"weekly": 60, "monthly": 200}.get(calendar.interval, 21)
+        until = since + timedelta(days=days)
+        due = {
+            moment + timedelta(seconds=-moment.second % 60)
+            for window in calendar.tiles(since - timedelta(days=70), until)
+            if since < (moment := calendar.due(window)) < until
+        }
+        calendars = [found.calendar for found in schedule.moments(loaded, NOW)]
+        fires = {at for each in calendars for at in elapses(each, since, 1_100) if at < until}
+        assert due <= fires
+        assert len(fires) <= starts * (len(due) + 1) or calendar.interval == "monthly"
 
 
-def test_exports_that_come_due_together_share_a_moment(workspace: Workspace) -> None:
+def test_exports_that_are_due_together_share_a_moment(workspace: Workspace) -> None:
     workspace.configure(EXPORTS)
-    found = schedule.moments(config.load(workspace.folder / "exports.yml"))
-    assert ("ACME", "OTHER") in [moments.brands for moments in found]
+    found = schedule.moments(config.load(workspace.folder / "exports.yml"), NOW)
+    assert ("ACME", "OTHER 🎉") in [moments.brands for moments in found]
 
 
 def test_systemd_takes_the_units(workspace: Workspace) -> None:
-    text = rendered(workspace, Scheduler.SYSTEMD)
-    parts = re.split(r"^# /etc/systemd/system/(.*)$", text, flags=re.MULTILINE)[1:]
-    units = dict(zip(parts[::2], parts[1::2], strict=True))
+    result = rendered(workspace, Scheduler.SYSTEMD)
+    units = result.files
     assert list(units) == ["orchestrate.service", "orchestrate.timer"]
     for name, unit in units.items():
-        (workspace.folder / name).write_text(unit, encoding="utf-8")
-    paths = [str(workspace.folder / name) for name in units]
+        assert unit.startswith(f"# /etc/systemd/system/{name}\n")
+        assert unit in result.units
+    owner = (workspace.folder / "exports.yml").owner()
+    assert f"\nUser={owner}\n" in units["orchestrate.service"]
+    paths = schedule.write_units(units, workspace.folder)
+    assert [path.read_text(encoding="utf-8") for path in paths] == [*units.values()]
     verified = subprocess.run(
-        ["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", *map(str, paths)], capture_output=True, text=True, check=False
     )
     ours = [line for line in verified.stderr.splitlines() if "orchestrate" in line]
     assert ours == []
 
 
 def test_kubernetes_takes_the_cronjobs(workspace: Workspace) -> None:
-    documents = [d for d in yaml.safe_load_all(rendered(workspace, Scheduler.KUBERNETES)) if d]
+    documents = [
+        d for d in yaml.safe_load_all(rendered(workspace, Scheduler.KUBERNETES).units) if d
+    ]
     assert len(documents) == 5
     for document in documents:
         kubernetes_validate.validate(document, "1.33", strict=True)
 
 
 def test_airflow_s_dags_are_python(workspace: Workspace) -> None:
-    text = rendered(workspace, Scheduler.AIRFLOW)
+    text = rendered(workspace, Scheduler.AIRFLOW).units
     moments = next(
         ast.literal_eval(node.value)
         for node in ast.parse(text).body
         if isinstance(node, ast.Assign)
     )
-    assert ("0 6 * * *", "Europe/Amsterdam", "ACME, OTHER") in moments.values()
+    assert ("0 6 * * *", "Europe/Amsterdam", "ACME, OTHER 🎉") in moments.values()
 
 
 def test_cron_s_line_runs(workspace: Workspace) -> None:
@@ -105,8 +134,11 @@ def test_cron_s_line_runs(workspace: Workspace) -> None:
     workspace.folder.joinpath("100% sure", "orchestrate.env").write_text(
         f"DUCKDB_PATH={workspace.warehouse}\n", encoding="utf-8"
     )
-    text = schedule.render(config.load(exports), Scheduler.CRON, program=ORCHESTRATE, target=None)
-    *_, line = text.splitlines()
+    loaded = config.load(exports)
+    result = schedule.schedule_units(
+        loaded, Scheduler.CRON, program=ORCHESTRATE, target=None, now=NOW
+    )
+    *_, line = result.units.splitlines()
     # What crontab(5) does: five fields, then the command, in which \% is a percent sign.
     command = line.split(maxsplit=5)[5].replace("\\%", "%")
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(workspace.folder)}

@@ -17,9 +17,13 @@ from sshd import Sshd
 from workspace import Workspace, days
 
 from orchestrator import config
-from orchestrator.cli import status_table as status_report
-from orchestrator.commands import status
-from orchestrator.commands.status.facts import ExportStatus, ProblemKind, Status
+from orchestrator.cli import status_text
+from orchestrator.commands.status import (
+    ExportStatus,
+    ProblemKind,
+    StatusResult,
+    read_status,
+)
 from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import checked
 from orchestrator.errors import ConfigError, UsageError
@@ -36,10 +40,10 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+00:00")
 
 
-def look(workspace: Workspace, now: str, *brands: str) -> Status:
+def look(workspace: Workspace, now: str, *brands: str) -> StatusResult:
     loaded = config.load(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
-        return status.read(loaded, Request(brands=brands), ledger, now=moment(now))
+        return read_status(loaded, Request(brands=brands), ledger, now=moment(now))
 
 
 def one(workspace: Workspace, now: str, *brands: str) -> ExportStatus:
@@ -51,8 +55,8 @@ def kinds(export: ExportStatus) -> list[str]:
     return [problem.kind.value for problem in export.problems]
 
 
-def said(found: Status) -> list[str]:
-    return [status_report.sentence(*pair) for pair in status_report.problems(found)]
+def said(found: StatusResult) -> list[str]:
+    return [status_text.sentence(*pair) for pair in status_text.problems(found)]
 
 
 @pytest.fixture
@@ -105,8 +109,8 @@ def test_a_ledger_that_does_not_exist(acme: Workspace) -> None:
     assert (export.last, export.overdue_windows, kinds(export)) == (None, 1, ["overdue"])
     assert export.lag_seconds == HOUR.total_seconds()
     assert export.next_due == moment("2026-11-21 06:00")
-    assert said(found) == ["window 2026-11-19 is due since 2026-11-20 06:00 UTC, and not made"]
-    assert status_report.summary(found) == "1 export, 1 with problems, nothing made yet"
+    assert said(found) == ["window 2026-11-19 is due since 2026-11-20 06:00 UTC, and not written"]
+    assert status_text.summary(found) == "1 export, 1 with problems, nothing delivered yet"
     assert not (acme.folder / "state").exists()
 
 
@@ -181,7 +185,7 @@ def test_a_destination_out_of_reach_is_told_and_the_other_is_not(
     assert kinds(export) == ["failed"]
     assert export.problems[0].windows == 2
     assert "destination 'managed'" in export.problems[0].text
-    assert status_report.cells(export)["Delivered"].endswith("managed: not yet")
+    assert status_text.cells(export)["Delivered"].endswith("managed: not yet")
     pinned.rename(sftp_server.known_hosts)
     acme.run(SECOND)
     export = one(acme, SECOND)
@@ -194,7 +198,7 @@ def test_what_was_made_and_not_sent_is_undelivered(acme: Workspace) -> None:
     found = look(acme, FIRST)
     assert found.exports[0].undelivered_windows == {"there": 1}
     assert said(found) == [
-        "window 2026-11-19 is due since 2026-11-20 06:00 UTC, made, and not at there"
+        "window 2026-11-19 is due since 2026-11-20 06:00 UTC, written, and not at there"
     ]
 
 
@@ -378,7 +382,7 @@ def test_problems_stand_first_and_the_worst_before_the_others(
     failures.note([Failure("C daily", window, 1, "failed", "a server")])
     found = look(workspace, "2026-11-21 07:00")
     assert [export.brand for export in found.exports] == ["E", "C", "B", "A", "D"]
-    assert status_report.summary(found) == "5 exports, 3 with problems"
+    assert status_text.summary(found) == "5 exports, 3 with problems"
 
 
 def test_a_reason_is_short_and_there_are_not_too_many(ledger: Ledger) -> None:
@@ -440,7 +444,7 @@ def test_a_clock_that_was_ahead_is_told(workspace: Workspace, ledger: Ledger, ur
     delivered(ledger, window, moment("2026-12-21 06:01"))
     found = look(workspace, "2026-11-21 07:00")
     assert kinds(found.exports[0]) == ["ahead"]
-    assert "the ledger reaches to 2026-12-21 00:00 UTC" in said(found)[0]
+    assert "the ledger has windows up to 2026-12-21 00:00 UTC" in said(found)[0]
     assert found.exports[0].next_due == moment("2026-12-22 06:00")
 
 
@@ -538,7 +542,7 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
     code, told = ran("daily", "--dry-run")
     assert (code, "due       ACME daily" in told) == (0, True), told
     code, told = ran("prune", "--dry-run")
-    assert (code, "nothing is old enough to go" in told) == (0, True), told
+    assert (code, "no file is old enough to be removed" in told) == (0, True), told
     code, told = ran("daily")
     assert (code, "exports.yml:5: destinations.managed.sftp.host: " in told) == (2, True), told
     loaded = config.load(path, secrets=False)
@@ -575,4 +579,4 @@ def test_a_folder_is_no_file_to_write(acme: Workspace, option: str) -> None:
     [(0, "0 s"), (59.6, "1 min"), (3_725, "1 h 2 min"), (86_400 + 59, "1 d"), (200_000, "2 d 7 h")],
 )
 def test_a_length_of_time_is_told(seconds: float, text: str) -> None:
-    assert status_report.duration(seconds) == text
+    assert status_text.duration(seconds) == text

@@ -174,7 +174,7 @@ def test_a_key_that_is_of_no_use_stops_its_own_export_alone(acme: Workspace, gpg
     )
     assert not any("ACME" in name for name in acme.files() + acme.files("outbox"))
     loaded = config.load(acme.folder / "exports.yml")
-    found = check.check(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    found = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
     (finding,) = [finding for finding in found.findings if finding.subject == "encrypt_for"]
     assert (finding.ok, finding.text) == (False, error)
 

@@ -194,7 +194,7 @@ def test_a_server_that_forbids_removing(acme: Workspace, start_sshd: Callable[..
     assert f"{BROADCAST}.ready" in str(window.error)
     assert len(summed(server.root)) == 2
     loaded = config.load(acme.folder / "exports.yml")
-    told = check.check(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    told = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
     failing = [finding.text for finding in told.findings if not finding.ok]
     assert len(failing) == 1
     assert "removing" in failing[0]

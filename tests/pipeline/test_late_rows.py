@@ -4,7 +4,7 @@ import pytest
 from workspace import Workspace, days
 
 from orchestrator import config
-from orchestrator.cli import phrases
+from orchestrator.cli import report
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.recounts import Recounts
 from orchestrator.pipeline.result import RunResult, Status
@@ -54,7 +54,7 @@ def test_late_rows_are_told_and_left_alone(acme: Workspace) -> None:
     assert windows(result) == [("ACME daily", "20", 1, Status.DELIVERED)]
     assert late(result) == [("ACME daily", "19", 1, 2)]
     assert result.exit_code == 0
-    assert phrases.late_line(result.late[0]) == (
+    assert report.late_line(result.late[0]) == (
         "late rows in ACME daily 2026-11-19: 2 activities, 1 delivered; send that window again "
         "with: orchestrate daily --date 2026-11-19 --brand ACME --force"
     )

@@ -11,7 +11,7 @@ import pytest
 from sshd import Sshd
 from workspace import ROOT, Workspace, days
 
-from orchestrator.cli import phrases
+from orchestrator.cli import report
 from orchestrator.errors import ConfigError, LockedError, UsageError
 from orchestrator.pipeline.making import NO_BRANDS
 from orchestrator.pipeline.result import RunResult, Status
@@ -436,7 +436,7 @@ def test_a_window_without_rows_may_deliver_nothing(acme: Workspace) -> None:
 
 def test_a_window_below_a_day_is_told_with_its_time(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: ACME, interval: hourly, start: 2026-11-20}")
-    told = [phrases.line(window) for window in acme.run("2026-11-20 02:20").windows]
+    told = [report.window_line(window) for window in acme.run("2026-11-20 02:20").windows]
     assert [line.partition(": ")[0] for line in told] == [
         "delivered ACME daily 2026-11-18",
         "delivered ACME hourly 2026-11-20 00:00+0000",

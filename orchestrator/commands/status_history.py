@@ -1,4 +1,4 @@
-"""The past of exports, for the plots of `status`: rows, delays and failures by day."""
+"""History of exports for the plots of `status`: rows, lags and failures by day."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
 """How far back the plots go."""
-_EARLIEST = timedelta(hours=14)
-"""Ahead of UTC: where a day begins first."""
+_MOST_AHEAD = timedelta(hours=14)
+"""The largest offset from UTC: where a local day begins first."""
 
 
 @dataclass(frozen=True)
-class Day:
+class HistoryDay:
     """The windows of an export that begin on one local day: activity rows, and lags in seconds."""
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -29,37 +29,39 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Past:
-    """The days of each export by their ISO date, from `since` on, and what failed, newest first."""
+class StatusHistory:
+    """The days of each export by ISO date, from `since` on, and the failures, newest first."""
 
     since: datetime
-    days: Mapping[str, Mapping[str, Day]]
+    days: Mapping[str, Mapping[str, HistoryDay]]
     failures: Sequence[Failure]
 
 
-def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> Past:
-    """Return the past of the exports of a request. Raises LedgerError."""
-    history, lines = History(ledger.database), Exports(config, request)
+def read_history(
+    config: Config, request: Request, ledger: Ledger, *, now: datetime
+) -> StatusHistory:
+    """Return the history of the exports of a request. Raises LedgerError."""
+    history, entries = History(ledger.database), Exports(config, request)
     since = datetime.combine(now - PERIOD, time(), UTC)
     earlier = since - timedelta(days=1)  # in some zones the first day begins before that in UTC
 
     @cache
     def owner(name: str) -> ExportEntry | None:
-        found = lines.owner(Entry(name, Window(now, now), 1))
+        found = entries.owner(Entry(name, Window(now, now), 1))
         return found[0] if found else None
 
-    days: dict[str, dict[str, Day]] = defaultdict(lambda: defaultdict(Day))
+    days: dict[str, dict[str, HistoryDay]] = defaultdict(lambda: defaultdict(HistoryDay))
     for name, start, rows in history.rows(earlier):
-        if line := owner(name):
-            days[name][_date(line.export.timezone, start)].rows.update(rows)
+        if entry := owner(name):
+            days[name][_date(entry.export.timezone, start)].rows.update(rows)
     for name, window, at in history.completions(earlier):
-        if line := owner(name):
-            lag = at - line.export.calendar.due(window)
-            days[name][_date(line.export.timezone, window.start)].lags.append(
+        if entry := owner(name):
+            lag = at - entry.export.calendar.due(window)
+            days[name][_date(entry.export.timezone, window.start)].lags.append(
                 max(lag.total_seconds(), 0)
             )
-    # A clock that was ahead may have left windows that begin on days to come.
-    first, last = since.date().isoformat(), (now + _EARLIEST).date().isoformat()
+    # A clock that was ahead may have left windows that begin in the future.
+    first, last = since.date().isoformat(), (now + _MOST_AHEAD).date().isoformat()
     shown = {
         name: {d: day for d, day in found.items() if first <= d <= last}
         for name, found in days.items()
@@ -67,10 +69,10 @@ def read(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> 
     failures = [
         failure for failure in Failures(ledger.database).since(since) if owner(failure.export)
     ]
-    return Past(since, shown, failures)
+    return StatusHistory(since, shown, failures)
 
 
 @cache
 def _date(zone: ZoneInfo, start: datetime) -> str:
-    """Return the local day; a thousand exports have their windows at the same moments."""
+    """Return the local day. Cached: a thousand exports have windows with the same start."""
     return start.astimezone(zone).date().isoformat()

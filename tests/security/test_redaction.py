@@ -143,7 +143,7 @@ def test_a_traceback_shows_places_and_no_words_but_our_own(
     said = capsys.readouterr().err
     assert "our own words" in said
     assert "KeyError" in said
-    assert "test_own_words.py" in said
+    assert "test_redaction.py" in said
     assert secret not in said.replace("[secret]", "")
 
 
@@ -152,5 +152,5 @@ def test_a_fault_of_the_program_tells_its_place() -> None:
         int("kanarie")
     except ValueError as error:
         told = str(bug_report(error))
-    assert "ValueError at test_own_words.py:" in told
+    assert "ValueError at test_redaction.py:" in told
     assert "kanarie" not in told

@@ -1,0 +1,312 @@
+"""Status of each export, from exports.yml and the ledger alone.
+
+It takes no lock and writes nothing, so it can be read while a run is at work.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.config import Config
+from orchestrator.config.exports import KINDS, File
+from orchestrator.errors import UsageError, did_you_mean
+from orchestrator.files.outbox import Outbox
+from orchestrator.jobs import due
+from orchestrator.jobs.job import ExportEntry, Exports, Job, Request
+from orchestrator.ledger import WRITTEN, Entry, Ledger
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger.history import History, Made
+from orchestrator.ledger.recounts import Recounts
+from orchestrator.pipeline.retention import Retention
+from orchestrator.windows import Window
+
+
+class ProblemKind(StrEnum):
+    """What is wrong with windows of an export, the worst first."""
+
+    STOPPED = "stopped"  # by dbt or a data test, at the last attempt
+    FAILED = "failed"  # at the last attempt
+    UNDELIVERED = "undelivered"  # written, and not at every destination
+    OVERDUE = "overdue"  # due, and not written
+    AHEAD = "ahead"  # they end in the future: nothing is due until then
+    LATE = "late"  # more rows came in after the delivery
+
+
+_WORST = list(ProblemKind)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a number of `windows`, of which `window` is the oldest.
+
+    `text` is the reason of a failure, the destinations that lack files, or the command to run.
+    For a failure, `since` is the first attempt that failed and `times` the number of runs that
+    did; otherwise `since` is the moment at which the window was due.
+    """
+
+    kind: ProblemKind
+    windows: int
+    window: Window
+    since: datetime
+    text: str = ""
+    times: int = 0
+
+
+@dataclass(frozen=True)
+class LastWindow:
+    """The newest window that was written, in its newest revision.
+
+    `rows` by kind of file (empty for `*`), `activities` are the rows of the activity file by
+    activity. `delivered` is the moment since which all files are at a destination, None where
+    one is missing there.
+    """
+
+    window: Window
+    revision: int
+    rows: Mapping[str, int]
+    activities: Mapping[str, int]
+    files: Sequence[File]
+    delivered: Mapping[str, datetime | None]
+
+
+@dataclass(frozen=True)
+class ExportStatus:
+    """Status of one export of one brand; the brand `*` is all brands without their own entry.
+
+    `lag_seconds` is the time from when a window was due until its first revision was at every
+    destination: of the last window, or, where windows are overdue, of the oldest of those until
+    now. None where nothing was to be delivered.
+    """
+
+    export: str
+    brand: str
+    interval: str
+    timezone: str
+    last: LastWindow | None
+    lag_seconds: float | None
+    next_due: datetime
+    overdue_windows: int = 0  # due, and not at every destination
+    failed_windows: int = 0  # those of them that failed or were stopped at the last attempt
+    undelivered_windows: Mapping[str, int] = field(default_factory=dict)  # by destination
+    late_rows: Mapping[str, int] = field(default_factory=dict)  # by kind of file, of any window
+    problems: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True)
+class StatusResult:
+    """Status of all exports, those with problems first."""
+
+    now: datetime
+    exports: Sequence[ExportStatus]
+    warnings: Sequence[str] = ()
+    exit_code: int = 0  # whatever is wrong: the question was answered
+
+
+def read_status(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> StatusResult:
+    """Return the status of the exports of a request.
+
+    Raises UsageError for a brand that neither exports.yml names nor, where it has an entry for
+    every brand, the ledger knows. Raises LedgerError where the ledger cannot be read.
+    """
+    found = sorted(
+        _Reader(config, request, ledger, now).exports(),
+        key=lambda item: (
+            min((_WORST.index(problem.kind) for problem in item.problems), default=len(_WORST)),
+            -item.lag_seconds if item.overdue_windows and item.lag_seconds else 0,
+            item.export,
+        ),
+    )
+    retention = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now)
+    return StatusResult(now, found, retention.doubts())
+
+
+class _Reader:
+    """Reads all facts about the exports of a request at once, and puts them together by export."""
+
+    def __init__(self, config: Config, request: Request, ledger: Ledger, now: datetime) -> None:
+        self._now = now
+        self._entries = Exports(config, request)
+        self._holders = ledger.holders()
+        self._newest = History(ledger.database).newest()
+        self._spans = ledger.spans()
+        self._coming = due.coming(self._entries, ledger, now)
+        self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
+        for failure in Failures(ledger.database).failing():
+            self._failing[failure.export][failure.window] = failure
+        self._late = _late(self._entries, ledger)
+        self._waiting: dict[str, list[Job]] = defaultdict(list)
+        for job in due.jobs(config, ledger, request, now):
+            self._waiting[job.entry.export].append(job)
+        self._known = {*self._newest, *self._waiting, *self._failing, *self._late}
+        self._refuse_unknown_brands(config, request)
+
+    def _refuse_unknown_brands(self, config: Config, request: Request) -> None:
+        every = Exports(config, Request())
+        unknown = [brand for brand in request.brands if brand not in every.own]
+        if not unknown:
+            return
+        names = self._known | self._spans.keys()
+        owners = (every.owner(self._any_entry(name)) for name in names)
+        brands = {owner[1] for owner in owners if owner} | every.own
+        for brand in unknown:
+            if brand not in brands:
+                raise UsageError(
+                    f"{config.source.path}: no export of brand '{brand}', and none that the "
+                    f"ledger knows{did_you_mean(brand, brands)}"
+                )
+
+    def _any_entry(self, name: str) -> Entry:
+        """Return an entry to look up who owns an export of the ledger."""
+        return Entry(name, Window(self._now, self._now), 1)
+
+    def exports(self) -> Iterator[ExportStatus]:
+        """Yield the exports: each entry of exports.yml, and each known brand of `*`."""
+        names = {entry.name: (entry, entry.export.brand) for entry in self._entries}
+        for name in self._known - names.keys():
+            if owner := self._entries.owner(self._any_entry(name)):
+                names[name] = owner
+        # A window that one of its brands reports is not reported for `*` again.
+        reported: dict[str, set[Window]] = defaultdict(set)
+        for name, (entry, _) in names.items():
+            if name != entry.name:
+                reported[entry.name] |= {job.entry.window for job in self._waiting[name]}
+                reported[entry.name] |= self._failing.get(name, {}).keys()
+        for name, (entry, brand) in names.items():
+            found = self._export(name, entry, brand, reported[name])
+            # Left out: a brand of which no file was ever written and nothing is wrong now.
+            if found.last or found.problems or name == entry.name:
+                yield found
+
+    def _export(
+        self, name: str, entry: ExportEntry, brand: str, reported: set[Window]
+    ) -> ExportStatus:
+        waiting, made = self._waiting[name], self._newest.get(name)
+        lacking = {job.entry.window: self._lacking(job) for job in waiting}
+        overdue = set(lacking)
+        if name != entry.name:  # a window that waits for every brand waits for this one too
+            every = {job.entry.window for job in self._waiting[entry.name]}
+            overdue |= {w for w in every if not made or made.entry.window < w}
+        unreported = {w: places for w, places in lacking.items() if w not in reported}
+        problems = list(self._problems(name, entry, brand, unreported))
+        where = Counter(place for places in lacking.values() for place in places)
+        return ExportStatus(
+            export=name,
+            brand=brand,
+            interval=entry.export.interval.value,
+            timezone=entry.export.timezone.key,
+            last=_last(made) if made else None,
+            lag_seconds=self._lag(entry, made, overdue),
+            next_due=self._coming[entry.name],
+            overdue_windows=len(overdue),
+            failed_windows=sum(p.windows for p in problems if p.times),
+            undelivered_windows={place: where[place] for place in entry.export.destination},
+            late_rows=self._late_rows(name),
+            problems=sorted(problems, key=lambda problem: _WORST.index(problem.kind)),
+        )
+
+    def _lacking(self, job: Job) -> list[str]:
+        """Return the destinations that lack files of a window that was written."""
+        if job.entry.state != WRITTEN:
+            return []
+        holders = self._holders.get((job.entry.export, job.entry.window), ())
+        return [name for name in job.export.destination if name not in holders]
+
+    def _lag(self, entry: ExportEntry, made: Made | None, overdue: set[Window]) -> float | None:
+        calendar = entry.export.calendar
+        if overdue:
+            lag = self._now - min(map(calendar.due, overdue))
+        elif made and made.complete_at:
+            lag = made.complete_at - calendar.due(made.entry.window)
+        else:
+            return None
+        return max(lag.total_seconds(), 0.0)  # a window can be requested before it is due
+
+    def _late_rows(self, name: str) -> dict[str, int]:
+        return {
+            kind: sum(
+                max((getattr(now, f"{kind}_rows") or 0) - getattr(before, f"{kind}_rows"), 0)
+                for before, now in self._late.get(name, ())
+            )
+            for kind in KINDS
+        }
+
+    def _problems(
+        self,
+        name: str,
+        entry: ExportEntry,
+        brand: str,
+        lacking: Mapping[Window, Sequence[str]],
+    ) -> Iterator[Problem]:
+        yield from self._waiting_windows(name, entry, lacking)
+        span = self._spans.get(entry.name)
+        if name == entry.name and span and span.end > self._now:
+            yield Problem(ProblemKind.AHEAD, 1, span, span.end)
+        if late := self._late.get(name):
+            oldest = late[0][1]
+            since = entry.export.calendar.due(oldest.window)
+            command = entry.job(oldest, brand=brand).command()
+            yield Problem(ProblemKind.LATE, len(late), oldest.window, since, command)
+
+    def _waiting_windows(
+        self, name: str, entry: ExportEntry, lacking: Mapping[Window, Sequence[str]]
+    ) -> Iterator[Problem]:
+        """Yield the problems of windows that are due, one for all windows with the same problem."""
+        alike: dict[tuple[ProblemKind, str], list[Problem]] = defaultdict(list)
+        failing = self._failing.get(name, {})
+        for window in sorted(lacking):
+            since = entry.export.calendar.due(window)
+            if failure := failing.get(window):
+                found = _failed(failure)
+            elif places := lacking[window]:
+                found = Problem(ProblemKind.UNDELIVERED, 1, window, since, ", ".join(places))
+            else:
+                found = Problem(ProblemKind.OVERDUE, 1, window, since)
+            alike[found.kind, found.text].append(found)
+        for job in self._waiting[entry.name]:
+            # A brand whose name fits no file never has a job: only its failure is known.
+            window = job.entry.window
+            if name != entry.name and window in failing and window not in lacking:
+                alike[ProblemKind.FAILED, failing[window].reason].append(_failed(failing[window]))
+        for same in alike.values():
+            since = min(found.since for found in same)
+            times = max(found.times for found in same)
+            yield replace(same[0], windows=len(same), since=since, times=times)
+
+
+def _late(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
+    """Return, by export, the windows with late rows: as delivered, and as recounted."""
+    recounts = Recounts(ledger.database)
+    most = max((entry.export.audit_windows for entry in entries), default=0)
+    # Windows that are no longer recounted were reported often enough: they are no problem now.
+    audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
+    found: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
+    for before, counted in recounts.late():
+        if (counted.export, counted.window) in audited:
+            found[counted.export].append((before, counted))
+    return found
+
+
+def _failed(found: Failure) -> Problem:
+    kind = ProblemKind(found.status)
+    return Problem(kind, 1, found.window, found.first_at, found.reason, found.times)
+
+
+def _last(made: Made) -> LastWindow:
+    entry = made.entry
+    counts = {"broadcast": entry.broadcast_rows, "activity": entry.activity_rows}
+    rows = {kind: number for kind, number in counts.items() if number is not None}
+    files = {
+        item.file.path: replace(item.file, rows=rows.get(item.file.kind))
+        for item in made.deliveries
+    }
+    moments: dict[str, list[datetime | None]] = defaultdict(list)
+    for item in made.deliveries:
+        moments[item.destination].append(item.delivered_at)
+    delivered = {
+        name: max(filter(None, found)) if all(found) else None for name, found in moments.items()
+    }
+    return LastWindow(
+        entry.window, entry.revision, rows, made.activities, list(files.values()), delivered
+    )
