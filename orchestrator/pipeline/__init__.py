@@ -1,1 +1,42 @@
-"""The pipeline: a run, from due windows to delivered files."""
+"""The pipeline: a run builds windows, writes and delivers their files, and notes each step."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from orchestrator.config import Config
+from orchestrator.files.outbox import Outbox
+from orchestrator.jobs.job import Exports, Request
+from orchestrator.ledger import Ledger
+from orchestrator.warehouse.project import Project
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of one run works with.
+
+    `now` is the moment at which the run began: all steps decide by the same one. `warnings` are
+    those of the run so far.
+    """
+
+    config: Config
+    project: Project
+    request: Request
+    outbox: Outbox
+    ledger: Ledger
+    now: datetime
+    warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def exports(self) -> Exports:
+        """The exports that the request is about."""
+        return Exports(self.config, self.request)
+
+    def warn(self, message: str) -> None:
+        """Log a warning and keep it for the result; one that applies to every window, once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            _log.warning("%s", message)

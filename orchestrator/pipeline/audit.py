@@ -1,23 +1,19 @@
 """The audit: windows that were delivered are counted again, for rows that came in late."""
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.errors import ExportError, LedgerError
-from orchestrator.files import formats
-from orchestrator.jobs.job import Exports, Job, Request
-from orchestrator.ledger import Entry, Ledger
+from orchestrator.jobs.job import Job
+from orchestrator.ledger import Entry
 from orchestrator.ledger.recounts import Recounts
+from orchestrator.pipeline import Run
+from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.result import LateRows
-from orchestrator.warehouse import Warehouse
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,16 +27,15 @@ class Late:
 class Audit:
     """Recounts the last `audit_windows` delivered windows of the exports of a request."""
 
-    def __init__(
-        self, config: Config, request: Request, *, ledger: Ledger, warehouse: Warehouse
-    ) -> None:
-        """Take what it works with."""
-        self._config = config
-        self._lines = Exports(config, request)
-        self._ledger = ledger
-        self._recounts = Recounts(ledger.database)
-        self._warehouse = warehouse
-        self.warnings: list[str] = []
+    def __init__(self, run: Run, maker: Maker) -> None:
+        """Take the run, and the maker, which has the warehouse open."""
+        assert maker.warehouse  # noqa: S101 - a run that built nothing does not look
+        self._run = run
+        self._maker = maker
+        self._lines = run.exports
+        self._ledger = run.ledger
+        self._recounts = Recounts(run.ledger.database)
+        self._warehouse = maker.warehouse
 
     def late(self, made: Collection[tuple[str, Window]]) -> list[Late]:
         """Return the windows with more rows now than were delivered, oldest first.
@@ -60,8 +55,7 @@ class Audit:
             except LedgerError:
                 raise
             except ExportError as error:
-                self.warnings.append(f"{window}: not looked at for late rows: {error}")
-                _log.warning("%s", self.warnings[-1])
+                self._run.warn(f"{window}: not looked at for late rows: {error}")
         return found
 
     def _candidates(self, made: Collection[tuple[str, Window]]) -> Iterator[Job]:
@@ -90,9 +84,7 @@ class Audit:
         for job in self._by_brand(jobs, known, stage):
             delivered, now = job.entry, {}
             for kind in KINDS:
-                condition = formats.file_format(
-                    self._config, job.export, kind, self._warehouse.view_columns
-                ).condition()
+                condition = self._maker.format(job.export, kind).condition()
                 if (name := f"{kind} {condition}") not in counts:
                     counts[name] = stage.counts(kind, condition=condition)
                 now[kind] = counts[name].get(job.brand, 0)

@@ -1,10 +1,8 @@
 """A run: due windows -> dbt -> stage -> files -> delivery -> ledger."""
 
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator import system
@@ -15,10 +13,9 @@ from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import due
 from orchestrator.jobs.job import Job, Request
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.failures import Failures
-from orchestrator.pipeline import resending, window_files
+from orchestrator.pipeline import Run, shipping, window_files
 from orchestrator.pipeline.audit import Audit, Late
-from orchestrator.pipeline.making import Production
+from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.result import RunResult, WindowResult
 from orchestrator.pipeline.retention import Retention
 from orchestrator.pipeline.shipping import Shipping
@@ -27,142 +24,126 @@ from orchestrator.warehouse import engines
 from orchestrator.warehouse.project import Project
 from orchestrator.windows import Window
 
-_log = logging.getLogger(__name__)
-
 Progress = Callable[[str], None]
-"""Is told what is being done now."""
+"""Callback that receives a short description of the current step."""
 
 
 def foresee(config: Config, project: Project, request: Request, *, now: datetime) -> RunResult:
     """Return what a run would do, and do nothing (`--dry-run`)."""
     engines.check(project)
     with closing(Ledger(config.state, read_only=True)) as ledger:
-        jobs, warnings = _wanted(config, request, ledger, now)
-        return RunResult([window_files.foreseen(job) for job in jobs], warnings)
+        run = Run(config, project, request, Outbox(config.outbox), ledger, now)
+        return RunResult([*map(window_files.foreseen, _wanted(run))], run.warnings)
 
 
 def run(
     config: Config, project: Project, request: Request, *, now: datetime, progress: Progress
 ) -> RunResult:
-    """Make and deliver every due window, oldest first, and remember it.
+    """Build and deliver every due window, oldest first, and note each step in the ledger.
 
-    A window or a destination that fails does not stop the others; the result tells. A run that
-    made something looks for late rows too; one that has nothing to make opens no warehouse, and
-    does not. Raises UsageError where nothing can be done at all, LockedError where another run is
+    A window or a destination that fails does not stop the others; the result has its error. A run
+    that built something looks for late rows too; one with nothing to build does not open the
+    warehouse. Raises UsageError where nothing can be done at all, LockedError where another run is
     at work.
     """
     engines.check(project)
     outbox = Outbox(config.outbox)
-    with (
-        outbox.open(),
-        closing(Ledger(config.state)) as ledger,
-        closing(Production(config, project, outbox=outbox, ledger=ledger, now=now)) as production,
-    ):
-        shipping = Shipping(config, outbox=outbox, ledger=ledger)
-        work = _Work(request, ledger, Failures(ledger.database), production, shipping, progress)
-        jobs, warnings = _wanted(config, request, ledger, now)
-        if request.resend:
-            warnings += resending.reopen(jobs, ledger)
-        results = work.carry_out(jobs)
-        late: list[Late] = []
-        if production.warehouse:
-            progress("looking for late rows")
-            audit = Audit(config, request, ledger=ledger, warehouse=production.warehouse)
-            made = {(result.export, result.window) for result in results}
-            made |= {(job.entry.export, job.entry.window) for job in jobs}
-            late = audit.late(made)
-            warnings += audit.warnings
-            results += work.carry_out([found.job for found in late if found.job])
-        retention = Retention(config, outbox=outbox, ledger=ledger, now=now)
-        pruned = retention.prune(destinations=request.deliver)
-    warnings += [*production.warnings, *pruned.warnings]
-    return RunResult(results, warnings, [found.rows for found in late])
+    with outbox.open(), closing(Ledger(config.state)) as ledger:
+        this = Run(config, project, request, outbox, ledger, now)
+        with closing(Maker(this)) as maker:
+            steps = _Steps(this, maker, progress)
+            jobs = _wanted(this)
+            if request.resend:
+                shipping.reopen(this, jobs)
+            results = steps.carry_out(jobs)
+            late: list[Late] = []
+            if maker.warehouse:
+                progress("looking for late rows")
+                done = {(result.export, result.window) for result in results}
+                done |= {(job.entry.export, job.entry.window) for job in jobs}
+                late = Audit(this, maker).late(done)
+                results += steps.carry_out([found.job for found in late if found.job])
+        pruned = Retention(config, outbox=outbox, ledger=ledger, now=now).prune(
+            destinations=request.deliver
+        )
+    return RunResult(results, [*this.warnings, *pruned.warnings], [found.rows for found in late])
 
 
-def _wanted(
-    config: Config, request: Request, ledger: Ledger, now: datetime
-) -> tuple[list[Job], list[str]]:
-    """Return what the request is about, and what somebody should know beforehand."""
-    if request.resend:
-        return resending.jobs(config, request, ledger=ledger, outbox=Outbox(config.outbox)), []
-    jobs = due.jobs(config, ledger, request, now)
-    warnings = [] if request.days else due.ahead(config, ledger, request, now)
-    for warning in warnings:
-        _log.warning("%s", warning)
-    return jobs, warnings
+def _wanted(run: Run) -> list[Job]:
+    """Return the jobs of the request, oldest window first."""
+    if run.request.resend:
+        return shipping.resendable(run)
+    if not run.request.days:
+        for warning in due.ahead(run.config, run.ledger, run.request, run.now):
+            run.warn(warning)
+    return due.jobs(run.config, run.ledger, run.request, run.now)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What a run works with."""
+class _Steps:
+    """Carries out jobs: builds, writes, delivers, and notes failures."""
 
-    request: Request
-    ledger: Ledger
-    failures: Failures
-    production: Production
-    shipping: Shipping
-    progress: Progress
+    def __init__(self, run: Run, maker: Maker, progress: Progress) -> None:
+        self._run = run
+        self._maker = maker
+        self._progress = progress
+        self._shipping = Shipping(run)
 
     def carry_out(self, jobs: Sequence[Job]) -> list[WindowResult]:
-        """Make and deliver the files of jobs, which stand window by window."""
-        deliver = self.request.deliver
+        """Build and deliver the files of jobs, which are ordered by window."""
+        deliver = self._run.request.deliver
         results: list[WindowResult] = []
-        self.ledger.plan(job.entry for job in jobs)
+        self._run.ledger.plan(job.entry for job in jobs)
         for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
             todo = list(group)
-            made: list[WindowFiles] = []
+            done: list[WindowFiles] = []
             for batch in self._batches(window, todo):
                 if deliver:
-                    self.progress(f"window {window}: delivering")
-                made += self._shipped(batch) if deliver else batch
-            found = [window_files.result(product, deliver=deliver) for product in made]
-            found += map(window_files.foreseen, self._finish_every_brand(todo, made))
-            self.failures.note(window_files.failures(found))
+                    self._progress(f"window {window}: delivering")
+                done += self._shipped(batch) if deliver else batch
+            found = [each.result(deliver=deliver) for each in done]
+            found += map(window_files.foreseen, self._finish_every_brand(todo, done))
+            window_files.note_failures(self._run, found)
             results += found
         return results
 
     def _batches(self, window: Window, jobs: Sequence[Job]) -> Iterator[list[WindowFiles]]:
-        """Yield the files that an earlier run has made, then, once those are away, the others."""
-        ready = {job.entry.export: self.production.finished(job) for job in jobs}
-        if waiting := [product for product in ready.values() if product]:
+        """Yield the files that an earlier run wrote, then, once those are delivered, the others."""
+        ready = {job.entry.export: window_files.finished(self._run, job) for job in jobs}
+        if waiting := [files for files in ready.values() if files]:
             yield waiting
         to_make = [job for job in jobs if not ready[job.entry.export]]
         if not to_make:
             return
-        self.progress(f"window {window}: making files")
+        self._progress(f"window {window}: making files")
         try:
-            brands = self.request.brands
-            yield self.production.make(window, to_make, brands=brands, taken=set(ready))
+            yield self._maker.make(window, to_make, taken=set(ready))
         except (LockedError, LedgerError):
-            raise  # nothing else could be made either
-        except UsageError as error:  # the same
-            results = [
-                window_files.result(WindowFiles(job, error=error), deliver=True) for job in to_make
-            ]
-            self.failures.note(window_files.failures(results))
-            raise
+            raise  # no other window could be built either
+        except UsageError as error:
+            failed = [WindowFiles(job, error=error).result(deliver=True) for job in to_make]
+            window_files.note_failures(self._run, failed)
+            raise  # as above
         except ExportError as error:
             yield [WindowFiles(job, error=error) for job in to_make]
-        except OSError as error:  # the disk is full, or a folder forbids
-            place = error.filename or "the outbox"
-            reason = system.disk_full(error, place) or ExportError(f"{place}: {error.strerror}")
+        except OSError as error:
+            reason = system.os_error(error, "the outbox")
             yield [WindowFiles(job, error=reason) for job in to_make]
 
-    def _shipped(self, made: list[WindowFiles]) -> list[WindowFiles]:
-        failed = [product for product in made if product.error]
-        return failed + self.shipping.ship([product for product in made if not product.error])
+    def _shipped(self, batch: Sequence[WindowFiles]) -> list[WindowFiles]:
+        failed = [files for files in batch if files.error]
+        return failed + self._shipping.ship([files for files in batch if not files.error])
 
-    def _finish_every_brand(self, jobs: Iterable[Job], made: Iterable[WindowFiles]) -> list[Job]:
+    def _finish_every_brand(self, jobs: Iterable[Job], done: Iterable[WindowFiles]) -> list[Job]:
         """Note a window of `*` as delivered when each of its brands is.
 
-        Returns the jobs of `*` that stay due, for the warehouse has no brand yet.
+        Returns the jobs of `*` that stay due because the warehouse has no brand yet.
         """
-        failed = {product.job.export.brand for product in made if product.error}
+        failed = {files.job.export.brand for files in done if files.error}
         every = [job for job in jobs if job.brand == EVERY_BRAND]
         if EVERY_BRAND in failed:
             return []
-        if not self.production.brands:
+        if not self._maker.brands:
             return every
-        if self.request.deliver and not self.request.brands:
-            self.ledger.finish(job.entry for job in every)
+        if self._run.request.deliver and not self._run.request.brands:
+            self._run.ledger.finish(job.entry for job in every)
         return []

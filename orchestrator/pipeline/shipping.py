@@ -1,159 +1,152 @@
-"""Shipping: files of the outbox go to their destinations, and the ledger learns what arrived."""
+"""Shipping: files of the outbox go to their destinations, and the ledger notes what arrived."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-from orchestrator.config import Config
-from orchestrator.config.exports import COMPLETION, File
-from orchestrator.errors import DeliveryError
-from orchestrator.files.outbox import Outbox
-from orchestrator.ledger import Delivery, DeliveryKey, Entry, Ledger
-from orchestrator.pipeline.window_files import WindowFiles
-
-if TYPE_CHECKING:
-    from orchestrator.delivery import Outcome, Upload
 import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from orchestrator.config.exports import COMPLETION, File
+from orchestrator.errors import DeliveryError, ExportError, UsageError
+from orchestrator.jobs.job import Job
+from orchestrator.ledger import WRITTEN, Delivery, DeliveryKey, Ledger
+from orchestrator.pipeline import Run
+from orchestrator.pipeline.window_files import WindowFiles, is_plain
+
 if TYPE_CHECKING:
-    from orchestrator.delivery import Upload
+    from orchestrator.delivery import Outcome, Upload
+
+_ARRIVALS_EVERY = 1.0  # seconds
 
 
 class Shipping:
-    """Delivers products; a destination out of reach is not tried again in this run."""
+    """Delivers the files of windows. An unreachable destination is not tried again in this run."""
 
-    def __init__(self, config: Config, *, outbox: Outbox, ledger: Ledger) -> None:
-        """Take what it works with."""
-        self._config = config
-        self._outbox = outbox
-        self._ledger = ledger
+    def __init__(self, run: Run) -> None:
+        """Take the run."""
+        self._run = run
         self._down: dict[str, DeliveryError] = {}
 
-    def ship(self, products: Sequence[WindowFiles]) -> list[WindowFiles]:
-        """Deliver what is not yet delivered, each product's files in order.
+    def ship(self, windows: Sequence[WindowFiles]) -> list[WindowFiles]:
+        """Deliver what is not yet delivered, the files of each window in order.
 
-        Returns the products as the ledger knows them now, with the error of those that did not
+        Returns the windows as the ledger knows them now, with the error of those that did not
         arrive everywhere.
         """
-        from orchestrator.delivery import (  # noqa: PLC0415 - not where nothing is due
+        from orchestrator.delivery import (  # noqa: PLC0415 - a run with nothing due delivers nothing
             UnreachableError,
-            Upload,
         )
 
+        ledger = self._run.ledger
         errors: dict[int, list[DeliveryError]] = {}
+        batches: dict[str, dict[int, list[Upload]]] = {}  # by destination and window
         owners: dict[tuple[str, str], int] = {}
-        batches: dict[str, list[list[Upload]]] = {}
-        members: dict[str, list[int]] = {}
-        for number, product in enumerate(products):
-            waiting = [item for item in product.deliveries if item.delivered_at is None]
-            earlier = self._earlier(product.job.entry)
-            for name in dict.fromkeys(item.destination for item in waiting):
+        for number, window in enumerate(windows):
+            for name, uploads in self._uploads(window).items():
                 if name in self._down:
                     errors.setdefault(number, []).append(self._down[name])
                     continue
-                here = [item for item in waiting if item.destination == name]
-                uploads = [
-                    Upload(self._outbox.path(item.file.path), item.file, item.rename_sent)
-                    for item in here
-                ]
-                uploads[0] = replace(
-                    uploads[0],
-                    abandoned=_abandoned(here, earlier),
-                    retracted=_retracted(here, earlier),
-                )
+                batches.setdefault(name, {})[number] = uploads
                 owners |= {(name, upload.file.path): number for upload in uploads}
-                batches.setdefault(name, []).append(uploads)
-                members.setdefault(name, []).append(number)
 
-        def place(name: str, upload: Upload) -> DeliveryKey:
-            return DeliveryKey(
-                products[owners[name, upload.file.path]].job.entry, name, upload.file.path
-            )
+        def place(name: str, upload: "Upload") -> DeliveryKey:
+            path = upload.file.path
+            return DeliveryKey(windows[owners[name, path]].job.entry, name, path)
 
-        outcomes = self._delivered(batches, place)
-        for name, results in outcomes.items():
-            for number, outcome, uploads in zip(members[name], results, batches[name], strict=True):
+        for name, outcomes in self._delivered(batches, place).items():
+            for (number, uploads), outcome in zip(batches[name].items(), outcomes, strict=True):
                 if outcome.error:
                     error = DeliveryError(f"destination '{name}': {outcome.error}")
                     errors.setdefault(number, []).append(error)
                 if kept := {*uploads} - {*outcome.uploads_done, outcome.unsure}:
-                    self._ledger.renaming([place(name, each) for each in kept], sent=False)
-            if all(isinstance(outcome.error, UnreachableError) for outcome in results):
-                self._down[name] = errors[members[name][-1]][-1]
-        whole = [p for number, p in enumerate(products) if number not in errors]
-        self._ledger.finish(product.job.entry for product in whole)
+                    ledger.renaming([place(name, each) for each in kept], sent=False)
+            if all(isinstance(outcome.error, UnreachableError) for outcome in outcomes):
+                self._down[name] = errors[max(batches[name])][-1]
+        ledger.finish(w.job.entry for number, w in enumerate(windows) if number not in errors)
         return [
             replace(
-                product,
+                window,
                 error=_joined(errors.get(number, ())),
-                deliveries=self._ledger.deliveries(product.job.entry),
+                deliveries=ledger.deliveries(window.job.entry),
             )
-            for number, product in enumerate(products)
+            for number, window in enumerate(windows)
         ]
+
+    def _uploads(self, window: WindowFiles) -> dict[str, list["Upload"]]:
+        """Return what is to be uploaded for a window, by destination, in the order of delivery."""
+        from orchestrator.delivery import Upload  # noqa: PLC0415 - as above
+
+        entry = window.job.entry
+        found: dict[str, list[Upload]] = {}
+        earlier = self._run.ledger.earlier(entry) if entry.revision > 1 else []
+        waiting = [item for item in window.deliveries if item.delivered_at is None]
+        for name in dict.fromkeys(item.destination for item in waiting):
+            here = [item for item in waiting if item.destination == name]
+            before = [item for item in earlier if item.destination == name]
+            found[name] = [
+                Upload(self._run.outbox.path(item.file.path), item.file, item.rename_sent)
+                for item in here
+            ]
+            found[name][0] = replace(
+                found[name][0],
+                abandoned=_abandoned(here, before),
+                retracted=_retracted(here, before),
+            )
+        return found
 
     def _delivered(
         self,
-        batches: Mapping[str, list[list["Upload"]]],
+        batches: Mapping[str, Mapping[int, Sequence["Upload"]]],
         place: Callable[[str, "Upload"], DeliveryKey],
     ) -> dict[str, list["Outcome"]]:
         """Deliver batches by destination, and note each file's way in the ledger."""
-        from orchestrator.delivery import deliver_all  # noqa: PLC0415 - not where nothing is due
-        from orchestrator.pipeline.shipping import DeliveryNotes  # noqa: PLC0415 - as above
+        from orchestrator.delivery import deliver_all  # noqa: PLC0415 - as above
 
-        notes = DeliveryNotes(self._ledger, place)
+        destinations = self._run.config.destinations
+        notes = DeliveryNotes(self._run.ledger, place)
         try:
             return deliver_all(
-                {name: (self._config.destinations[name], found) for name, found in batches.items()},
+                {name: (destinations[name], [*each.values()]) for name, each in batches.items()},
                 notes.published,
                 on_renaming=notes.renaming,
             )
         finally:
             notes.close()
 
-    def _earlier(self, entry: Entry) -> list[Delivery]:
-        return self._ledger.earlier(entry) if entry.revision > 1 else []
-
 
 def _abandoned(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[File, ...]:
     """Return the files of earlier revisions that never arrived: part files of them may be left."""
     wanted = {(item.file.path, item.file.sha256) for item in waiting}
-    return tuple(
-        item.file
-        for item in earlier
-        if item.delivered_at is None
-        and item.destination == waiting[0].destination
-        and (item.file.path, item.file.sha256) not in wanted
-    )
+    never = (item.file for item in earlier if item.delivered_at is None)
+    return tuple(file for file in never if (file.path, file.sha256) not in wanted)
 
 
 def _retracted(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[File, ...]:
-    """Return the completion files that must go before the first data file gets its name.
+    """Return the completion files to remove before the first data file gets its name.
 
-    Those of an earlier delivery would say of the new files what is true of the old ones.
+    Those of an earlier delivery would say of the new data files what is true of the old ones.
     """
     if waiting[0].file.kind in COMPLETION:
         return ()
-    here = [item for item in earlier if item.destination == waiting[0].destination]
-    files = [item.file for item in (*waiting, *here) if item.file.kind in COMPLETION]
+    files = [item.file for item in (*waiting, *earlier) if item.file.kind in COMPLETION]
     return tuple({file.path: file for file in files}.values())
 
 
 def _joined(errors: Sequence[DeliveryError]) -> DeliveryError | None:
-    """Return one error that tells of every destination that failed, if any did."""
+    """Return one error that names every destination that failed, if any did."""
     return DeliveryError(" And ".join(map(str, errors))) if errors else None
 
 
-_ARRIVALS_EVERY = 1.0  # seconds
-
-
 class DeliveryNotes:
-    """What one delivery tells the ledger; each transaction costs a flush, so files share them."""
+    """What one delivery notes in the ledger.
+
+    Each transaction costs a flush of the disk, which is more than a small file takes to upload. So
+    uploads that reach the same point at the same time share one.
+    """
 
     def __init__(self, ledger: Ledger, place: Callable[[str, "Upload"], DeliveryKey]) -> None:
-        """Take the ledger, and what tells where a destination's upload goes."""
+        """Take the ledger, and what returns the key of an upload at a destination."""
         self._ledger = ledger
         self._place = place
         self._renaming: list[DeliveryKey] = []
@@ -162,10 +155,10 @@ class DeliveryNotes:
         self._noted_at = monotonic()
 
     async def renaming(self, destination: str, upload: "Upload") -> None:
-        """Return once the ledger holds that the file may have got its name.
+        """Return once the ledger says that this file may get its final name.
 
-        With it goes, once a second, what arrived since. Until then that is known as well, for its
-        rename was sent and its part file is gone.
+        Once a second the same transaction notes which files arrived. Until then the announcement
+        says as much: the rename was sent, and the part file is gone.
         """
         self._renaming.append(self._place(destination, upload))
         if self._writing is None:
@@ -173,19 +166,76 @@ class DeliveryNotes:
         await asyncio.shield(self._writing)
 
     def published(self, destination: str, upload: "Upload") -> None:
-        """Keep that the file is there, until the next transaction."""
+        """Keep that the file arrived, until the next transaction."""
         self._arrived[self._place(destination, upload)] = datetime.now(UTC)
 
     def close(self) -> None:
-        """Note what arrived last."""
+        """Note the files that arrived last."""
         if self._arrived:
             self._ledger.renaming([], sent=True, arrived=self._arrived)
 
     async def _write(self) -> None:
-        await asyncio.sleep(0)  # whoever is as far by now comes along
+        await asyncio.sleep(0)  # uploads that reached this point share the transaction
         files, self._renaming, self._writing = self._renaming, [], None
         is_time = monotonic() - self._noted_at >= _ARRIVALS_EVERY
         self._ledger.renaming(files, sent=True, arrived=self._arrived if is_time else None)
         if is_time:
             self._arrived.clear()
             self._noted_at = monotonic()
+
+
+def resendable(run: Run) -> list[Job]:
+    """Return the windows that begin on the request's days and have files, oldest first.
+
+    `resend` delivers the very bytes that were delivered before, as the same revision. Raises
+    UsageError where there are none, and ExportError, so that nothing is sent, where the outbox no
+    longer has the files of one or `encrypt_for` was set since.
+    """
+    found = list(_written(run))
+    for job in found:
+        for item in run.ledger.deliveries(job.entry):
+            name = f"{job.entry.export} {job.entry.window}: {item.file.path}"
+            if not run.outbox.holds(item.file):
+                raise ExportError(
+                    f"{name} is no longer in the outbox as it was delivered (keep_local says how "
+                    "long it stays); nothing is sent. Build that window again, as the next "
+                    f"revision: {job.command()}"
+                )
+            if is_plain(job.export, item.file):
+                raise ExportError(
+                    f"{name} was delivered in the clear, and encrypt_for was set since; nothing is "
+                    "sent. Build that window again, encrypted, as the next revision: "
+                    f"{job.command()}"
+                )
+    if not found:
+        raise UsageError(f"nothing was delivered of windows that begin on {run.request.days}")
+    return sorted(found, key=lambda job: (job.entry.window, job.entry.export))
+
+
+def reopen(run: Run, found: Sequence[Job]) -> None:
+    """Note that the files of these jobs are to be delivered again, also after a kill.
+
+    Warns of later revisions that could not be built so far, which are dropped.
+    """
+    newest = run.ledger.entries(since=min(job.entry.window.start for job in found))
+    for job in found:
+        later = newest[job.entry.export, job.entry.window].revision
+        if later > job.entry.revision:
+            run.warn(
+                f"{job.entry.export} {job.entry.window}: revision {later}, which was requested and "
+                f"could not be built, is dropped; to request it again: {job.command()}"
+            )
+    run.ledger.reopen((job.entry, job.export.destination) for job in found)
+
+
+def _written(run: Run) -> Iterator[Job]:
+    """Yield the newest revision with files of each window that begins on the request's days."""
+    assert run.request.days  # noqa: S101 - the command gives them
+    bounds = {line.name: line.export.calendar.bounds(run.request.days) for line in run.exports}
+    since = min((begin for begin, _ in bounds.values()), default=None)
+    for entry in run.ledger.entries(since=since, made=True).values():
+        if owner := run.exports.owner(entry):
+            line, brand = owner
+            begin, end = bounds[line.name]
+            if begin <= entry.window.start < end and run.ledger.deliveries(entry):
+                yield line.job(replace(entry, state=WRITTEN), brand=brand)

@@ -1,38 +1,78 @@
-"""Products: the files of one brand's window that lie in the outbox, and where each is to go."""
+"""The files of one brand's window: in the outbox, on their way, and in the result of a run."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.config import public_key
 from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError
 from orchestrator.files import completion
-from orchestrator.files.outbox import Outbox
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job
-from orchestrator.ledger import WRITTEN, Delivery, Ledger
-from orchestrator.ledger.failures import Failure
+from orchestrator.ledger import WRITTEN, Delivery
+from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import FileResult, Status, WindowResult
 
 
 @dataclass(frozen=True)
 class WindowFiles:
-    """One brand's window with its files in the outbox, or why there are none."""
+    """One brand's window with its files in the outbox, or the error why it has none."""
 
     job: Job
     deliveries: Sequence[Delivery] = ()
     error: ExportError | None = None
 
+    def result(self, *, deliver: bool) -> WindowResult:
+        """Return what became of the window, in a run that was to deliver it or not."""
+        entry = self.job.entry
+        rows = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
+        having: dict[File, list[str]] = {}
+        for item in self.deliveries:
+            file = replace(item.file, rows=rows.get(item.file.kind))
+            having.setdefault(file, []).extend([item.destination] if item.delivered_at else [])
+        if isinstance(self.error, GateError):
+            status = Status.STOPPED
+        elif self.error:
+            status = Status.FAILED
+        elif not having:
+            status = Status.SKIPPED
+        else:
+            status = Status.DELIVERED if deliver else Status.WRITTEN
+        return WindowResult(
+            **self.job.subject,
+            status=status,
+            files=[FileResult(**vars(file), destinations=there) for file, there in having.items()],
+            error=str(self.error) if self.error else None,
+        )
 
-def finished(job: Job, *, outbox: Outbox, ledger: Ledger) -> WindowFiles | None:
-    """Return the files that an earlier run made and did not deliver everywhere.
 
-    They go to the destinations that the export has now. None where there are none, the outbox does
-    not hold those very bytes any more, or they are to be encrypted by now.
+def foreseen(job: Job) -> WindowResult:
+    """Return what would become of a job."""
+    planned = job.export.files(brand=job.brand, window=job.entry.window)
+    files = [FileResult(kind, path) for kind, path in planned]
+    return WindowResult(**job.subject, status=Status.DUE, files=files)
+
+
+def note_failures(run: Run, results: Sequence[WindowResult]) -> None:
+    """Note in the ledger why windows failed or were stopped; `status` shows it."""
+    Failures(run.ledger.database).note(
+        Failure(found.export, found.window, found.revision, found.status, found.error)
+        for found in results
+        if found.error
+    )
+
+
+def finished(run: Run, job: Job) -> WindowFiles | None:
+    """Return the files that an earlier run wrote and did not deliver everywhere.
+
+    They go to the destinations that the export has now. Returns None where there are none, where
+    the outbox no longer has those very bytes, and where `encrypt_for` was set since: then the
+    window is built again.
     """
     if job.forced or job.entry.state != WRITTEN:
         return None
-    known = ledger.deliveries(job.entry)
+    known = run.ledger.deliveries(job.entry)
     wanted = job.export.destination
     deliveries = [item for item in known if item.delivered_at or item.destination in wanted]
     files = {item.file.path: item for item in known}
@@ -45,22 +85,22 @@ def finished(job: Job, *, outbox: Outbox, ledger: Ledger) -> WindowFiles | None:
     waiting = [item for item in deliveries if item.delivered_at is None]
     if any(is_plain(job.export, item.file) for item in waiting):
         return None
-    if not all(outbox.holds(item.file) for item in waiting):
+    if not all(run.outbox.holds(item.file) for item in waiting):
         return None
     if deliveries != known:
-        ledger.write([(job.entry, deliveries)])
+        run.ledger.write([(job.entry, deliveries)])
     return WindowFiles(job, deliveries)
 
 
-def publish(
-    job: Job, made: Mapping[Kind, WrittenFile], *, outbox: Outbox, ledger: Ledger
-) -> WindowFiles:
-    """Move whole files to their places in the outbox and say where they are to go.
+def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFiles:
+    """Rename complete files into the outbox, and say where each is to go.
 
-    What an earlier run has delivered of the same bytes stays delivered. Where it has recorded
-    other bytes, these are the next revision; where the receiver may have those, it gets both files.
+    The ledger may know files of this revision from a run that was killed. Where the bytes are the
+    same, what that run delivered stays delivered. Where they differ, because rows came in since,
+    and a receiver may have the earlier ones, the new bytes are the next revision: one revision
+    never has two contents.
     """
-    rows = {kind: made[kind].file.rows for kind in KINDS}
+    rows = {kind: written[kind].file.rows for kind in KINDS}
     entry = replace(
         job.entry,
         state=WRITTEN,
@@ -70,9 +110,9 @@ def publish(
     )
     if job.export.empty == "skip" and not any(rows.values()):
         return WindowFiles(replace(job, entry=entry))
-    earlier = {_identity(item): item for item in ledger.deliveries(entry)}
-    files = completion.files(job.export, job.brand, job.entry.window, made, revision=entry.revision)
-    kept = {_identity(item) for item in _deliveries(job, files)}
+    earlier = {_identity(item): item for item in run.ledger.deliveries(entry)}
+    files, deliveries = _completed(replace(job, entry=entry), written)
+    kept = {_identity(item) for item in deliveries}
     other = [
         item
         for identity, item in earlier.items()
@@ -80,61 +120,29 @@ def publish(
     ]
     if other:
         entry = replace(entry, revision=entry.revision + 1)
-        files = completion.files(
-            job.export, job.brand, job.entry.window, made, revision=entry.revision
-        )
-    outbox.publish([(written.local, written.file.path) for written in files])
-    deliveries = _deliveries(job, files)
+        files, deliveries = _completed(replace(job, entry=entry), written)
+    run.outbox.publish([(file.local, file.file.path) for file in files])
     if not any(item.delivered_at or item.rename_sent for item in other):
-        outbox.tidy({item.file.path for item in other} - {written.file.path for written in files})
+        run.outbox.tidy({item.file.path for item in other} - {file.file.path for file in files})
         deliveries = [earlier.get(_identity(item), item) for item in deliveries]
     return WindowFiles(replace(job, entry=entry), deliveries)
 
 
-def foreseen(job: Job) -> WindowResult:
-    """Return what would become of a job."""
-    window = job.entry.window
-    files = [FileResult(*file) for file in job.export.files(brand=job.brand, window=window)]
-    return WindowResult(**job.subject, status=Status.DUE, files=files)
+def is_plain(export: Export, file: File) -> bool:
+    """Return whether a file is in the clear and the export has `encrypt_for` by now."""
+    plain = file.kind not in COMPLETION and not file.path.endswith(public_key.OPENPGP_SUFFIX)
+    return plain and export.dialect.encrypt_for is not None
 
 
-def result(product: WindowFiles, *, deliver: bool) -> WindowResult:
-    """Return what became of a product, in a run that was to deliver it or not."""
-    entry = product.job.entry
-    rows = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
-    having: dict[File, list[str]] = {}
-    for item in product.deliveries:
-        file = replace(item.file, rows=rows.get(item.file.kind))
-        having.setdefault(file, []).extend([item.destination] if item.delivered_at else [])
-    files = [FileResult(**vars(file), destinations=names) for file, names in having.items()]
-    if isinstance(product.error, GateError):
-        status = Status.STOPPED
-    elif product.error:
-        status = Status.FAILED
-    elif not files:
-        status = Status.SKIPPED
-    else:
-        status = Status.DELIVERED if deliver else Status.WRITTEN
-    error = str(product.error) if product.error else None
-    return WindowResult(**product.job.subject, status=status, files=files, error=error)
-
-
-def failures(results: Iterable[WindowResult]) -> Iterator[Failure]:
-    """Yield what the ledger keeps of those that failed or were stopped."""
-    for found in results:
-        if found.error:
-            yield Failure(found.export, found.window, found.revision, found.status, found.error)
+def _completed(
+    job: Job, written: Mapping[Kind, WrittenFile]
+) -> tuple[list[WrittenFile], list[Delivery]]:
+    """Return all files of a revision, those of completion too, and their deliveries to come."""
+    window, revision = job.entry.window, job.entry.revision
+    files = completion.files(job.export, job.brand, window, written, revision=revision)
+    places = job.export.destination
+    return files, [Delivery(file.file, place) for place in places for file in files]
 
 
 def _identity(item: Delivery) -> tuple[str, str, str]:
     return item.destination, item.file.path, item.file.sha256
-
-
-def _deliveries(job: Job, files: Sequence[WrittenFile]) -> list[Delivery]:
-    return [Delivery(written.file, name) for name in job.export.destination for written in files]
-
-
-def is_plain(export: Export, file: File) -> bool:
-    """Tell whether a file was written in the clear that the export would encrypt by now."""
-    plain = file.kind not in COMPLETION and not file.path.endswith(public_key.OPENPGP_SUFFIX)
-    return plain and export.dialect.encrypt_for is not None

@@ -112,7 +112,7 @@ def test_bytes_that_are_gone_are_not_sent_again(acme: Workspace) -> None:
     with pytest.raises(ExportError) as caught:
         acme.run(NOW, days=days("2026-11-18", "2026-11-19"), resend=True)
     message = str(caught.value)
-    assert "the outbox holds activity_ACME_20261119.csv no more as it was delivered" in message
+    assert "activity_ACME_20261119.csv is no longer in the outbox as it was delivered" in message
     assert message.endswith("orchestrate daily --date 2026-11-19 --brand ACME --force")
     assert acme.run(NOW).windows == []  # nothing was marked
     assert acme.files() == []
@@ -127,7 +127,7 @@ def test_a_revision_that_could_not_be_made_gives_way(acme: Workspace) -> None:
     result = acme.run(NOW, days=days("2026-11-19"), resend=True)
     assert windows(result) == [("ACME daily", "19 00", 1, Status.DELIVERED)]
     assert (
-        "revision 2, which was asked for and could not be made, is given up" in (result.warnings[0])
+        "revision 2, which was requested and could not be built, is dropped" in (result.warnings[0])
     )
     acme.warehouse.write_bytes(good)
     assert acme.run(NOW).windows == []
