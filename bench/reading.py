@@ -17,7 +17,7 @@ from orchestrator.config.exports import KINDS, Kind
 from orchestrator.files import writing
 from orchestrator.files.fields import resolve
 from orchestrator.files.formats import FileFormat
-from orchestrator.warehouse import engines, project
+from orchestrator.warehouse import open_engine, project
 from orchestrator.warehouse.contract import ViewColumn
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import VIEWS
@@ -46,7 +46,7 @@ def main(folder: Path, steps: Path) -> None:
     loaded = config.load(folder / "exports.yml")
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    engine = engines.engine(there, work)
+    engine = open_engine(there, work)
     engine.open()
     try:
         relations = {view: f"made.{view}" for view in VIEWS.values()}

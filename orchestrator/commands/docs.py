@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.commands import lineage
 from orchestrator.commands.lineage import Lineage
-from orchestrator.warehouse import engines
+from orchestrator.warehouse import open_engine
 from orchestrator.warehouse.dbt import Dbt
 from orchestrator.warehouse.project import Project
 
@@ -22,7 +22,7 @@ def write(project: Project, folder: Path) -> Path:
     model cannot be followed.
     """
     with tempfile.TemporaryDirectory() as work:
-        engine = engines.engine(project, Path(work))
+        engine = open_engine(project, Path(work))
         engine.open()
         try:
             dbt = Dbt(

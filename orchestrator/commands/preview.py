@@ -16,7 +16,7 @@ from orchestrator.files.formats import FileFormat
 from orchestrator.jobs import due
 from orchestrator.jobs.job import Exports, Request
 from orchestrator.ledger import Ledger
-from orchestrator.warehouse import Warehouse, engines
+from orchestrator.warehouse import Warehouse, check_target
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
@@ -57,7 +57,7 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
     over. All that is made goes again, and no data test is run. Raises UsageError where there is no
     such window, export or brand, LockedError where a run holds the warehouse.
     """
-    engines.check(project)
+    check_target(project)
     wanted = list(_wanted(config, request, now))
     (brand,) = request.brands
     if not wanted:

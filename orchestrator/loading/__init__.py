@@ -12,10 +12,10 @@ import duckdb
 from orchestrator.errors import ExportError
 from orchestrator.loading import files
 from orchestrator.loading.sieve import Stage
+from orchestrator.warehouse import Loader, open_loader
 from orchestrator.warehouse.contract import Contract, read_contract
-from orchestrator.warehouse.engines import Loader, open_loader
 from orchestrator.warehouse.project import Project
-from orchestrator.warehouse.stage_database import out_of_memory
+from orchestrator.warehouse.stage import out_of_memory
 
 _log = logging.getLogger(__name__)
 

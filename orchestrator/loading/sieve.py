@@ -29,7 +29,7 @@ from orchestrator.loading.sql import (
 )
 from orchestrator.warehouse.contract import Table
 from orchestrator.warehouse.sql import identifier, literal
-from orchestrator.warehouse.stage_database import limits
+from orchestrator.warehouse.stage import limits
 
 _OF_THE_MACHINE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
 _ROWS_AT_ONCE = 100_000

@@ -20,7 +20,7 @@ from orchestrator.pipeline.result import RunResult, WindowResult
 from orchestrator.pipeline.retention import Retention
 from orchestrator.pipeline.shipping import Shipping
 from orchestrator.pipeline.window_files import WindowFiles
-from orchestrator.warehouse import engines
+from orchestrator.warehouse import check_target
 from orchestrator.warehouse.project import Project
 from orchestrator.windows import Window
 
@@ -30,7 +30,7 @@ Progress = Callable[[str], None]
 
 def foresee(config: Config, project: Project, request: Request, *, now: datetime) -> RunResult:
     """Return what a run would do, and do nothing (`--dry-run`)."""
-    engines.check(project)
+    check_target(project)
     with closing(Ledger(config.state, read_only=True)) as ledger:
         run = Run(config, project, request, Outbox(config.outbox), ledger, now)
         return RunResult([*map(window_files.foreseen, _wanted(run))], run.warnings)
@@ -46,7 +46,7 @@ def run(
     warehouse. Raises UsageError where nothing can be done at all, LockedError where another run is
     at work.
     """
-    engines.check(project)
+    check_target(project)
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
         this = Run(config, project, request, outbox, ledger, now)

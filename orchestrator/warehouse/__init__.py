@@ -1,25 +1,143 @@
-"""The warehouse of a run: its engine and dbt, made ready at the first window that needs them."""
+"""The warehouse: the engine on which the views run, and dbt, which builds and tests them.
+
+An engine is a package next to this module. Its `reader` builds and reads windows; its `loader`
+takes raw rows. Code outside this package does not know which engine it works with.
+"""
 
 import functools
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import GateError
-from orchestrator.warehouse import engines
-from orchestrator.warehouse.engines import Engine
+from orchestrator.errors import GateError, UsageError
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import VIEWS, Stage
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
-    from orchestrator.warehouse.contract import ViewColumn
+    import pyarrow as pa
+
+    from orchestrator.warehouse.contract import Table, ViewColumn
     from orchestrator.warehouse.dbt import Dbt, TestWarning
+
+# By the type of dbt's target: `Engine(output, folder)` and `Loader(output, schema=…)`. They are
+# imported on use: an import of one engine must not cost the commands that use another, or none.
+_ENGINES = {
+    "duckdb": "orchestrator.warehouse.duckdb.reader:DuckDB",
+    "postgres": "orchestrator.warehouse.postgres.reader:PostgreSQL",
+    "spark": "orchestrator.warehouse.spark.reader:Spark",
+}
+_LOADERS = {
+    "duckdb": "orchestrator.warehouse.duckdb.loader:DuckdbLoader",
+    "postgres": "orchestrator.warehouse.postgres.loader:PostgresLoader",
+}
+
+
+class Engine(Protocol):
+    """A connection to one warehouse for one run. Its constructor takes dbt's target and a folder.
+
+    The folder is the run's own: what the engine writes there may be deleted after the run.
+    """
+
+    @property
+    def dbt_output(self) -> dict[str, Any]:
+        """The target that dbt runs with, in the form of profiles.yml (templates not rendered)."""
+
+    @property
+    def dbt_variables(self) -> dict[str, str]:
+        """The dbt vars that say where the raw tables are, if the engine moves them."""
+
+    def open(self) -> None:
+        """Connect. Raises UsageError or ExportError if the warehouse cannot be read."""
+
+    def read(
+        self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
+    ) -> "Stage":
+        """Return a stage with one window's rows, all read at one moment.
+
+        `relations` maps the name of each view to the table that dbt built from it. `columns` maps
+        the name of a view to the columns that are needed; a view that is missing there needs all.
+        """
+
+    def close(self) -> None:
+        """Drop the run's tables and disconnect."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """How many rows of a load were added, replaced a stored row, or were present already."""
+
+    added: int
+    replaced: int
+    present: int
+
+
+class Loader(Protocol):
+    """A connection to one warehouse that takes raw rows."""
+
+    def prepare(self, table: "Table") -> None:
+        """Create the raw table if it is missing: the views need every one of them.
+
+        Adds the nullable columns that an existing table lacks. Raises UsageError if the table
+        cannot take rows of the contract.
+        """
+
+    def load(self, table: "Table", rows: "pa.RecordBatchReader") -> Loaded:
+        """Write `rows` to the raw table, all or nothing.
+
+        The stream has the table's columns in the contract's order. No two rows of an event table
+        are equal; no two rows of an entity table have the same key.
+        """
+
+
+def check_target(project: Project) -> None:
+    """Raise UsageError if no engine has the type of the project's target."""
+    kind = project.output.get("type")
+    if kind not in _ENGINES:
+        known = ", ".join(_ENGINES)
+        raise UsageError(f"target '{project.target}' is of type {kind}; valid: {known}")
+
+
+def open_engine(project: Project, folder: Path) -> Engine:
+    """Return the engine of the project's target, not connected yet. Its files go below `folder`.
+
+    Raises UsageError as `check_target` does.
+    """
+    check_target(project)
+    engine: Engine = resolve_name(_ENGINES[project.output["type"]])(project.output, folder)
+    return engine
+
+
+def open_loader(project: Project) -> AbstractContextManager[Loader]:
+    """Open the warehouse of the project's target for raw rows, in the schema `raw_schema`.
+
+    Raises LockedError if another process holds the warehouse, ConfigError if the target names an
+    environment variable that is not set, UsageError if the engine has no loader, if the warehouse
+    cannot be opened, or as `check_target` does.
+    """
+    check_target(project)
+    kind = project.output["type"]
+    if kind not in _LOADERS:
+        raise UsageError(
+            f"load does not write to {kind} (target '{project.target}'): there the raw tables are"
+            " filled by the platform's own pipeline; docs/scale.md shows how, in plain SQL"
+        )
+    schema = str(project.variables.get("raw_schema", "raw"))
+    loader: AbstractContextManager[Loader] = resolve_name(_LOADERS[kind])(
+        project.output, schema=schema
+    )
+    return loader
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """An open engine and a parsed dbt project."""
+    """A connected engine and a parsed dbt project.
+
+    A run opens it at the first window that needs it: dbt alone takes seconds to import.
+    """
 
     engine: Engine
     dbt: "Dbt"
@@ -28,15 +146,15 @@ class Warehouse:
 
     @classmethod
     def open(cls, project: Project, folder: Path, cache: Path) -> "Warehouse":
-        """Open the engine and parse the project.
+        """Connect the engine and parse the dbt project.
 
-        Their own files go below `folder`, and what the next run can use into `cache`.
+        Files of this run go below `folder`; what makes the next parse quick goes into `cache`.
 
-        Raises UsageError or ExportError where either is not possible.
+        Raises UsageError or ExportError if either is not possible.
         """
         from orchestrator.warehouse.dbt import Dbt  # noqa: PLC0415 - seconds that a run with nothing due saves
 
-        engine = engines.engine(project, folder)
+        engine = open_engine(project, folder)
         engine.open()
         try:
             dbt = Dbt(
@@ -52,7 +170,7 @@ class Warehouse:
         return cls(engine, dbt)
 
     def close(self) -> None:
-        """Free the warehouse."""
+        """Drop the run's tables and disconnect."""
         self.engine.close()
 
     @functools.cached_property
@@ -61,18 +179,22 @@ class Warehouse:
         return {kind: self.dbt.columns(view) for kind, view in VIEWS.items()}
 
     def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
-        """Freeze the rows of a window and, where `tested`, run the data tests on them.
+        """Freeze the rows of a window and, if `tested`, run the data tests on them.
 
-        The rows of the window before are gone then. Raises GateError where dbt or a test fails,
-        which says too what the raw tables lack.
+        dbt builds each view as a table of this run, so the rows that the tests check are the rows
+        that ship, even while other programs write to the raw tables. How each engine does this is
+        explained at the top of its reader. The tables of the previous window are replaced, so a
+        stage is valid until the next call.
+
+        Raises GateError if dbt or a test fails. The error also lists what the raw tables lack.
         """
         try:
             warnings = self.dbt.build(window, tested=tested)
         except GateError as error:
             try:
                 self.dbt.check_raw_tables()
-            except GateError as lack:
-                raise GateError(f"{lack}\n{error}") from error
+            except GateError as lacking:
+                raise GateError(f"{lacking}\n{error}") from error
             raise
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
         brands = self.dbt.relation("int_brands")

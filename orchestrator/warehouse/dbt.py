@@ -20,7 +20,7 @@ from orchestrator import system
 from orchestrator.errors import ExportError, GateError, UsageError
 from orchestrator.warehouse.contract import ViewColumn, view_column
 from orchestrator.warehouse.project import Project
-from orchestrator.warehouse.redaction import redacted
+from orchestrator.warehouse.sql import redacted
 from orchestrator.windows import Window
 
 _MODELS = ("activities_daily", "broadcasts_daily", "int_brands")

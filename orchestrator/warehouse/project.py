@@ -1,6 +1,7 @@
-"""The dbt project and the profile that a command works with."""
+"""The dbt project and the target of profiles.yml that a command works with."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 import yaml
 
 from orchestrator.config import yaml_source
-from orchestrator.errors import UsageError, did_you_mean
+from orchestrator.errors import ConfigError, UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the dbt project and its profiles are, and one target as it stands there."""
+    """The folders of the dbt project and its profiles, and one target as profiles.yml has it.
+
+    `output` is not rendered: it may contain Jinja such as `{{ env_var('DUCKDB_PATH') }}`.
+    """
 
     folder: Path
     profiles: Path
@@ -27,8 +31,8 @@ def find(beside: Path, target: str | None) -> Project:
     """Return the project and the target to use.
 
     The folders are $DBT_PROJECT_DIR and $DBT_PROFILES_DIR, else `dbt_project` and `profiles` in
-    the folder `beside`, else the product's own. The target is as given, else $ORCHESTRATE_TARGET,
-    else duckdb. Raises UsageError that names what is missing.
+    the folder `beside`, else the product's own. The target is the given one, else
+    $ORCHESTRATE_TARGET, else duckdb. Raises UsageError that names what is missing.
     """
     folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
     profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
@@ -47,10 +51,42 @@ def find(beside: Path, target: str | None) -> Project:
 
 
 def targets(beside: Path) -> list[str]:
-    """Return the targets to choose from. Raises UsageError as `find` does."""
+    """Return the names of the targets. Raises UsageError as `find` does."""
     folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
     profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
     return list(_outputs(profiles, str(_yaml(folder / "dbt_project.yml").get("profile"))))
+
+
+def rendered(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a target of profiles.yml with its Jinja filled in by dbt's own renderer.
+
+    So the orchestrator and dbt always connect to the same place, whatever expression dbt accepts:
+    env_var with a default, `as_number`, secrets in DBT_ENV_SECRET_… . Raises ConfigError if an
+    environment variable is not set or an expression is not valid.
+    """
+    # dbt takes seconds to import, which a run with nothing due does not spend.
+    from dbt.config.renderer import ProfileRenderer  # noqa: PLC0415 - as above
+    from dbt.exceptions import EnvVarMissingError  # noqa: PLC0415 - as above
+    from dbt_common.context import set_invocation_context  # noqa: PLC0415 - as above
+    from dbt_common.exceptions import DbtBaseException  # noqa: PLC0415 - as above
+
+    set_invocation_context(os.environ)
+    try:
+        values: dict[str, Any] = ProfileRenderer({}).render_data(dict(output))
+    except EnvVarMissingError as error:
+        raise ConfigError(
+            f"profiles.yml: the environment variable {error.var} is not set; set it, or give"
+            " env_var a default"
+        ) from error
+    except DbtBaseException as error:
+        raise ConfigError(f"profiles.yml: {' '.join(str(error).split())}") from error
+    return values
+
+
+def own_profiles() -> str:
+    """Return the text of the product's own profiles.yml."""
+    files = (folder / "profiles.yml" for folder in _own("profiles"))
+    return next(file for file in files if file.is_file()).read_text(encoding="utf-8")
 
 
 def _outputs(profiles: Path, name: str) -> dict[str, Any]:
@@ -66,17 +102,11 @@ def _folder(variable: str, beside: Path, file: str) -> Path:
     for folder in candidates:
         if (folder / file).is_file():
             return folder.absolute()
-    raise UsageError(f"{candidates[0]}: holds no {file}; set {variable} to the folder that does")
-
-
-def own_profiles() -> str:
-    """Return the text of the product's own profiles.yml."""
-    files = (folder / "profiles.yml" for folder in _own("profiles"))
-    return next(file for file in files if file.is_file()).read_text(encoding="utf-8")
+    raise UsageError(f"{candidates[0]}: contains no {file}; set {variable} to the folder that does")
 
 
 def _own(name: str) -> list[Path]:
-    """Return where a folder of the product's own may be: in its wheel, or beside its source."""
+    """Return where a folder of the product's own can be: in its wheel, or next to its source."""
     package = Path(__file__).parent.parent
     return [package / "project" / name, package.parent / name]
 
@@ -85,7 +115,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise yaml_source.unreadable(path, error) from None  # its words quote the file
+        raise yaml_source.unreadable(path, error) from None  # the text of `error` quotes the file
     return _mapping(values)
 
 

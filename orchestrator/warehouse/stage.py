@@ -1,16 +1,21 @@
-"""The stage: one window's rows of every brand, read from the warehouse once.
+"""The stage: the rows of one window, of every brand, read from the warehouse once.
 
-Two relations in DuckDB, `stage.activities` and `stage.broadcasts`: the rows that dbt froze, where
-they lie or copied. Files are written from them and from nowhere else.
+It is two relations in a DuckDB database, `stage.activities` and `stage.broadcasts`. They are
+views of the rows that dbt froze: the tables themselves, or copies of them. All files of a window
+are written from the stage and from nothing else.
 """
 
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.warehouse.sql import names
-from orchestrator.warehouse.stage_database import translated_errors
+from orchestrator import system
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.warehouse.sql import literal, names, redacted
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,19 +27,22 @@ ORDER = {
     "activity": ("activity_date", "broadcast_id", "customer_id", "activity", "event_id"),
     "broadcast": ("sent_on", "broadcast_id"),
 }
-"""The order of rows within a brand: instants first, texts by their bytes (DuckDB's own order)."""
+"""The order of rows within a brand: moments as instants, texts by their bytes (DuckDB's order)."""
 KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
-"""The columns that a stage cannot do without."""
+"""The columns that every stage needs."""
 _ROWS_PER_BATCH = 50_000
+_MEMORY = "512MB"
+_THREADS = 4  # each needs about 100 MB of the limit
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A filled stage, its columns' types, and the brands of the warehouse.
+    """A filled stage, the types of its columns, and the brands of the warehouse.
 
-    `parts` are relations which together hold the rows of a table, by kind: those of each come
-    after those of the one before, so that each can be ordered by itself, in less memory.
-    With `most`, no more rows are read at once: the first of one brand, for those who only look.
+    `parts` lists, by kind of file, relations that together are the table of that kind. All rows of
+    one part are ordered before all rows of the next, so each part can be sorted separately, which
+    needs less memory. `most` limits how many rows a query returns, for commands that only look at
+    the first rows of one brand.
     """
 
     connection: "duckdb.DuckDBPyConnection"
@@ -50,21 +58,41 @@ class Stage:
         brands: Sequence[str],
         parts: Mapping[str, Sequence[str]] | None = None,
     ) -> "Stage":
-        """Look at the tables that an engine has filled."""
+        """Return the stage of a connection whose two relations an engine has created."""
         types = {
             kind: {row[0]: row[1] for row in connection.execute(f"describe {table}").fetchall()}
             for kind, table in TABLES.items()
         }
-        whole = {kind: [table] for kind, table in TABLES.items()}
-        return cls(connection, types, brands, parts or whole)
+        undivided = {kind: [table] for kind, table in TABLES.items()}
+        return cls(connection, types, brands, parts or undivided)
+
+    @classmethod
+    def over(
+        cls,
+        connection: "duckdb.DuckDBPyConnection",
+        sources: Mapping[str, str],
+        brands_source: str,
+        columns: Mapping[str, set[str]],
+    ) -> "Stage":
+        """Create the two relations over what DuckDB can read in place, and return their stage.
+
+        `sources` maps a view to an SQL source; `columns` is as in Engine.read. Raises ExportError.
+        """
+        with translated_errors():
+            for kind, table in TABLES.items():
+                view = VIEWS[kind]
+                rows = f"select {names(columns.get(view))} from {sources[view]}"  # noqa: S608 - quoted
+                connection.execute(f"create or replace view {table} as {rows}")
+            brands = connection.sql(f"from {brands_source}").order("brand").fetchall()
+            return cls.of(connection, [row[0] for row in brands])
 
     def text(self, expression: str) -> str:
-        """Return the value of an SQL expression of texts."""
+        """Return the value of an SQL expression of type text."""
         rows = self.connection.sql(f"select {expression}").fetchall()
         return str(rows[0][0])
 
     def counts(self, kind: str, *, condition: str = "true") -> dict[str, int]:
-        """Return how many rows each brand has of those that a condition wants."""
+        """Return the number of rows of each brand that meet an SQL condition."""
         with translated_errors():
             rows = self.connection.sql(
                 f"select brand, count(*) from {TABLES[kind]} where {condition} group by brand"  # noqa: S608 - as in lines()
@@ -72,7 +100,7 @@ class Stage:
             return dict(rows.fetchall())
 
     def activities(self, condition: str) -> dict[str, dict[str, int]]:
-        """Return how many rows each brand has of each activity, of those a condition wants."""
+        """Return the number of activities that meet an SQL condition, by brand and activity."""
         found: dict[str, dict[str, int]] = {}
         with translated_errors():
             rows = self.connection.sql(
@@ -90,17 +118,17 @@ class Stage:
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
     ) -> Iterator[tuple[str, "pa.Array[Any]"]]:
-        """Yield `(brand, lines)`, ordered, some thousands of lines of one brand at a time.
+        """Yield `(brand, lines)` in file order, up to 50,000 lines of one brand at a time.
 
-        `line` is the expression of a row's line, `condition` that of the rows wanted.
+        `line` is the SQL expression of a row's line; `condition` selects rows.
         """
         several = len(brands) > 1
-        what = f"brand, {line} as line" if several else f"{line} as line"
-        whole = several or self.most is not None
+        selected = f"brand, {line} as line" if several else f"{line} as line"
+        undivided = several or self.most is not None
         with translated_errors():
-            for relation in [TABLES[kind]] if whole else self.parts[kind]:
-                rows = self._select(kind, what, relation, brands=brands, condition=condition)
-                for batch in ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
+            for relation in [TABLES[kind]] if undivided else self.parts[kind]:
+                rows = self._select(kind, selected, relation, brands=brands, condition=condition)
+                for batch in read_ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
                     lines = batch.column("line")
                     if not several:
                         yield brands[0], lines
@@ -111,7 +139,7 @@ class Stage:
     def texts(
         self, kind: str, texts: Sequence[str], *, brand: str, condition: str = "true"
     ) -> Sequence[Sequence[str | None]]:
-        """Return the texts of each row of a brand, in the order of lines()."""
+        """Return the values of SQL expressions for each row of a brand, in file order."""
         with translated_errors():
             rows = self._select(
                 kind, ", ".join(texts), TABLES[kind], brands=[brand], condition=condition
@@ -119,36 +147,39 @@ class Stage:
             return rows.fetchall()
 
     def _select(
-        self, kind: str, what: str, relation: str, *, brands: Sequence[str], condition: str
+        self, kind: str, selected: str, relation: str, *, brands: Sequence[str], condition: str
     ) -> "duckdb.DuckDBPyRelation":
-        # A column that is alike in every row would only cost, as a key a third of a sort's time.
+        # A sort key that is equal in every row would cost a third of the sort's time.
         order = ", ".join(ORDER[kind] if len(brands) == 1 else ("brand", *ORDER[kind]))
         return self.connection.sql(
             f"""
-            select {what}
+            select {selected}
             from {relation}
             where brand in (select unnest($brands)) and {condition}
             order by {order}
             {"" if self.most is None else f"limit {self.most:d}"}
-            """,  # noqa: S608 - names and texts are quoted where the expressions are made
+            """,  # noqa: S608 - names and texts are quoted where the expressions are built
             params={"brands": list(brands)},
         )
 
 
-def ahead(batches: Iterator["pa.RecordBatch"]) -> Generator["pa.RecordBatch"]:
-    """Yield the batches; a thread gets the next one meanwhile.
+def read_ahead(batches: Iterator["pa.RecordBatch"]) -> Generator["pa.RecordBatch"]:
+    """Yield the batches, while one thread already fetches the next one.
 
-    Close it before what the batches come from: it returns once the thread has ended.
+    To fetch a batch (DuckDB sorts, PostgreSQL sends) and to write it to files take about the same
+    time, and both release Python's lock, so a run with two cores needs half the time. At most one
+    batch is fetched in advance: memory stays bounded. The thread uses the connection behind
+    `batches`, so close this generator before that connection; closing waits for the thread.
     """
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:  # one without rows is no end
-            coming = thread.submit(next, batches, None)
+        following = thread.submit(next, batches, None)
+        while (batch := following.result()) is not None:  # an empty batch is not the end
+            following = thread.submit(next, batches, None)
             yield batch
 
 
 def runs(values: "pa.Array[Any]") -> Iterator[tuple[Any, int, int]]:
-    """Yield each value that stands in a row of them, where it begins, and where it ends."""
+    """Yield `(value, start, end)` for each run of equal values; `end` is exclusive."""
     import pyarrow.compute as pc  # noqa: PLC0415 - a run with nothing due does not need it
 
     encoded = pc.call_function("run_end_encode", [values])
@@ -158,21 +189,66 @@ def runs(values: "pa.Array[Any]") -> Iterator[tuple[Any, int, int]]:
         start = end
 
 
-def show(
-    connection: "duckdb.DuckDBPyConnection",
-    sources: Mapping[str, str],
-    brands_source: str,
-    columns: Mapping[str, set[str]],
-) -> Stage:
-    """Return the stage of one window's rows.
+def limits() -> dict[str, str]:
+    """Return the settings that limit one DuckDB instance; larger work goes to disk.
 
-    `sources` are what DuckDB selects from, by view, and `columns` those wanted, as Engine.read has
-    it. Raises ExportError.
+    The memory is $DUCKDB_MEMORY_LIMIT. Raises UsageError if DuckDB cannot read that value.
     """
-    with translated_errors():
-        for kind, table in TABLES.items():
-            view = VIEWS[kind]
-            rows = f"select {names(columns.get(view))} from {sources[view]}"  # noqa: S608 - quoted
-            connection.execute(f"create or replace view {table} as {rows}")
-        brands = connection.sql(f"from {brands_source}").order("brand").fetchall()
-        return Stage.of(connection, [row[0] for row in brands])
+    import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
+    memory = os.environ.get("DUCKDB_MEMORY_LIMIT", _MEMORY)
+    try:
+        duckdb.connect(config={"memory_limit": memory}).close()
+    except duckdb.Error:
+        raise UsageError(
+            f"DUCKDB_MEMORY_LIMIT is '{memory}': expected a size such as {_MEMORY}"
+        ) from None
+    return {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, _THREADS))}
+
+
+def settings() -> dict[str, str]:
+    """Return DuckDB's settings in a run: a window of any size within limited memory."""
+    return {
+        "TimeZone": "UTC",
+        **limits(),
+        # Each query names its order. To keep the order of tables would hold their rows in memory.
+        "preserve_insertion_order": "false",
+    }
+
+
+def apply(connection: "duckdb.DuckDBPyConnection", chosen: Mapping[str, object]) -> None:
+    """Set settings on a connection: in the config of connect(), TimeZone would precede ICU."""
+    for name, value in chosen.items():
+        connection.execute(f"set {name} = {literal(str(value))}")
+
+
+def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
+    """Open a new stage database in a file in `folder`; its catalog is named `stage`."""
+    import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
+    connection = duckdb.connect(folder / "stage.duckdb")
+    apply(connection, settings())
+    return connection
+
+
+def out_of_memory() -> str:
+    """Return the words for DuckDB's out-of-memory error, with the remedy."""
+    return (
+        f"DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than {limits()['memory_limit']}"
+    )
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Translate DuckDB's errors to ExportError, without the values that their texts may quote."""
+    import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise ExportError(f"the stage failed: {out_of_memory()}") from error
+    except duckdb.OperationalError as error:  # of the disk or the memory: it quotes no value
+        full = system.disk_full(error, "the outbox")
+        raise full or ExportError(f"the stage failed: {error}") from error
+    except duckdb.Error as error:
+        raise ExportError(f"the stage failed: {redacted(str(error))}") from error

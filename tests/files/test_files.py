@@ -316,7 +316,7 @@ def test_any_text_comes_back(
 def test_a_batch_without_rows_is_not_the_end() -> None:
     batches = [pa.RecordBatch.from_pydict({"line": ["x\n"] * rows}) for rows in (2, 0, 1)]
     reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
-    read = stage.ahead(reader)  # DuckDB cannot be made to give one
+    read = stage.read_ahead(reader)  # DuckDB cannot be made to give one
     assert [len(batch) for batch in read] == [2, 0, 1]
 
 
@@ -330,7 +330,7 @@ def test_to_leave_waits_for_what_is_read_ahead() -> None:
         yield pa.RecordBatch.from_pydict({"line": ["y"]})
 
     def write() -> None:
-        with closing(stage.ahead(slow())) as batches:
+        with closing(stage.read_ahead(slow())) as batches:
             for _ in batches:
                 raise OSError("no room")
 

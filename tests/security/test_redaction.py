@@ -12,7 +12,7 @@ from postgres_server import Postgres
 from orchestrator.cli.output import LogFormat, bug_report
 from orchestrator.cli.report import Report
 from orchestrator.errors import ExportError
-from orchestrator.warehouse.redaction import redacted
+from orchestrator.warehouse.sql import redacted
 
 VALUES = st.builds(
     "{}KANARIE{}KANARIE{}".format,

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.loading import LoadResult, TableResult, load
+from orchestrator.warehouse import Loader
 from orchestrator.warehouse.contract import Contract, read_contract
 from orchestrator.warehouse.duckdb.loader import DuckdbLoader
-from orchestrator.warehouse.engines import Loader
 from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"

@@ -1,14 +1,16 @@
-"""A folder in which the same raw files are loaded and exported on Spark and on DuckDB."""
+"""A folder in which the same raw rows are exported on Spark and on DuckDB."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
-from raw_files import as_text
+from raw_files import CONTRACT, as_text
 from spark_cluster import ENVIRONMENT
 
 from orchestrator import config
@@ -18,6 +20,8 @@ from orchestrator.pipeline import run
 from orchestrator.pipeline.result import RunResult
 from orchestrator.warehouse import project
 from orchestrator.warehouse.project import Project
+from orchestrator.warehouse.spark.session import Session
+from orchestrator.warehouse.sql import literal
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)  # so 21 October is due
 _EXPORTS = """\
@@ -31,7 +35,7 @@ outbox: outbox-{folder}
 
 @dataclass
 class SparkWorkspace:
-    """Loads and exports as the commands would, on a target of one's choice.
+    """Fills raw tables and exports them, on a target of one's choice.
 
     Spark works in this process alone, unless `more` of the environment names a cluster.
     """
@@ -65,9 +69,15 @@ class SparkWorkspace:
     def project(self, target: str) -> Project:
         return project.find(self.folder, target)
 
-    def load(self, target: str = "spark") -> LoadResult:
+    def load(self) -> LoadResult:
+        """Load the raw files into the DuckDB warehouse."""
         rejected = self.folder / "rejected"
-        return load_into(self.project(target), self.folder / "raw", rejected=rejected, now=NOW)
+        return load_into(self.project("duckdb"), self.folder / "raw", rejected=rejected, now=NOW)
+
+    def fill(self) -> None:
+        """Load the raw files into DuckDB, and bring its raw tables to Spark."""
+        self.load()
+        fill(self.project("spark"), self.folder / "warehouse.duckdb")
 
     def configure(self, target: str = "spark", more: str = "") -> Path:
         path = self.folder / f"{target}.yml"
@@ -85,7 +95,31 @@ class SparkWorkspace:
         root = self.folder / target
         return {path.name: path.read_bytes() for path in root.rglob("*.csv")}
 
-    def parts(self, table: str) -> list[str]:
-        """Return the names of the folders of a raw table that Spark sees."""
-        table_folder = self.warehouse / "raw.db" / table
-        return sorted(path.name for path in table_folder.iterdir() if path.is_dir())
+
+def fill(there: Project, warehouse: Path) -> None:
+    """Fill the raw tables of a Spark target with the rows of a DuckDB warehouse, in Spark SQL.
+
+    Event tables have the day of receipt in `received_on`; those with rows are partitioned by it.
+    """
+    arrived = warehouse.with_suffix(".arrived")
+    shutil.rmtree(arrived, ignore_errors=True)
+    arrived.mkdir()
+    session = Session(there.output)
+    try:
+        session.spark.sql("create schema if not exists raw")
+        with duckdb.connect(warehouse, read_only=True) as raw:
+            for table in CONTRACT.tables:
+                file = arrived / f"{table.name}.parquet"
+                raw.execute(f"copy raw.{table.name} to {literal(str(file))}")
+                (rows,) = raw.execute(f"select count(*) from raw.{table.name}").fetchall()[0]
+                day = ", cast(received_at as date) as received_on"
+                is_event = table.kind == "event"
+                shutil.rmtree(session.warehouse / "raw.db" / table.name, ignore_errors=True)
+                session.spark.sql(f"drop table if exists raw.{table.name}")
+                session.spark.sql(
+                    f"create table raw.{table.name} using parquet"
+                    f" {'partitioned by (received_on)' if is_event and rows else ''}"
+                    f" as select *{day if is_event else ''} from parquet.`{file}`"
+                )
+    finally:
+        session.close()

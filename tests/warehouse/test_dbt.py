@@ -17,7 +17,7 @@ from workspace import ROOT, Workspace
 from orchestrator import config
 from orchestrator.errors import ConfigError, ExportError, GateError, UsageError
 from orchestrator.files import formats
-from orchestrator.warehouse import Warehouse, project, stage_database
+from orchestrator.warehouse import Warehouse, project, stage
 from orchestrator.windows import Window
 
 DAY = datetime(2026, 11, 19, tzinfo=UTC)
@@ -172,8 +172,8 @@ def test_too_little_memory_is_told_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "20MB")
     with (
-        stage_database.connect(tmp_path) as connection,
+        stage.connect(tmp_path) as connection,
         pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 20MB"),
-        stage_database.translated_errors(),
+        stage.translated_errors(),
     ):
         connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()

@@ -7,7 +7,7 @@ import pytest
 from postgres_server import Postgres
 from postgres_workspace import PostgresWorkspace
 
-from orchestrator.warehouse.postgres import parts
+from orchestrator.warehouse.postgres import reader
 from orchestrator.warehouse.postgres.reader import PostgreSQL
 from orchestrator.warehouse.stage import ORDER, Stage
 
@@ -70,7 +70,7 @@ def test_rows_in_parts_are_in_the_order_of_the_whole(
     assert [len(rows) for rows in ordered.values()] == [20_000, 10_000]
     assert _lines(whole, "A") == ordered["A"]
 
-    monkeypatch.setattr(parts, "_PART", 200_000)
+    monkeypatch.setattr(reader, "_PART", 200_000)
     parted = engine.read(_RELATIONS, "made.brands", {})
     sizes = [
         parted.connection.sql(f"select count(*) from {part}").fetchall()[0][0]
@@ -90,7 +90,7 @@ def test_rows_in_parts_are_in_the_order_of_the_whole(
 def test_a_table_that_is_ordered_by_no_moment_has_one_part(
     engine: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_PART", 1000)
+    monkeypatch.setattr(reader, "_PART", 1000)
     stage = engine.read(_RELATIONS, "made.brands", {})
     assert len(stage.parts["broadcast"]) == 1
     assert 100 < len(stage.parts["activity"]) <= 128  # files that are open at once

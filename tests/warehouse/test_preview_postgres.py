@@ -13,7 +13,7 @@ from orchestrator.commands import preview
 from orchestrator.commands.preview import Head
 from orchestrator.errors import LockedError
 from orchestrator.jobs.job import Request
-from orchestrator.warehouse import engines, project
+from orchestrator.warehouse import open_engine, project
 
 
 def heads(path: Path) -> list[Head]:
@@ -44,7 +44,7 @@ def test_the_same_bytes_and_no_table_left(
     workspace.run("2026-11-20 12:00:00")
     for head in found:
         assert (tmp_path / "there" / head.path).read_bytes().startswith(head.head)
-    engine = engines.engine(project.find(tmp_path, "postgres"), tmp_path)
+    engine = open_engine(project.find(tmp_path, "postgres"), tmp_path)
     engine.open()
     try:
         with pytest.raises(LockedError, match="another run is at work in the schema exports_run"):

@@ -15,6 +15,7 @@ import pytest
 import reference_export
 import reference_files
 import yaml
+from spark_workspace import fill
 
 from orchestrator import config
 from orchestrator.config.dialect import Compression
@@ -41,33 +42,42 @@ _UNPACK = {
 }
 
 
-def test_every_engine_makes_the_same_bytes(target: str, tmp_path: Path) -> None:
+def test_every_engine_makes_the_same_bytes(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Of 23 and of 25 hours; a window takes Spark seconds.
     days = awkward_rows.DAYS[:1] if target == "spark" else awkward_rows.DAYS[:2]
-    _assert_same_bytes(target, tmp_path, days)
+    _assert_same_bytes(target, tmp_path, days, monkeypatch)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("target", ["spark"], indirect=True)
-def test_spark_makes_them_of_each_day(target: str, tmp_path: Path) -> None:
-    _assert_same_bytes(target, tmp_path, awkward_rows.DAYS)
+def test_spark_makes_them_of_each_day(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _assert_same_bytes(target, tmp_path, awkward_rows.DAYS, monkeypatch)
 
 
-def _assert_same_bytes(target: str, tmp_path: Path, days: Sequence[date]) -> None:
+def _assert_same_bytes(
+    target: str, tmp_path: Path, days: Sequence[date], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "exports.yml").write_text(_config(), encoding="utf-8")
     tables = awkward_rows.make()
     reference_files.write_raw(tmp_path / "raw", tables)
     reference_files.write_replacements(tmp_path / "more", tables)
     held = reference_export.warehouse(tables, awkward_rows.replacements(tables))
     broken = sum(len(rows) for rows in awkward_rows.broken(tables).values())
+    there = project.find(tmp_path, None)
+    assert there.target == target
+    warehouse = tmp_path / "warehouse.duckdb"
+    if target == "spark":  # `load` does not write there
+        monkeypatch.setenv("DUCKDB_PATH", str(warehouse))
+        there = project.find(tmp_path, "duckdb")
     for folder, rejected in (("raw", broken), ("raw", broken), ("more", 0)):
-        with pytest.MonkeyPatch.context() as patch:
-            if target == "spark" and (tmp_path / "rejected").exists():
-                patch.setenv("SPARK_MASTER", "local[2]")  # workers take long to start: once will do
-            there = project.find(tmp_path, None)
-            assert there.target == target
-            loaded = load_into(there, tmp_path / folder, rejected=tmp_path / "rejected", now=_NOW)
+        loaded = load_into(there, tmp_path / folder, rejected=tmp_path / "rejected", now=_NOW)
         assert loaded.rejected == rejected
+    if target == "spark":
+        fill(project.find(tmp_path, None), warehouse)
 
     expected: dict[str, bytes] = {}
     for day in days:

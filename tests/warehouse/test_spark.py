@@ -17,15 +17,15 @@ import pytest
 import yaml
 from raw_files import broadcast, event
 from spark_cluster import SparkCluster
-from spark_workspace import NOW, SparkWorkspace
+from spark_workspace import NOW, SparkWorkspace, fill
 
 from orchestrator import config
 from orchestrator.commands import check
 from orchestrator.commands.check import Finding
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.loading import load_into
 from orchestrator.pipeline.result import Status
 from orchestrator.warehouse import Warehouse
-from orchestrator.warehouse.spark import tables
 from orchestrator.warehouse.spark.session import Session
 from orchestrator.windows import Window
 
@@ -40,6 +40,10 @@ ADDED = {
     "double": "cast(0.1 as double) + cast(length(email_activities.event_id) as double) / 3",
     "boolean": "email_activities.occurred_at < email_activities.received_at",
 }
+_OPENS = (
+    "event_id string, brand string, broadcast_id string, customer_id string, email_address string,"
+    " occurred_at timestamp, received_at timestamp, is_test boolean, os string"
+)
 TEXTS = ("back\\slash \\n", "\x01\x7f", 'a "b",\r\nc', "", None, "ünï 🎉", " \t ", "'")
 
 
@@ -94,8 +98,8 @@ def test_texts_and_columns_of_any_type_are_written_as_duckdb_writes_them(
     names = _with_added_columns(workspace)
     fields = ", ".join(["received_at", "os", "url", *names])
     more = f", labels: names, additional_fields: {{activities: [{fields}]}}"
+    workspace.fill()
     for target in ("duckdb", "spark"):
-        workspace.load(target)
         result = workspace.run(target, more=more)
         assert [(w.status, w.error) for w in result.windows] == [(Status.DELIVERED, None)]
     files = workspace.files()
@@ -111,15 +115,21 @@ def test_texts_and_columns_of_any_type_are_written_as_duckdb_writes_them(
 
 def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
     _write_days(workspace)
-    workspace.load()
-    days = {
-        path.name: path for path in (workspace.warehouse / "raw.db/email_opens/load=1").iterdir()
-    }
+    for table in ("sends", "bounces", "complaints", "unsubscribes"):
+        row = event(1, received_at=HOURS[0], bounce_type="hard", via_default_campaign=True)
+        workspace.write(f"email_{table}", [row])
+    workspace.fill()
+    shutil.copytree(ROOT / "dbt_project", workspace.folder / "dbt_project")
+    settings = workspace.folder / "dbt_project/dbt_project.yml"
+    named = settings.read_text().replace("vars:", "vars:\n  received_on_column: received_on", 1)
+    settings.write_text(named)
+    days = {path.name: path for path in (workspace.warehouse / "raw.db/email_opens").iterdir()}
     wanted = ["received_on=2026-10-20", "received_on=2026-10-21"]
     assert set(wanted) < set(days)
     for name in set(days) - set(wanted):
-        for file in days[name].glob("*.parquet"):
-            file.write_bytes(b"whoever reads this fails")
+        if name.startswith("received_on="):
+            for file in days[name].glob("*.parquet"):
+                file.write_bytes(b"not Parquet: who reads this fails")
     work, cache = workspace.folder / "work", workspace.folder / "cache"
     for folder in (work, cache):
         folder.mkdir()
@@ -143,7 +153,7 @@ def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
 
 def test_check_tells_a_raw_table_that_is_missing(workspace: SparkWorkspace) -> None:
     workspace.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY)])
-    workspace.load()
+    workspace.fill()
     found = _checked(workspace)
     assert found.ok, found.text
     shutil.rmtree(workspace.warehouse / "raw.db/email_opens")
@@ -173,8 +183,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_quiet_and_tidy_run(
 ) -> None:
     workspace = SparkWorkspace(tmp_path, monkeypatch, spark_cluster.environment)
     _write_days(workspace)
-    for target in ("duckdb", "spark"):
-        workspace.load(target)
+    workspace.fill()
     workspace.run("duckdb")
     config = workspace.configure()
     here = workspace.folder / "here"
@@ -216,13 +225,12 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_cluster_that_is_away_is_told_at_once(workspace: SparkWorkspace) -> None:
-    _write_days(workspace)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         workspace.monkeypatch.setenv("SPARK_MASTER", f"spark://{address}")
         with pytest.raises(ExportError) as raised:
-            workspace.load()
+            Session(workspace.project("spark").output)
     assert str(raised.value) == (
         f"the Spark cluster does not answer: {address}: Connection refused"
     )
@@ -250,19 +258,18 @@ def test_what_is_to_be_installed_is_told(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = SparkWorkspace(tmp_path, monkeypatch)
-    _write_days(workspace)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UsageError, match=r"pip install 'event-based-export\[spark\]', and Java 17"):
-        workspace.load()
+        Session(workspace.project("spark").output)
 
 
 def test_without_java_it_is_told_where_java_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = SparkWorkspace(tmp_path, monkeypatch)
-    _write_days(workspace)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    command = [str(Path(sys.executable).with_name("orchestrate")), "load", "raw"]
+    command = [str(Path(sys.executable).with_name("orchestrate")), "daily"]
+    command += ["--config", str(workspace.configure()), "--date", "2026-10-21"]
     done = subprocess.run(
         command, cwd=workspace.folder, capture_output=True, text=True, check=False
     )
@@ -296,8 +303,7 @@ def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(
     workspace: SparkWorkspace,
 ) -> None:
     _write_days(workspace)
-    for target in ("duckdb", "spark"):
-        workspace.load(target)
+    workspace.load()
     workspace.run("duckdb")
     profiles = workspace.folder / "profiles"
     profiles.mkdir()
@@ -307,12 +313,7 @@ def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(
     settings["spark.hadoop.javax.jdo.option.ConnectionURL"] = derby
     settings["spark.sql.catalogImplementation"] = "hive"
     (profiles / "profiles.yml").write_text(yaml.safe_dump(profile))
-    session = Session(workspace.project("spark").output)
-    tables.register(session.spark, session.warehouse)  # as anybody would make them
-    session.close()
-
-    with pytest.raises(UsageError, match="the raw tables are a metastore's"):
-        workspace.load()
+    fill(workspace.project("spark"), workspace.folder / "warehouse.duckdb")
     assert [(w.status, w.error) for w in workspace.run().windows] == [(Status.DELIVERED, None)]
     assert workspace.files() == workspace.files("duckdb")
     session = Session(workspace.project("spark").output)
@@ -324,3 +325,36 @@ def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(
 def test_nothing_due_starts_no_spark(workspace: SparkWorkspace) -> None:
     workspace.monkeypatch.setenv("SPARK_MASTER", "spark://127.0.0.1:1")
     assert workspace.run(more=", start: 2026-10-22").windows == []
+
+
+def test_load_does_not_write_to_spark(workspace: SparkWorkspace) -> None:
+    _write_days(workspace)
+    rejected = workspace.folder / "rejected"
+    with pytest.raises(UsageError) as raised:
+        load_into(workspace.project("spark"), workspace.folder / "raw", rejected=rejected, now=NOW)
+    assert str(raised.value) == (
+        "load does not write to spark (target 'spark'): there the raw tables are filled by the"
+        " platform's own pipeline; docs/scale.md shows how, in plain SQL"
+    )
+
+
+def test_the_lines_of_the_docs_fill_a_raw_table(workspace: SparkWorkspace) -> None:
+    text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    statements = [line for line in lines.split(";\n") if line.strip()]
+    assert len(lines.splitlines()) == 4
+    opens = [event(number, received_at=at, os=None) for number, at in enumerate(HOURS)]
+    session = Session(workspace.project("spark").output)
+    try:
+        day = workspace.folder / "incoming/email_opens"
+        rows = [tuple(row.values()) for row in opens]
+        session.spark.createDataFrame(rows, _OPENS).write.parquet(f"file://{day}")
+        for _ in range(2):  # the second time nothing is new
+            for statement in statements:
+                session.spark.sql(statement.replace("/incoming", f"{workspace.folder}/incoming"))
+        days = "select received_on, count(*) from raw.email_opens group by 1 order by 1"
+        found = [tuple(row) for row in session.spark.sql(days).collect()]
+    finally:
+        session.close()
+    assert [count for _, count in found] == [2] * 5
+    assert len(list((workspace.warehouse / "raw.db/email_opens").glob("received_on=*"))) == 5

@@ -10,11 +10,12 @@ import duckdb
 import pyarrow as pa
 
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.warehouse import Loaded
 from orchestrator.warehouse.contract import RECEIVED, Table
 from orchestrator.warehouse.duckdb.reader import path_of, unavailable
-from orchestrator.warehouse.engines import Loaded
+from orchestrator.warehouse.project import rendered
 from orchestrator.warehouse.sql import identifier, literal
-from orchestrator.warehouse.stage_database import limits
+from orchestrator.warehouse.stage import limits
 
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 
@@ -31,6 +32,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
         Raises LockedError if another process has it open, UsageError if it cannot be opened.
         """
         self._schema = schema
+        output = rendered(output)
         self._con = _connect(path_of(output))
         for name, value in {**limits(), **(output.get("settings") or {})}.items():
             self._con.execute(f"set {name} = {literal(str(value))}")

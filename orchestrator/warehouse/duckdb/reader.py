@@ -1,8 +1,10 @@
-"""DuckDB, the embedded engine.
+"""Windows on DuckDB, the embedded engine.
 
-A run freezes its rows in a database of its own, with the warehouse attached read-only: it shares
-the warehouse with other readers, and leaves nothing in it. dbt and this module use one DuckDB
-instance, so the stage is those very rows, and what limits its memory limits both.
+How a window is frozen: dbt writes the run's tables to a database in the run's folder,
+`frozen.duckdb`, with the warehouse attached read-only. So a run shares the warehouse with other
+readers and leaves nothing in it. dbt and this module use the same DuckDB instance of this
+process. The stage is therefore those very tables, without a copy, and one memory limit applies
+to both. While the run has the file open, no other process can write to the warehouse.
 """
 
 import re
@@ -13,27 +15,26 @@ from typing import Any
 import duckdb
 
 from orchestrator import system
-from orchestrator.config import yaml_source
 from orchestrator.errors import ExportError, LockedError, UsageError
+from orchestrator.warehouse.project import rendered
 from orchestrator.warehouse.sql import literal
-from orchestrator.warehouse.stage import Stage, show
-from orchestrator.warehouse.stage_database import settings
+from orchestrator.warehouse.stage import Stage, settings
 
 _ALIAS = "warehouse"
 
 
 class DuckDB:
-    """One run's databases: the warehouse (read-only), the frozen rows, and the stage over them."""
+    """The databases of one run: the warehouse (read-only), the frozen rows, the stage."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
-        """Take dbt's target and a folder of the run's own."""
+        """Take dbt's target and the folder of the run."""
         self._output = output
         self._frozen = folder / "frozen.duckdb"
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The target that dbt runs with: the same, with the run's own database to write to."""
+        """The same target, except that dbt writes to the database of the run."""
         warehouse = {"path": self._output.get("path"), "alias": _ALIAS, "read_only": True}
         attach = [warehouse, *(self._output.get("attach") or [])]
         chosen = {**settings(), **(self._output.get("settings") or {})}
@@ -41,15 +42,15 @@ class DuckDB:
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The dbt vars that tell the sources where the raw tables are."""
+        """The raw tables are in the attached database."""
         return {"raw_database": _ALIAS}
 
     def open(self) -> None:
-        """Attach the warehouse. Raises UsageError or ExportError where it cannot be read."""
-        path = path_of(self._output)
+        """Attach the warehouse. Raises UsageError or ExportError if it cannot be read."""
+        path = path_of(rendered(self._output))
         if not path.is_file():
             raise UsageError(
-                f"no warehouse at {path}; set DUCKDB_PATH, or make it with 'orchestrate load'"
+                f"no warehouse at {path}; set DUCKDB_PATH, or create it with 'orchestrate load'"
             )
         self._connection = duckdb.connect(str(self._frozen))
         try:
@@ -61,12 +62,12 @@ class DuckDB:
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
-        """Return the window's rows where they lie."""
+        """Return a stage over the frozen tables themselves."""
         assert self._connection  # noqa: S101 - open() comes first
-        return show(self._connection, relations, brands_relation, columns)
+        return Stage.over(self._connection, relations, brands_relation, columns)
 
     def close(self) -> None:
-        """Free the warehouse, which dbt too holds until the process ends or it is told to."""
+        """Close the databases. dbt's own connection would otherwise stay open in this process."""
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - slow
 
         if self._connection:
@@ -75,24 +76,23 @@ class DuckDB:
 
 
 def path_of(output: Mapping[str, Any]) -> Path:
-    """Return the path that dbt's target names.
+    """Return the path of a rendered target.
 
-    Raises ConfigError where an environment variable of it is not set, UsageError where it is a
-    database in memory, which no other process could see.
+    Raises UsageError if it names a database in memory, which no other process can see.
     """
-    path = yaml_source.render(str(output.get("path", ":memory:")))
+    path = str(output.get("path", ":memory:"))
     if path.startswith(":memory:"):
-        raise UsageError("the warehouse would be in memory and be gone: set DUCKDB_PATH to a file")
+        raise UsageError("the warehouse would be in memory and be lost: set DUCKDB_PATH to a file")
     return Path(path)
 
 
 def unavailable(path: Path, error: duckdb.Error) -> ExportError:
-    """Return the error to raise where the warehouse cannot be opened.
+    """Return the error to raise if the warehouse cannot be opened.
 
-    LockedError where another process has it open, which frees it by itself.
+    It is LockedError if another process has the warehouse open: the same command works later.
     """
     holder = re.search(r"Conflicting lock is held in (.*?\(PID \d+\))", str(error))
     if holder:
         return LockedError(f"{path} is in use by {holder[1]}: wait until it is done and try again")
-    wrong = UsageError(f"{path} cannot be opened as a DuckDB database: {error}")
-    return system.disk_full(error, path) or wrong
+    invalid = UsageError(f"{path} cannot be opened as a DuckDB database: {error}")
+    return system.disk_full(error, path) or invalid

@@ -9,9 +9,14 @@ import pyarrow as pa
 from adbc_driver_manager import dbapi as adbc
 
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.warehouse import Loaded
 from orchestrator.warehouse.contract import RECEIVED, Table
-from orchestrator.warehouse.engines import Loaded
-from orchestrator.warehouse.postgres.server import connect, credentials, explained, waited
+from orchestrator.warehouse.postgres.server import (
+    connect,
+    credentials,
+    run_cancellable,
+    translated_errors,
+)
 from orchestrator.warehouse.sql import identifier, literal
 
 _TYPES = {"text": "text", "timestamp": "timestamp with time zone", "boolean": "boolean"}
@@ -43,7 +48,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         raw rows.
         """
         with self._transaction(table):
-            waited(self._connection, lambda: self._fit(table))
+            run_cancellable(self._connection, lambda: self._fit(table))
 
     def load(self, table: Table, rows: pa.RecordBatchReader) -> Loaded:
         """Bring `rows` into the raw table, all or nothing, as orchestrator.engines.Loader says.
@@ -51,7 +56,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         Raises UsageError where the table cannot take them.
         """
         with self._transaction(table):
-            return waited(self._connection, lambda: self._bring(table, rows))
+            return run_cancellable(self._connection, lambda: self._bring(table, rows))
 
     def _fit(self, table: Table) -> None:
         self._wait_for_loads(self._schema)  # two may find the same table missing
@@ -156,7 +161,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
 
     @contextmanager
     def _transaction(self, table: Table) -> Iterator[None]:
-        with explained(f"{self._schema}.{table.name}"):
+        with translated_errors(f"{self._schema}.{table.name}"):
             try:
                 self._execute(f"set local lock_timeout = '{_PATIENCE}'")
                 yield

@@ -1,37 +1,56 @@
-"""PostgreSQL, one warehouse for many users.
+"""Windows on PostgreSQL, one warehouse for many users.
 
-A run makes its tables in a schema of its own, so that nobody's views are dropped or waited for,
-and reads them in one repeatable-read snapshot.
+How a window is frozen: dbt builds the run's tables in a schema of the run, `<schema>_run`, so it
+drops no view of other users and waits for none of their transactions (dbt drops relations with
+cascade). An advisory lock keeps a second run out of that schema. This module then copies the
+tables, within one repeatable-read transaction, to Arrow files in the run's folder. DuckDB reads
+those files like tables. A large table is copied in parts of consecutive moments, one file each,
+because DuckDB needs twice the size of what it sorts.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from adbc_driver_manager import dbapi as adbc
 from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyped] # has no types
+from pyarrow import dataset
 
 from orchestrator.errors import ExportError, LockedError
-from orchestrator.warehouse import stage_database
-from orchestrator.warehouse.postgres import parts as arrow_parts
-from orchestrator.warehouse.postgres.server import connect, credentials, explained, waited
+from orchestrator.warehouse import stage
+from orchestrator.warehouse.postgres.server import (
+    connect,
+    credentials,
+    run_cancellable,
+    translated_errors,
+)
 from orchestrator.warehouse.sql import identifier, literal
-from orchestrator.warehouse.stage import ORDER, TABLES, VIEWS, Stage, ahead
+from orchestrator.warehouse.stage import ORDER, TABLES, VIEWS, Stage, read_ahead, runs
 
 _SUFFIX = "_run"
 _BATCH = StatementOptions.BATCH_SIZE_HINT_BYTES.value
-_BATCHES = (2_000_000, 32_000_000)  # bytes at least and at most; some are in memory at a time
-_PATIENCE = "5s"  # for whoever reads a table of the run when it ends, such as pg_dump
+_BATCHES = (2_000_000, 32_000_000)  # bytes at least and at most; several are in memory at a time
+_LOCK_TIMEOUT = "5s"  # at the end of a run, for other readers of its tables, such as pg_dump
+_PART = 64 * 1024 * 1024  # bytes of a table in one part
+_MOST_PARTS = 128  # files that are open at once
+_SAMPLE = 8 * 1024 * 1024  # bytes of a table that are sampled to find where the parts begin
+_ROWS = 20_000  # in a batch of a file; several batches are in memory while it is read
+_DAYS = 10_957  # from 1970 to 2000
+# ADBC returns these as numbers that differ from what PostgreSQL shows. Types that it returns as
+# opaque bytes (numeric, for one) are selected as text too.
+_AS_TEXT = ("money", "oid")
 
 
 class PostgreSQL:
     """One run's schema, and the stage."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
-        """Take dbt's target and a folder of the run's own."""
+        """Take dbt's target and the folder of the run."""
         self._output = output
         self._folder = folder
         self._credentials = credentials(output)
@@ -41,24 +60,24 @@ class PostgreSQL:
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The target that dbt runs with: the same, in the schema of the run."""
+        """The same target, in the schema of the run."""
         return {**self._output, "schema": self._schema}
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The dbt vars that tell the sources where the raw tables are: where the project says."""
+        """The raw tables are where the dbt project says."""
         return {}
 
     def open(self) -> None:
         """Connect, and keep other runs out of the run's schema until close().
 
-        Raises ExportError where the server cannot be reached, LockedError where another run is at
-        work, UsageError where the schema may not be made.
+        Raises ExportError if the server cannot be reached, LockedError if another run is at work,
+        UsageError if the role may not create the schema.
         """
         self._connection = connect(self._credentials, autocommit=True)
         try:
-            with explained(f"the schema {self._schema}"):
-                waited(self._connection, self._take_schema)
+            with translated_errors(f"the schema {self._schema}"):
+                run_cancellable(self._connection, self._take_schema)
         except BaseException:
             self._connection.close()
             self._connection = None
@@ -69,27 +88,31 @@ class PostgreSQL:
     ) -> Stage:
         """Copy the window's rows into the stage, in one snapshot."""
         assert self._connection  # noqa: S101 - open() comes first
-        return waited(self._connection, lambda: self._read(relations, brands_relation, columns))
+        return run_cancellable(
+            self._connection, lambda: self._read(relations, brands_relation, columns)
+        )
 
     def close(self) -> None:
-        """Drop the run's tables, and free the warehouse."""
+        """Drop the run's tables and disconnect."""
         if self._stage:
             self._stage.close()
         if self._connection:
             with suppress(adbc.Error):  # the next run replaces what is left
-                waited(self._connection, self._drop)
+                run_cancellable(self._connection, self._drop)
             self._connection.close()
 
     def _read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
         if self._stage is None:
-            self._stage = stage_database.connect(self._folder)
-        with explained("the window's rows"), stage_database.translated_errors():
+            self._stage = stage.connect(self._folder)
+        with translated_errors("the window's rows"), stage.translated_errors():
             self._execute("begin isolation level repeatable read read only")
             try:
                 parts = {
-                    kind: self._show(kind, self._copy(kind, relations[view], columns.get(view)))
+                    kind: self._create_views(
+                        kind, self._copy(kind, relations[view], columns.get(view))
+                    )
                     for kind, view in VIEWS.items()
                 }
                 brands = self._fetch(f"select brand from {brands_relation}")  # noqa: S608 - dbt's
@@ -99,7 +122,7 @@ class PostgreSQL:
             return Stage.of(self._stage, sorted(str(brand) for brand in brands), parts)
 
     def _drop(self) -> None:
-        self._execute(f"set lock_timeout = '{_PATIENCE}'")
+        self._execute(f"set lock_timeout = '{_LOCK_TIMEOUT}'")
         for statement in self._fetch(
             "select format('drop %s if exists %s cascade',"  # noqa: S608 - quoted
             " case relkind when 'v' then 'view' else 'table' end, oid::regclass) from pg_class"
@@ -118,33 +141,36 @@ class PostgreSQL:
             self._execute(f"create schema {identifier(self._schema)}")
 
     def _copy(self, kind: str, relation: str, wanted: set[str] | None) -> list[Path]:
-        """Stream the rows into Arrow files: DuckDB reads them like a table, and it costs less."""
+        """Copy the rows to Arrow files, one for each part, and return the files in order."""
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
-            known = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
-            columns = arrow_parts.selected(known, wanted)
+            schema = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
+            columns = ", ".join(_selected(*pair) for pair in _wanted(schema, wanted))
             (size,) = self._fetch(f"select pg_table_size({literal(relation)})")
-            part = arrow_parts.part(known, ORDER[kind][0], relation, size=size)
-            # Of a batch each part gets a thousand rows or so: fewer would cost more to read.
+            part = _part(schema, ORDER[kind][0], relation, size=size)
+            # Each part gets about a thousand rows of a batch; fewer would cost more to read.
             batch = min(max(_BATCHES[0], size // 500), _BATCHES[1])
             cursor.adbc_statement.set_options(**{_BATCH: str(batch)})
             cursor.execute(f"select {columns}, {part} from {relation}")  # noqa: S608 - quoted
-            # Closed in this order: the thread that reads ahead ends before what it reads is freed.
-            with cursor.fetch_record_batch() as rows, closing(ahead(_said(rows))) as batches:
-                return arrow_parts.write(self._folder / kind, batches, rows.schema)
+            # Closed in this order: the thread that reads ahead ends before its source is freed.
+            with (
+                cursor.fetch_record_batch() as rows,
+                closing(read_ahead(_checked(rows))) as batches,
+            ):
+                return _write(self._folder / kind, batches, rows.schema)
 
-    def _show(self, kind: str, files: list[Path]) -> list[str]:
-        """Show the stage the rows of all files as its table, and return a view of each part."""
+    def _create_views(self, kind: str, files: list[Path]) -> list[str]:
+        """Create the stage's relation over all files, and one view for each; return the latter."""
         table = TABLES[kind]
         parts = {f"{table}_{number}": [file] for number, file in enumerate(files)}
         if len(files) == 1:
             parts = {table: files}
-        assert self._stage  # noqa: S101 - made before
+        assert self._stage  # noqa: S101 - created before
         for view, paths in {table: files, **parts}.items():
-            source, found = view.replace(".", "_"), arrow_parts.scanner(paths)
-            self._stage.register(source, found)
-            shown = arrow_parts.shown(found.projected_schema)
-            self._stage.execute(f"create or replace view {view} as select {shown} from {source}")  # noqa: S608 - quoted
+            source, scanner = view.replace(".", "_"), _scanner(paths)
+            self._stage.register(source, scanner)
+            columns = ", ".join(map(_corrected, scanner.projected_schema))
+            self._stage.execute(f"create or replace view {view} as select {columns} from {source}")  # noqa: S608 - quoted
         return list(parts)
 
     def _execute(self, statement: str) -> None:
@@ -160,10 +186,10 @@ class PostgreSQL:
             return [row[0] for row in cursor.fetchall()]
 
 
-def _said(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """Yield the batches. Raises ExportError with what the server says in place of one.
+def _checked(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Yield the batches. Raises ExportError with the server's text if it sends an error instead.
 
-    It holds no value: nothing is computed here.
+    That text quotes no value: the query computes nothing from one.
     """
     while True:
         try:
@@ -171,6 +197,116 @@ def _said(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         except StopIteration:
             return
         except OSError as error:
-            said = " ".join(str(error).rpartition("]: ")[2].split())
-            raise ExportError(f"the window's rows: PostgreSQL says: {said}") from error
+            text = " ".join(str(error).rpartition("]: ")[2].split())
+            raise ExportError(f"the window's rows: PostgreSQL says: {text}") from error
         yield batch
+
+
+def _wanted(schema: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Field[Any]", str]]:
+    """Yield each wanted column and its name in dbt's YAML, which may have capitals.
+
+    PostgreSQL lowers the capitals of a name that SQL does not quote.
+    """
+    if wanted is None:
+        yield from ((field, field.name) for field in schema)
+        return
+    lowered = {name.lower(): name for name in wanted}
+    for field in schema:
+        if field.name in wanted:
+            yield field, field.name
+        elif field.name in lowered:
+            yield field, lowered[field.name]
+
+
+def _selected(field: "pa.Field[Any]", name: str) -> str:
+    """Return the SQL that selects a column in PostgreSQL."""
+    column, name = identifier(field.name), identifier(name)
+    kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
+    opaque = isinstance(field.type, pa.OpaqueType) and field.type.storage_type == pa.binary()
+    value = f"cast({column} as text)" if opaque or kind in _AS_TEXT else column
+    return f"{value} as {name}"
+
+
+def _part(schema: pa.Schema, moment: str, relation: str, *, size: int) -> str:
+    """Return the SQL of the number of a row's part, from 0; later moments have greater numbers.
+
+    `size` is the size of the table in bytes. The parts are about equally large: their bounds are
+    percentiles of a sample. A small table, or one without such moments, has one part.
+    """
+    parts = min(_MOST_PARTS, size // _PART + 1)
+    is_moment = moment in schema.names and pa.types.is_timestamp(schema.field(moment).type)
+    if parts == 1 or not is_moment:
+        return "0"
+    name, shares = identifier(moment), [number / parts for number in range(1, parts)]
+    return f"""coalesce(width_bucket({name}, (
+        select percentile_disc(array{shares}) within group (order by {name})
+        from {relation} tablesample system ({min(100, 100 * _SAMPLE / size)})
+    )), {parts - 1})"""  # noqa: S608 - quoted
+
+
+def _corrected(field: "pa.Field[Any]") -> str:
+    """Return the SQL that selects a copied column in DuckDB, infinite moments included.
+
+    PostgreSQL counts moments from 2000 and has its last number for infinity. ADBC adds the years
+    from 1970 on without a check, so infinity has wrapped around to the number compared here.
+    """
+    name = identifier(field.name)
+    if pa.types.is_date32(field.type):
+        kind, bits, shift, number = "date", 32, _DAYS, f"{name} - date '1970-01-01'"
+    elif pa.types.is_timestamp(field.type):
+        kind = "timestamptz" if field.type.tz else "timestamp"
+        bits, shift, number = 64, _DAYS * 86_400_000_000, f"epoch_us({name})"
+    else:
+        return name
+    least = shift - (1 << bits - 1)
+    return f"""case {number}
+        when {least - 1} then {kind} 'infinity'
+        when {least} then {kind} '-infinity'
+        else {name}
+    end as {name}"""
+
+
+def _write(folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[Path]:
+    """Write each row to the file that its last column numbers; return the files in order.
+
+    The files do not have that column. The folder is replaced. `schema` is that of the batches.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    kept = schema.remove(len(schema) - 1)
+    files: dict[int, pa.ipc.RecordBatchFileWriter] = {}
+    with ExitStack() as open_files:
+
+        def open_file(number: int) -> pa.ipc.RecordBatchFileWriter:
+            sink = open_files.enter_context(pa.OSFile(str(folder / f"{number}.arrow"), "wb"))
+            return open_files.enter_context(pa.ipc.new_file(sink, kept))
+
+        files[0] = open_file(0)  # even if there is no row
+        for batch in batches:
+            for number, rows in _by_part(batch):
+                if number not in files:
+                    files[number] = open_file(number)
+                files[number].write_batch(rows)
+    return [folder / f"{number}.arrow" for number in sorted(files)]
+
+
+def _by_part(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of each part, up to 20,000 at a time."""
+    last = batch.num_columns - 1
+    numbers = batch.column(last)
+    bounds = pc.min_max(numbers)
+    if bounds["min"] != bounds["max"]:
+        batch = batch.take(pc.sort_indices(numbers))
+    rows = batch.select(range(last))
+    for number, start, end in runs(batch.column(last)):
+        for begin in range(start, end, _ROWS):
+            yield number, rows.slice(begin, min(_ROWS, end - begin))
+
+
+def _scanner(paths: Iterable[Path]) -> dataset.Scanner:
+    """Return an Arrow scanner of the files, which DuckDB may read any number of times.
+
+    Threads that read ahead would need hundreds of MB more, and take longer.
+    """
+    files = dataset.dataset([str(path) for path in paths], format="ipc")
+    return files.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server: how to reach it, and what its errors mean to people."""
+"""A PostgreSQL server: how to connect to it, and what its errors mean to an operator."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -12,60 +12,63 @@ from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped] # has n
 from psycopg.conninfo import make_conninfo
 
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
+from orchestrator.warehouse.project import rendered
 
 _T = TypeVar("_T")
 
-# Classes of SQLSTATE whose words may quote a value: data, constraints, what a trigger says.
+# Classes of SQLSTATE (PostgreSQL manual, appendix A). The text of these errors may quote a value:
+# data exceptions, constraint violations, and what a trigger raises.
 _QUOTING = ("22", "23", "P0")
-# Classes that a change of the tables, the rights or the profile mends.
-_OURS = ("0A", "22", "23", "3D", "3F", "42")
+# A change of the tables, the rights or the profile is needed; to try again does not help.
+_PERMANENT = ("0A", "22", "23", "3D", "3F", "42")
 
 
 def credentials(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what dbt's target says, with its templates filled in and its aliases resolved.
+    """Return dbt's credentials of a target: rendered, aliases resolved, defaults filled in.
 
-    Raises ConfigError where an environment variable that the target names is not set, or a value
-    is not valid.
+    Raises ConfigError if an environment variable is not set or a value is not valid.
     """
-    # dbt's own rendering and rules, so that both connect to one server in one way.
+    # dbt's own rules, so that both connect to one server in one way.
     from dbt.adapters.postgres.connections import (  # noqa: PLC0415 - a second
         PostgresCredentials,
     )
-    from dbt.config.renderer import ProfileRenderer  # noqa: PLC0415 - the same
-    from dbt_common.context import set_invocation_context  # noqa: PLC0415 - the same
     from dbt_common.dataclass_schema import ValidationError  # noqa: PLC0415 - the same
     from dbt_common.exceptions import DbtBaseException  # noqa: PLC0415 - the same
 
-    set_invocation_context(os.environ)
+    given = {k: v for k, v in rendered(output).items() if k not in ("type", "threads")}
     try:
-        rendered = ProfileRenderer({}).render_data(dict(output))
-        values = PostgresCredentials.translate_aliases(
-            {key: value for key, value in rendered.items() if key not in ("type", "threads")}
-        )
+        values = PostgresCredentials.translate_aliases(given)
         PostgresCredentials.validate(values)
         return dict(PostgresCredentials.from_dict(values).to_dict())
     except DbtBaseException as error:
         raise ConfigError(f"profiles.yml: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         where = ".".join(str(part) for part in error.path) or "target"
-        words = "expected a text" if where in ("password", "pass") else error.message
-        raise ConfigError(f"profiles.yml: {where}: {words}") from error
+        reason = "expected a text" if where in ("password", "pass") else error.message
+        raise ConfigError(f"profiles.yml: {where}: {reason}") from error
 
 
 def connect(given: Mapping[str, Any], *, autocommit: bool) -> adbc.Connection:
-    """Connect as dbt does, in UTC. Raises ExportError where the server cannot be reached."""
-    # libpq's own, for dbt's connections too: a moment without a zone is UTC.
+    """Connect as dbt does, in UTC and UTF-8. `given` are dbt's credentials.
+
+    Raises ExportError if the server cannot be reached.
+    """
+    # libpq's own variables, so that dbt's connections have them too. UTC: a moment without a zone
+    # is UTC. UTF-8: the server converts from the encoding of the database, and refuses bytes that
+    # are not valid in it; ADBC and DuckDB take every text for UTF-8.
     os.environ["PGTZ"] = "UTC"
+    os.environ["PGCLIENTENCODING"] = "UTF8"
     path = str(given.get("search_path") or "").replace(" ", "\\ ")
     conninfo = make_conninfo(
         "",
         host=given["host"],
         port=given["port"],
         user=given["user"],
-        password=given.get("password") or None,  # else libpq looks for ~/.pgpass
+        password=given.get("password") or None,  # without one, libpq reads ~/.pgpass
         dbname=given["database"],
         connect_timeout=given["connect_timeout"],
         application_name="orchestrate",
+        client_encoding="UTF8",
         options=f"-c search_path={path}" if path else None,
         sslmode=given.get("sslmode"),
         sslcert=given.get("sslcert"),
@@ -80,16 +83,16 @@ def connect(given: Mapping[str, Any], *, autocommit: bool) -> adbc.Connection:
             f"PostgreSQL cannot be reached; check the server and the PG… variables: {reason}"
         ) from error
     if given.get("role"):
-        with explained("the target"), connection.cursor() as cursor:
+        with translated_errors("the target"), connection.cursor() as cursor:
             cursor.execute(f"set role {given['role']}")
     return connection
 
 
-def waited(connection: adbc.Connection, work: Callable[[], _T]) -> _T:
-    """Return what some work on the server returns; it is cancelled where a signal ends the command.
+def run_cancellable(connection: adbc.Connection, work: Callable[[], _T]) -> _T:
+    """Return the result of `work`, which uses the connection; a signal cancels its statement.
 
-    It is done by a thread: in the main one ADBC takes Ctrl-C for itself, as an error of the
-    server, and hears of no other signal until the server answers.
+    A thread runs it. In the main thread ADBC turns Ctrl-C into an error of the server, and no
+    other signal is handled until the server answers.
     """
     with ThreadPoolExecutor(1, "postgres") as thread:
         done = thread.submit(work)
@@ -102,28 +105,28 @@ def waited(connection: adbc.Connection, work: Callable[[], _T]) -> _T:
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn the server's errors into ours, without the values that its words may quote.
+def translated_errors(where: str) -> Iterator[None]:
+    """Translate the server's errors, without the values that their texts may quote.
 
-    LockedError where another holds a lock for too long, UsageError where a table, a right or a
-    type is not as needed, else ExportError.
+    Raises LockedError if another session holds a lock for too long, UsageError if a table, a right
+    or a type must be changed, else ExportError. `where` begins the message.
     """
     try:
         yield
     except adbc.Error as error:
-        raise explanation(where, error) from None  # its words hold the query and the row
+        raise translated(where, error) from None  # its text contains the query and the row
 
 
-def explanation(where: str, error: adbc.Error) -> ExportError:
+def translated(where: str, error: adbc.Error) -> ExportError:
     """Return the error to raise for one of the server's."""
     state = str(error.sqlstate or "")
     if not state:
         return ExportError(f"{where}: the connection to PostgreSQL was lost; run it again")
-    details: dict[Any, bytes] = dict(error.details)  # the names are bytes, whatever its types say
+    details: dict[Any, bytes] = dict(error.details)  # the keys are bytes, unlike ADBC's types say
     message = details.get(b"PG_DIAG_MESSAGE_PRIMARY", b"").decode(errors="replace")
     if state.startswith(_QUOTING) or not message:
         message = f"a value does not fit: {psycopg.errors.lookup(state).__name__}"
     if state == "55P03":
         return LockedError(f"{where}: another process holds it for too long; try again later")
-    kind = UsageError if state.startswith(_OURS) else ExportError
+    kind = UsageError if state.startswith(_PERMANENT) else ExportError
     return kind(f"{where}: PostgreSQL says: {message} ({state})")

@@ -1,8 +1,13 @@
-"""Spark, for what outgrows one machine.
+"""Windows on Spark, for data that outgrow one machine.
 
-dbt uses the session that is started here. The executors write each window's rows as Parquet into
-a folder that they share with this host, where the stage reads those very files: no row passes the
-driver.
+How a window is frozen: dbt uses the Spark session that is started here and builds the run's
+tables in a schema of the run. The executors write those tables as Parquet to a folder that they
+share with this host (SPARK_WAREHOUSE_DIR), and the stage reads these files. No row passes through
+the driver's memory.
+
+Without a metastore, Spark's catalog ends with the session. The raw tables are then the folders of
+Parquet that another session wrote to `SPARK_WAREHOUSE_DIR/<schema>.db/<table>`, which is where
+Spark itself puts them; this module registers each of them again.
 """
 
 import glob
@@ -16,10 +21,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from orchestrator.errors import UsageError
-from orchestrator.warehouse import stage, stage_database
-from orchestrator.warehouse.spark import tables
-from orchestrator.warehouse.spark.session import Session, explained
-from orchestrator.warehouse.spark.tables import name
+from orchestrator.warehouse import stage
+from orchestrator.warehouse.spark.session import Session, translated_errors
 from orchestrator.warehouse.sql import literal
 from orchestrator.warehouse.stage import Stage
 
@@ -28,78 +31,98 @@ if TYPE_CHECKING:
 
 
 class Spark:
-    """One run's session, and the schema in which dbt makes its tables."""
+    """One run's session, and the schema in which dbt builds its tables."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
-        """Take dbt's target and a folder of the run's own."""
+        """Take dbt's target and the folder of the run."""
         self._output = output
         self._folder = folder
-        # One run at a time works in `folder`: the next one finds what a killed one left.
+        # One run at a time works in `folder`, so the next one finds what a killed one left.
         mark = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
         self._schema = f"{output.get('schema', 'exports')}_{mark}"
         self._session: Session | None = None
-        self._is_ours = False
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The target that dbt runs with: the same, in the session that is there already."""
+        """The same target, in the schema of the run and in the session that runs already."""
         return {**self._output, "schema": self._schema, "server_side_parameters": {}}
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The dbt var that names the partitions of the raw tables, where `load` made them."""
-        return {"received_on_column": tables.DAY} if self._is_ours else {}
+        """The raw tables are where the dbt project says."""
+        return {}
 
     def open(self) -> None:
-        """Start Spark. Raises UsageError where there are no raw tables, and as Session does."""
+        """Start Spark. Raises UsageError if there are no raw tables, and as Session does."""
         self._session = session = Session(self._output)
         try:
-            with explained():
-                self._find_raw_tables(session)
+            with translated_errors():
                 self._drop(session)
-                session.spark.sql(f"create schema {name(self._schema)}")
+                if not session.has_catalog:
+                    _register_tables(session)
+                session.spark.sql(f"create schema {_name(self._schema)}")
         except BaseException:
             session.close()
             raise
-        self._connection = stage_database.connect(self._folder)
+        self._connection = stage.connect(self._folder)
 
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
-        """Let the stage look at the files that the executors have written."""
+        """Return a stage over the files that the executors have written."""
         assert self._connection  # noqa: S101 - open() comes first
         sources = {view: self._files(relation) for view, relation in relations.items()}
         brands_source = self._files(brands_relation)
-        return stage.show(self._connection, sources, brands_source, columns)
+        return Stage.over(self._connection, sources, brands_source, columns)
 
     def close(self) -> None:
         """Drop the run's tables and end Spark."""
         if self._connection:
             self._connection.close()
         if self._session:
-            with closing(self._session) as session, explained():
+            with closing(self._session) as session, translated_errors():
                 self._drop(session)
 
-    def _find_raw_tables(self, session: Session) -> None:
-        if session.has_metastore:
-            return
-        self._is_ours = tables.register(session.spark, session.warehouse) > 0
-        if not self._is_ours:
-            raise UsageError(
-                f"no raw tables in {session.warehouse}; set SPARK_WAREHOUSE_DIR, or make them with"
-                " 'orchestrate load'"
-            )
-
     def _drop(self, session: Session) -> None:
-        session.spark.sql(f"drop schema if exists {name(self._schema)} cascade")
+        session.spark.sql(f"drop schema if exists {_name(self._schema)} cascade")
         shutil.rmtree(session.warehouse / f"{self._schema}.db", ignore_errors=True)
 
     def _files(self, relation: str) -> str:
-        """Return what DuckDB selects from to read a table's files."""
+        """Return the DuckDB source that reads the files of a table."""
         assert self._session  # noqa: S101 - open() comes first
-        with explained():
+        with translated_errors():
             files = self._session.spark.table(relation).inputFiles()
         paths = (url2pathname(urlsplit(file).path) for file in files)
         listed = ", ".join(literal(glob.escape(path)) for path in sorted(paths))
         return f"read_parquet([{listed}], hive_partitioning = false)"
+
+
+def _register_tables(session: Session) -> None:
+    """Register each folder of Parquet in the session's catalog. Raises UsageError without any."""
+    spark = session.spark
+    # A table format keeps a log next to its Parquet files, and only its own reader knows which
+    # of them count.
+    folders = [
+        folder
+        for folder in sorted(session.warehouse.glob("*.db/*/"))
+        if not (folder / "_delta_log").exists() and not (folder / "metadata").exists()
+    ]
+    if not folders:
+        raise UsageError(
+            f"no tables in {session.warehouse}: set SPARK_WAREHOUSE_DIR, or name a metastore in"
+            " profiles.yml; docs/scale.md shows how to fill raw tables"
+        )
+    for folder in folders:
+        schema = _name(folder.parent.name.removesuffix(".db"))
+        table = f"{schema}.{_name(folder.name)}"
+        location = f"file://{folder}".replace("\\", "\\\\").replace("'", "\\'")
+        spark.sql(f"create schema if not exists {schema}")
+        spark.sql(f"create table {table} using parquet location '{location}'")
+        if any(column.isPartition for column in spark.catalog.listColumns(table)):
+            spark.sql(f"alter table {table} recover partitions")
+
+
+def _name(text: str) -> str:
+    """Return a quoted name in Spark's SQL."""
+    return "`" + text.replace("`", "``") + "`"

@@ -1,4 +1,4 @@
-"""A Spark session: started quietly, on a cluster that answers, and given up where none works."""
+"""A Spark session: it starts quietly, and gives up on a cluster that does not answer or work."""
 
 import contextlib
 import importlib.util
@@ -7,28 +7,26 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator import system
-from orchestrator.config import yaml_source
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.warehouse.project import rendered
+from orchestrator.warehouse.sql import redacted
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway  # type: ignore[import-untyped]
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from orchestrator.warehouse.redaction import redacted
 
 _log = logging.getLogger(__name__)
 
 _WAREHOUSE = "spark.sql.warehouse.dir"
-# What the files' bytes hang on, whatever the profile says. Spark's own default writes moments as
-# INT96, which has no zone, and refuses or shifts those before 1900.
+# The bytes of the files depend on these, so they override the profile. By default Spark writes
+# moments as INT96, which has no zone, and refuses or shifts those before 1900.
 _FIXED = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
@@ -41,73 +39,64 @@ _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "WARN",
 }
-_ANSWER = 5.0  # seconds in which a master must accept a connection
-_LOOK = 2.0  # seconds between two looks for workers
-_PATIENCE = 120.0  # seconds; dbt's `connect_timeout` of the target says otherwise
-
-
-def warehouse_folder(output: Mapping[str, Any]) -> Path:
-    """Return the folder that dbt's target shares with its workers.
-
-    Raises UsageError where it is no folder, as Session does.
-    """
-    given = _settings(output).get(_WAREHOUSE, "spark-warehouse")
-    path = given.removeprefix("file://")
-    if "://" in path or path.startswith("file:"):
-        raise UsageError(
-            f"SPARK_WAREHOUSE_DIR is {given}: give the path of a folder that this host and every"
-            " worker share; the raw tables may be elsewhere"
-        )
-    return Path(path).expanduser().absolute()
+_CONNECT_TIMEOUT = 5.0  # seconds in which a master must accept a connection
+_POLL = 2.0  # seconds between two counts of the workers
+_WORKER_TIMEOUT = 120.0  # seconds; the target's `connect_timeout` overrides it
 
 
 class Session:
-    """A running Spark session, and the folder that it shares with its workers."""
+    """A running Spark session, and `warehouse`, the folder that it shares with its workers."""
 
     def __init__(self, output: Mapping[str, Any]) -> None:
-        """Start it with dbt's target, so that dbt finds and uses it.
+        """Start the session with dbt's target; dbt finds the running session and uses it.
 
-        Raises UsageError where Spark or Java is not installed or the target is no session's,
-        ExportError where the cluster does not answer or no worker of it comes.
+        Raises UsageError if Spark or Java is not installed or the target cannot work, ExportError
+        if the cluster does not answer or has no worker.
         """
         _check(output)
-        settings = _settings(output)
-        self.warehouse = warehouse_folder(output)
+        given = rendered({"settings": output.get("server_side_parameters") or {}})["settings"]
+        settings = {name: str(value) for name, value in given.items()}
+        self.warehouse = _shared_folder(settings.get(_WAREHOUSE, "spark-warehouse"))
         settings[_WAREHOUSE] = f"file://{self.warehouse}"
         master = settings.setdefault("spark.master", "local[*]")
         _check_answers(master)
         self.context = _context({**_DEFAULTS, **settings, **_FIXED}, master)
         self.spark: SparkSession = _session()
         self._ended = threading.Event()
-        self._patience = float(output.get("connect_timeout") or _PATIENCE)
+        self._worker_timeout = float(output.get("connect_timeout") or _WORKER_TIMEOUT)
         if not master.startswith("local"):
             threading.Thread(target=self._watch, args=(master,), daemon=True).start()
             try:
-                with explained():
-                    self.spark.range(1).count()  # dynamic allocation brings workers for a job alone
+                with translated_errors():
+                    self.spark.range(1).count()  # dynamic allocation starts workers for a job only
             except ExportError as error:
                 self.close()
                 raise ExportError(f"no worker of {master} takes up work: {error}") from error
 
     @property
-    def has_metastore(self) -> bool:
-        """Tell whether the catalog outlives the session."""
-        return self.spark.conf.get("spark.sql.catalogImplementation") != "in-memory"
+    def has_catalog(self) -> bool:
+        """Whether the tables are in a catalog that outlives the session, such as a metastore."""
+        names = [name for name, _ in self.context.getConf().getAll()]
+        return self.spark.conf.get("spark.sql.catalogImplementation") != "in-memory" or any(
+            name.startswith("spark.sql.catalog.") for name in names
+        )
 
     def close(self) -> None:
-        """End the session; the workers are free for others."""
+        """End the session, which frees the workers."""
         self._ended.set()
         self.spark.stop()
 
     def _watch(self, master: str) -> None:
-        """Give up all work that no worker takes up: Spark itself would wait for ever."""
+        """Cancel all work if no worker appears: Spark itself would wait for ever."""
         without = 0.0
-        while not self._ended.wait(_LOOK):
-            with contextlib.suppress(Exception):  # the session ends while it is looked at
+        while not self._ended.wait(_POLL):
+            with contextlib.suppress(Exception):  # the session may end meanwhile
                 waits = self.context.statusTracker().getActiveJobsIds()
                 known = self.context._jsc.sc().getExecutorMemoryStatus().size()  # noqa: SLF001 - Python has no such method
-                without = without + _LOOK if waits and known <= 1 else 0.0  # one is the driver
-                if without >= self._patience:
+                without = (
+                    without + _POLL if waits and known <= 1 else 0.0
+                )  # the driver counts as one
+                if without >= self._worker_timeout:
                     _log.error("%s has had no worker for %d seconds: given up", master, without)
                     self.context.cancelAllJobs()
 
@@ -122,24 +111,32 @@ def _check(output: Mapping[str, Any]) -> None:
         raise UsageError(
             "Spark is not installed: pip install 'event-based-export[spark]', and Java 17 or later"
         )
-    # Of a pandas that nothing here uses.
+    # The warning is about pandas, which nothing here uses.
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 
-def _settings(output: Mapping[str, Any]) -> dict[str, str]:
-    given = output.get("server_side_parameters") or {}
-    return {name: yaml_source.render(str(value)) for name, value in given.items()}
+def _shared_folder(given: str) -> Path:
+    """Return the folder that this host shares with the workers; UsageError if it is remote."""
+    path = given.removeprefix("file://")
+    if "://" in path or path.startswith("file:"):
+        raise UsageError(
+            f"SPARK_WAREHOUSE_DIR is {given}: give the path of a folder that this host and every"
+            " worker share; the raw tables may be elsewhere"
+        )
+    return Path(path).expanduser().absolute()
 
 
 def _check_answers(master: str) -> None:
-    """Raise ExportError unless a master of a standalone cluster accepts a connection."""
+    """Raise ExportError if no master of a standalone cluster accepts a connection."""
     if not master.startswith("spark://"):
         return
     reasons = []
     for address in master.removeprefix("spark://").split(","):
         host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+            socket.create_connection(
+                (host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT
+            ).close()
         except ValueError as error:
             raise UsageError(f"SPARK_MASTER is {master}: expected spark://HOST:PORT") from error
         except OSError as error:
@@ -156,28 +153,28 @@ def _context(settings: Mapping[str, str], master: str) -> "SparkContext":
     gateway = SparkContext._gateway or _java(conf)  # noqa: SLF001 - one Java serves a process
     try:
         return SparkContext(conf=conf, gateway=gateway)
-    except raised() as error:
-        raise ExportError(f"Spark does not start on {master}: {words(error)}") from error
+    except _errors() as error:
+        raise ExportError(f"Spark does not start on {master}: {_first_line(error)}") from error
 
 
 def _java(conf: "SparkConf") -> "JavaGateway":
-    """Start Java. What it and Spark say is for -v alone; a failure quotes the first line."""
+    """Start Java. The output of Java and Spark is shown only with -v; an error quotes line one."""
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 - an extra
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415 - an extra
 
-    is_told = logging.getLogger("orchestrator").isEnabledFor(logging.DEBUG)
-    if not is_told:  # at Ctrl-C it shows where it was
+    is_verbose = logging.getLogger("orchestrator").isEnabledFor(logging.DEBUG)
+    if not is_verbose:  # at Ctrl-C it logs a traceback
         logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
-    with tempfile.TemporaryFile() as kept:
-        log: int | IO[bytes] = 2 if is_told else kept
+    with tempfile.TemporaryFile() as output:
+        log: int | IO[bytes] = 2 if is_verbose else output
         try:
             streams = {"stdout": log, "stderr": log}
-            with system.deferred_signals():  # a Java that is left while it starts stays for ever
+            with system.deferred_signals():  # a Java that is abandoned while it starts never ends
                 gateway = launch_gateway(conf, streams)  # type: ignore[no-untyped-call]
         except PySparkRuntimeError as error:
-            kept.seek(0)
-            said = [line for line in kept.read().decode(errors="replace").splitlines() if line]
-            first = f" ({said[0].strip()})" if said else ""
+            output.seek(0)
+            lines = [line for line in output.read().decode(errors="replace").splitlines() if line]
+            first = f" ({lines[0].strip()})" if lines else ""
             raise UsageError(
                 "Java does not start; Spark needs Java 17 or later, found by JAVA_HOME or PATH"
                 + first
@@ -192,24 +189,24 @@ def _session() -> "SparkSession":
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn Spark's errors into ExportError, without the addresses that its words may quote."""
+def translated_errors() -> Iterator[None]:
+    """Translate Spark's errors to ExportError, without the values that their texts may quote."""
     try:
         yield
-    except raised() as error:
-        raise ExportError(f"Spark failed: {words(error)}") from error
+    except _errors() as error:
+        raise ExportError(f"Spark failed: {_first_line(error)}") from error
 
 
-def raised() -> tuple[type[Exception], ...]:
-    """Return what Spark raises: of its own, and of the bridge to Java."""
+def _errors() -> tuple[type[Exception], ...]:
+    """Return the base classes of Spark's errors and of the bridge to Java."""
     from py4j.protocol import Py4JError  # type: ignore[import-untyped] # noqa: PLC0415 - an extra
     from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
 
     return PySparkException, Py4JError
 
 
-def words(error: Exception) -> str:
-    """Return the first line of what went wrong, which in Java's words follows the class."""
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error, for an error of Java with its class."""
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else str(error)
     return redacted(text.strip().split("\n")[0])
