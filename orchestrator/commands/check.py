@@ -94,7 +94,7 @@ def _ledger(config: Config) -> str:
         _check_writable(_existing(url.file.parent), "the ledger")
         return f"{url.name} will be created by the first run"
     with closing(Ledger(url)) as ledger:
-        ledger.database.each("write_nothing", [{}])
+        ledger.check_writable()
     return f"{url.name} can be written"
 
 

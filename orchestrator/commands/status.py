@@ -15,10 +15,7 @@ from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import due
 from orchestrator.jobs.job import ExportEntry, Exports, Job, Request
-from orchestrator.ledger import WRITTEN, Entry, Ledger
-from orchestrator.ledger.failures import Failure, Failures
-from orchestrator.ledger.history import History, Made
-from orchestrator.ledger.recounts import Recounts
+from orchestrator.ledger import WRITTEN, Entry, Failure, Ledger, NewestWindow
 from orchestrator.pipeline.retention import Retention
 from orchestrator.windows import Window
 
@@ -129,11 +126,11 @@ class _Reader:
         self._now = now
         self._entries = Exports(config, request)
         self._holders = ledger.holders()
-        self._newest = History(ledger.database).newest()
+        self._newest = ledger.history.newest()
         self._spans = ledger.spans()
         self._coming = due.coming(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
-        for failure in Failures(ledger.database).failing():
+        for failure in ledger.failures.failing():
             self._failing[failure.export][failure.window] = failure
         self._late = _late(self._entries, ledger)
         self._waiting: dict[str, list[Job]] = defaultdict(list)
@@ -213,7 +210,9 @@ class _Reader:
         holders = self._holders.get((job.entry.export, job.entry.window), ())
         return [name for name in job.export.destination if name not in holders]
 
-    def _lag(self, entry: ExportEntry, made: Made | None, overdue: set[Window]) -> float | None:
+    def _lag(
+        self, entry: ExportEntry, made: NewestWindow | None, overdue: set[Window]
+    ) -> float | None:
         calendar = entry.export.calendar
         if overdue:
             lag = self._now - min(map(calendar.due, overdue))
@@ -277,7 +276,7 @@ class _Reader:
 
 def _late(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
     """Return, by export, the windows with late rows: as delivered, and as recounted."""
-    recounts = Recounts(ledger.database)
+    recounts = ledger.recounts
     most = max((entry.export.audit_windows for entry in entries), default=0)
     # Windows that are no longer recounted were reported often enough: they are no problem now.
     audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
@@ -293,7 +292,7 @@ def _failed(found: Failure) -> Problem:
     return Problem(kind, 1, found.window, found.first_at, found.reason, found.times)
 
 
-def _last(made: Made) -> LastWindow:
+def _last(made: NewestWindow) -> LastWindow:
     entry = made.entry
     counts = {"broadcast": entry.broadcast_rows, "activity": entry.activity_rows}
     rows = {kind: number for kind, number in counts.items() if number is not None}

@@ -9,9 +9,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.config import Config
 from orchestrator.jobs.job import ExportEntry, Exports, Request
-from orchestrator.ledger import Entry, Ledger
-from orchestrator.ledger.failures import Failure, Failures
-from orchestrator.ledger.history import History
+from orchestrator.ledger import Entry, Failure, Ledger
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
@@ -41,7 +39,7 @@ def read_history(
     config: Config, request: Request, ledger: Ledger, *, now: datetime
 ) -> StatusHistory:
     """Return the history of the exports of a request. Raises LedgerError."""
-    history, entries = History(ledger.database), Exports(config, request)
+    history, entries = ledger.history, Exports(config, request)
     since = datetime.combine(now - PERIOD, time(), UTC)
     earlier = since - timedelta(days=1)  # in some zones the first day begins before that in UTC
 
@@ -66,9 +64,7 @@ def read_history(
         name: {d: day for d, day in found.items() if first <= d <= last}
         for name, found in days.items()
     }
-    failures = [
-        failure for failure in Failures(ledger.database).since(since) if owner(failure.export)
-    ]
+    failures = [failure for failure in ledger.failures.since(since) if owner(failure.export)]
     return StatusHistory(since, shown, failures)
 
 

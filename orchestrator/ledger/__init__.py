@@ -1,4 +1,22 @@
-"""The ledger: what was delivered, when, to where, byte for byte."""
+"""The ledger: which window was delivered, in which files, to where, byte for byte.
+
+A run can be killed at any statement, so the ledger is written ahead of what it describes:
+
+1. `plan` notes the windows that are due. From then on they are caught up, whatever happens.
+2. `write` notes a revision with all its files, which are flushed in the outbox by then. The next
+   run delivers these very bytes.
+3. `announce` notes, right before a file gets its final name at a destination, that the rename may
+   have happened. A run that finds the announcement of a killed run, and no temporary file at the
+   destination, knows that the rename did happen: the file is not sent twice, and a receiver may
+   have moved it away already.
+4. The destination renames the file.
+5. `announce` with `arrived` notes the time of delivery, together with the next announcements.
+   Until then the announcement says as much.
+6. `finish` notes that a revision is complete at every destination.
+
+Each of these is one transaction, and each transaction costs a flush of the disk. So files that
+reach step 3 at the same time share one (`pipeline/shipping.py`), and so do the files of a window.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -7,85 +25,137 @@ from datetime import UTC, datetime
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
-from orchestrator.ledger.records import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry
+from orchestrator.ledger.history import Failures, History, Recounts, Removals
+from orchestrator.ledger.records import (
+    DELIVERED,
+    PLANNED,
+    WRITTEN,
+    Delivery,
+    DeliveryKey,
+    Entry,
+    Failure,
+    NewestWindow,
+    OldFile,
+)
 from orchestrator.windows import Window
 
-__all__ = ["DELIVERED", "PLANNED", "WRITTEN", "Delivery", "DeliveryKey", "Entry", "Ledger"]
+__all__ = [
+    "DELIVERED",
+    "PLANNED",
+    "WRITTEN",
+    "Delivery",
+    "DeliveryKey",
+    "Entry",
+    "Failure",
+    "Ledger",
+    "NewestWindow",
+    "OldFile",
+]
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Ledger:
-    """Remembers windows and deliveries, in SQLite or PostgreSQL; one run at a time writes to it.
+    """Remembers windows and deliveries, in SQLite or PostgreSQL. One run at a time writes to it.
 
-    Every method raises LedgerError where the database fails.
+    Every method, also those of the groups, raises LedgerError where the database fails.
+
+    Attributes:
+        failures: why windows were not built or delivered.
+        history: newest windows, and rows and delays by day.
+        recounts: rows of delivered windows, counted again later.
+        removals: delivered files that are old, and those that were removed.
+
     """
 
     def __init__(self, url: LedgerUrl, *, read_only: bool = False) -> None:
-        """Open and lock the ledger, and make its tables where there are none.
+        """Open and lock the ledger, and create its tables where they are missing.
 
-        With `read_only` it is not locked, and one that does not exist is empty, and stays away.
-        Raises LockedError where another run holds it.
+        With `read_only` nothing is locked or created, and a missing ledger reads as empty.
+        Raises LockedError where another run holds the lock.
         """
-        self.database = LedgerDatabase(url, read_only=read_only)
+        self._database = LedgerDatabase(url, read_only=read_only)
+        self.failures = Failures(self._database)
+        self.history = History(self._database)
+        self.recounts = Recounts(self._database)
+        self.removals = Removals(self._database)
 
     def close(self) -> None:
-        """Close and free the ledger."""
-        self.database.close()
+        """Close the ledger and release its lock."""
+        self._database.close()
+
+    def check_writable(self) -> None:
+        """Raise LedgerError where this user may not write to the ledger. Nothing is changed."""
+        self._database.each("write_nothing", [{}])
+
+    # Questions about windows
 
     def spans(self) -> dict[str, Window]:
         """Return, by export, the time from its first scheduled window to the end of its last."""
-        rows = self.database.rows("spans")
+        rows = self._database.rows("spans")
         return {row["export"]: records.window(row) for row in rows}
 
-    def open_entries(self) -> list[Entry]:
-        """Return the newest revisions that are planned or written, and not everywhere yet."""
-        return [records.entry(row) for row in self.database.rows("open_entries")]
-
-    def holders(self) -> dict[tuple[str, Window], set[str]]:
-        """Return, by export and window, which destinations have all files of what is written."""
-        there: dict[tuple[str, Window], set[str]] = {}
-        lacking: dict[tuple[str, Window], set[str]] = {}
-        for row in self.database.rows("files_of_written"):
-            found = there if row["delivered_at"] else lacking
-            found.setdefault((row["export"], records.window(row)), set()).add(row["destination"])
-        return {key: names - lacking.get(key, set()) for key, names in there.items()}
-
     def entries(
-        self, *, window: Window | None = None, since: datetime | None = None, made: bool = False
+        self, *, window: Window | None = None, since: datetime | None = None, written: bool = False
     ) -> dict[tuple[str, Window], Entry]:
-        """Return the newest revision of each export's window: of one window, or since a moment.
+        """Return the newest revision of each export's window: of one window, or of many.
 
-        With `made` it is the newest whose files were made.
+        `since` leaves out the windows that end at this moment or earlier. With `written` the
+        result is the newest revision that has files.
         """
         if window:
             bounds = {"window_start": window.start, "window_end": window.end}
-            rows = self.database.rows("entries_of_window", **bounds)
+            rows = self._database.rows("entries_of_window", **bounds)
         else:
-            rows = self.database.rows("entries_since", since=since or _EVER)
-        found = [entry for entry in map(records.entry, rows) if not made or entry.state != PLANNED]
-        return {(entry.export, entry.window): entry for entry in found}
+            rows = self._database.rows("entries_since", since=since or _EVER)
+        # The rows come in the order of revisions, and the last one of a window counts.
+        found = map(records.entry, rows)
+        return {
+            (entry.export, entry.window): entry
+            for entry in found
+            if not written or entry.state != PLANNED
+        }
+
+    def open_entries(self) -> list[Entry]:
+        """Return the newest revisions that are planned, or written and not delivered everywhere."""
+        return [records.entry(row) for row in self._database.rows("open_entries")]
+
+    # Questions about files
 
     def deliveries(self, entry: Entry) -> list[Delivery]:
-        """Return the files of an entry, in the order of their delivery."""
-        return [*map(records.delivery, self.database.rows("files", **records.key(entry)))]
+        """Return the files of a revision, in the order of their delivery."""
+        return [*map(records.delivery, self._database.rows("files", **records.key(entry)))]
 
     def earlier(self, entry: Entry) -> list[Delivery]:
         """Return the files of earlier revisions of this window."""
-        rows = self.database.rows("files_of_earlier_revisions", **records.key(entry))
+        rows = self._database.rows("files_of_earlier_revisions", **records.key(entry))
         return [*map(records.delivery, rows)]
 
-    def plan(self, entries: Iterable[Entry]) -> None:
-        """Note what is due, so that what fails is caught up later.
+    def holders(self) -> dict[tuple[str, Window], set[str]]:
+        """Return, by export and window, the destinations that have all files that are written.
 
-        What was asked for by date and comes due as well counts as scheduled from then on.
+        Windows that are planned or delivered everywhere are left out.
         """
-        self.database.each("plan", [records.values(entry) for entry in entries])
+        complete: dict[tuple[str, Window], set[str]] = {}
+        incomplete: dict[tuple[str, Window], set[str]] = {}
+        for row in self._database.rows("files_of_written"):
+            found = complete if row["delivered_at"] else incomplete
+            found.setdefault((row["export"], records.window(row)), set()).add(row["destination"])
+        return {key: names - incomplete.get(key, set()) for key, names in complete.items()}
+
+    # Steps of a run
+
+    def plan(self, entries: Iterable[Entry]) -> None:
+        """Note the windows that are due, so that the next run catches up what fails.
+
+        A window that was requested by date and is due as well counts as scheduled from then on.
+        """
+        self._database.each("plan", [records.values(entry) for entry in entries])
 
     def write(self, entries: Iterable[tuple[Entry, Sequence[Delivery]]]) -> None:
         """Note the files of revisions before the first of them is delivered."""
         written = list(entries)
-        made = [entry for entry, _ in written if entry.choice]
+        built = [entry for entry, _ in written if entry.choice]
         files = [
             {**records.key(entry), "position": position, **records.file(delivery)}
             for entry, deliveries in written
@@ -93,50 +163,50 @@ class Ledger:
         ]
         counted = [
             {**records.key(entry), "activity": activity, "rows": rows}
-            for entry in made
+            for entry in built
             for activity, rows in entry.activities.items()
         ]
-        with self.database.begin() as session:
+        with self._database.begin() as session:
             session.each("put_entry", [records.values(entry) for entry, _ in written])
             session.each("forget_files", [records.key(entry) for entry, _ in written])
             session.each("put_file", files)
-            session.each("put_recount", [records.chosen(entry) for entry in made])
-            session.each("forget_activities", [records.key(entry) for entry in made])
+            session.each("put_recount", [records.chosen(entry) for entry in built])
+            session.each("forget_activities", [records.key(entry) for entry in built])
             session.each("put_activity", counted)
 
-    def reopen(self, entries: Iterable[tuple[Entry, Sequence[str]]]) -> None:
-        """Note that the files of these revisions are to go to these destinations again.
-
-        A later revision that was never made is given up.
-        """
-        keys = [(records.key(entry), destinations) for entry, destinations in entries]
-        there = [{**key, "destination": name} for key, names in keys for name in names]
-        with self.database.begin() as session:
-            session.each("reopen_files", there)
-            session.each("reopen_entry", [key for key, _ in keys])
-            session.each("give_up_plans", [key for key, _ in keys])
-
-    def renaming(
-        self,
-        files: Iterable[DeliveryKey],
-        *,
-        sent: bool,
-        arrived: Mapping[DeliveryKey, datetime] | None = None,
+    def announce(
+        self, files: Iterable[DeliveryKey], *, arrived: Mapping[DeliveryKey, datetime] | None = None
     ) -> None:
-        """Note that files may have got their final names, or that they have not.
+        """Note that these files may get their final names from now on.
 
-        Those that have `arrived`, and when, are noted in the same transaction, which is flushed
-        once.
+        `arrived` are files announced earlier that were delivered, and when. They are noted in the
+        same transaction, which is flushed once.
         """
         arrivals = [{**_at(file), "delivered_at": at} for file, at in (arrived or {}).items()]
-        with self.database.begin() as session:
+        with self._database.begin() as session:
             session.each("arrived", arrivals)
-            session.each("renaming", [{**_at(file), "rename_sent": sent} for file in files])
+            session.each("announce", [{**_at(file), "rename_sent": True} for file in files])
+
+    def withdraw(self, files: Iterable[DeliveryKey]) -> None:
+        """Note that announced files did not get their final names."""
+        self._database.each("announce", [{**_at(file), "rename_sent": False} for file in files])
 
     def finish(self, entries: Iterable[Entry]) -> None:
-        """Note that every file of these entries is at every destination."""
+        """Note that every file of these revisions is delivered to every destination."""
         delivered = [records.values(replace(entry, state=DELIVERED)) for entry in entries]
-        self.database.each("put_entry", delivered)
+        self._database.each("put_entry", delivered)
+
+    def reopen(self, entries: Iterable[tuple[Entry, Sequence[str]]]) -> None:
+        """Note that the files of these revisions are to be delivered to these destinations again.
+
+        A later revision that was planned and never written is dropped.
+        """
+        keys = [(records.key(entry), destinations) for entry, destinations in entries]
+        files = [{**key, "destination": name} for key, names in keys for name in names]
+        with self._database.begin() as session:
+            session.each("reopen_files", files)
+            session.each("reopen_entry", [key for key, _ in keys])
+            session.each("drop_plans", [key for key, _ in keys])
 
 
 def _at(file: DeliveryKey) -> dict[str, object]:

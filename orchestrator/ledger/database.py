@@ -8,8 +8,7 @@ from pathlib import Path
 from orchestrator import system
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.errors import LedgerError
-from orchestrator.ledger.session import LedgerSession, Row
-from orchestrator.ledger.sqlite import SqliteSession
+from orchestrator.ledger.session import LedgerSession, Row, SqliteSession
 
 TABLES = ("windows", "deliveries", "recounts", "removals", "activities", "failures")
 
@@ -17,45 +16,49 @@ TABLES = ("windows", "deliveries", "recounts", "removals", "activities", "failur
 class LedgerDatabase:
     """One connection to SQLite or PostgreSQL, from opening to closing.
 
-    Opened for writing it is locked: by flock(2) beside the file, or by an advisory lock of the
-    server's session. All work goes over the connection that holds the lock, and it is never made
-    anew: a run that lost the lock, because the connection broke, can write no more.
+    Opened for writing it is locked: by flock(2) on a file next to it, or by an advisory lock of the
+    server's session. All work goes over the connection that holds the lock, and a broken connection
+    is never opened again: a run that lost the lock cannot write any more.
     """
 
     def __init__(self, url: LedgerUrl, *, read_only: bool) -> None:
-        """Connect, lock, and make the tables where there are none.
+        """Connect, lock, and create the tables where they are missing.
 
-        With `read_only` nothing is locked or made; a ledger that does not exist is empty.
-        Raises LockedError where another run holds the lock, else LedgerError.
+        With `read_only` nothing is locked or created; a missing ledger reads as empty.
+        Raises LockedError where another run holds the lock, LedgerError for anything else.
         """
         self.name = url.name
         self._held = ExitStack()
         self._errors: tuple[type[Exception], ...] = (sqlite3.Error, ImportError, OSError)
         try:
-            with self._explained("cannot be opened", _OF_A_FILE if url.file else _OF_A_SERVER):
+            with self._translated("cannot be opened", _OF_A_FILE if url.file else _OF_A_SERVER):
                 self._session = self._open(url, read_only=read_only)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Close the database, which frees the lock."""
+        """Close the database, which releases the lock."""
         self._held.close()
 
     @contextmanager
     def begin(self) -> Iterator[LedgerSession]:
         """Yield the session in a transaction. Raises LedgerError where the database fails."""
-        with self._explained("failed"):
+        with self._translated("failed"):
             try:
                 with self._session.transaction():
                     yield self._session
             except self._errors as error:
                 if self._session.lost:
-                    raise self._lost() from error
+                    raise LedgerError(
+                        f"the connection to the ledger {self.name} was lost, and with it the lock "
+                        "that keeps other runs away, so this run stops. The next run continues "
+                        "where this one stopped"
+                    ) from error
                 raise
 
     def rows(self, statement: str, /, **parameters: object) -> list[Row]:
-        """Return what a statement finds. Raises LedgerError where the database fails."""
+        """Return the rows of a statement. Raises LedgerError where the database fails."""
         with self.begin() as session:
             return list(session.rows(statement, **parameters))
 
@@ -69,7 +72,7 @@ class LedgerDatabase:
                 yield from session.stream(statement, **parameters)
 
     def each(self, statement: str, parameters: Iterable[Mapping[str, object]], /) -> None:
-        """Carry out a statement for each of many parameters, all or none.
+        """Execute a statement for each set of parameters, in one transaction.
 
         Raises LedgerError where the database fails.
         """
@@ -95,14 +98,15 @@ class LedgerDatabase:
     def _in_file(self, file: Path, *, read_only: bool) -> LedgerSession:
         if not read_only:
             self._held.enter_context(system.exclusive_lock(file.with_name(f"{file.name}.lock")))
-            file.touch(mode=0o600)  # what SQLite puts beside it takes its mode
+            file.touch(mode=0o600)  # the files that SQLite creates next to it get its mode
         session = self._held.enter_context(closing(SqliteSession(file, read_only=read_only)))
         if not read_only:
             session.flush()
         return session
 
     def _on_server(self, url: LedgerUrl, *, read_only: bool) -> LedgerSession:
-        from orchestrator.ledger.postgresql import (  # noqa: PLC0415 - psycopg is for this alone
+        # psycopg is imported for a PostgreSQL ledger alone: it takes as long as DuckDB.
+        from orchestrator.ledger.postgresql import (  # noqa: PLC0415 - as above
             ERROR,
             PostgresqlSession,
         )
@@ -120,7 +124,8 @@ class LedgerDatabase:
         return session
 
     @contextmanager
-    def _explained(self, what: str, advice: str = "") -> Iterator[None]:
+    def _translated(self, what: str, advice: str = "") -> Iterator[None]:
+        """Raise the database's errors as LedgerError: which ledger, what failed, why, advice."""
         try:
             yield
         except self._errors as error:
@@ -129,18 +134,12 @@ class LedgerDatabase:
             reason = " ".join(str(error).split())
             raise LedgerError(f"the ledger {self.name} {what}: {reason}{advice}") from error
 
-    def _lost(self) -> LedgerError:
-        return LedgerError(
-            f"the connection to the ledger {self.name} was lost, and with it the lock that keeps "
-            "other runs away: this run stops. The next one goes on where it stopped"
-        )
-
 
 _OF_A_SERVER = (
-    "; correct 'state' in exports.yml, or see to it that the server is up, lets this user in, and "
-    "lets it make tables"
+    "; correct 'state' in exports.yml, or check that the server is running, accepts this user, and "
+    "allows it to create tables"
 )
 _OF_A_FILE = (
-    "; correct 'state' in exports.yml, or see to it that the file is a ledger, and that this user "
-    "may write to it and in its folder"
+    "; correct 'state' in exports.yml, or check that the file is a ledger, and that this user may "
+    "write to it and to its folder"
 )

@@ -13,12 +13,12 @@ from orchestrator import system
 from orchestrator.ledger.session import LedgerSession, Row
 
 ERROR = psycopg.Error
-_LOCK = 0x45424558  # of this database, whatever the schema; nobody else's number
+_LOCK = 0x45424558  # one lock for a database, whatever the schema; the number is "EBEX" in ASCII
 _AT_ONCE = 10_000
-"""Rows in memory at a time."""
-_PATIENCE = {  # seconds, but for the last; libpq, "Parameter Key Words"
+"""Rows that are in memory at a time."""
+_PATIENCE = {  # seconds, except the last: milliseconds; libpq, "Parameter Key Words"
     "connect_timeout": "10",
-    "keepalives_idle": "60",  # dbt may work for hours, and a firewall forgets
+    "keepalives_idle": "60",  # while dbt works for hours, firewalls drop idle connections
     "keepalives_interval": "10",
     "keepalives_count": "6",
     "tcp_user_timeout": "60000",
@@ -26,7 +26,7 @@ _PATIENCE = {  # seconds, but for the last; libpq, "Parameter Key Words"
 
 
 class PostgresqlSession(LedgerSession):
-    """A connection that gives up a server that is gone, and tells it who is connected."""
+    """A connection that gives up an unreachable server, and names this process to the server."""
 
     words: ClassVar = {
         "moment": "timestamp with time zone",
@@ -35,7 +35,7 @@ class PostgresqlSession(LedgerSession):
     }
 
     def __init__(self, server: Mapping[str, str]) -> None:
-        """Connect by libpq's parameters."""
+        """Connect with libpq's parameters."""
         who = {"application_name": f"orchestrate, {system.this_process()}"}
         wanted = make_conninfo(**{**_PATIENCE, **who, **server})
         super().__init__(psycopg.connect(wanted, autocommit=True, row_factory=dict_row))
@@ -47,7 +47,7 @@ class PostgresqlSession(LedgerSession):
         return bool(self._connection.closed)
 
     def lock(self, where: str) -> None:
-        """Take the lock that this session holds. Raises LockedError where another one does."""
+        """Take the lock, which ends with this session. Raises LockedError where it is taken."""
         self.run("postgresql/session")
         (lock,) = self.rows("postgresql/lock", lock=_LOCK)
         if lock["held"]:
@@ -59,16 +59,16 @@ class PostgresqlSession(LedgerSession):
         raise system.locked(name, where)
 
     def transaction(self) -> AbstractContextManager[object]:
-        """Begin; commit at the end, or roll back where that is an error."""
+        """Begin a transaction; commit it at the end, or roll it back after an error."""
         found: AbstractContextManager[object] = self._connection.transaction()
         return found
 
     def has(self, table: str) -> bool:
-        """Tell whether there is such a table."""
+        """Tell whether a table exists."""
         return any(self.rows("postgresql/has_table", name=table))
 
     def stream(self, statement: str, /, **parameters: object) -> Iterator[Row]:
-        """Have the server keep what it finds, and ask for a part at a time."""
+        """Keep the rows on the server, in a cursor, and fetch a part at a time."""
         with self._connection.cursor("rows") as cursor:
             cursor.itersize = _AT_ONCE
             yield from self._found(cursor, statement, parameters)

@@ -1,36 +1,45 @@
-"""The ledger's records: revisions of windows, their files, and the rows that hold them."""
+"""The ledger's records: revisions of windows, their files and failures, and the rows of each."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.config.exports import File
+from orchestrator.errors import escaped
 from orchestrator.ledger.session import Row
 from orchestrator.windows import Window
 
 PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
+"""The states of a revision: due, its files are in the outbox, all are delivered."""
+_REASON = 500
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One revision of one export's window."""
+    """One revision of one export's window.
+
+    `scheduled` is false for a window that was requested by date. `choice` says which rows the
+    files contain, where the files were just written or are recounted. `activities` are the rows of
+    the activity file by activity, where it was just written.
+    """
 
     export: str
     window: Window
     revision: int
     state: str = PLANNED
-    scheduled: bool = True  # found due, not asked for by date
+    scheduled: bool = True
     activity_rows: int | None = None
     broadcast_rows: int | None = None
-    choice: str = ""  # which rows were chosen, where files were made just now or are recounted
-    # The rows of the activity file by activity, where it was made just now.
+    choice: str = ""
     activities: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One file of an entry at one destination; `delivered_at` is None until it is delivered."""
+    """One file of a revision at one destination; `delivered_at` is None until it is delivered."""
 
     file: File
     destination: str
@@ -40,15 +49,57 @@ class Delivery:
 
 @dataclass(frozen=True)
 class DeliveryKey:
-    """Where a file of an entry goes: to a path at a destination."""
+    """Which file of a revision, at which destination."""
 
     entry: Entry
     destination: str
     path: str
 
 
-def key(of: Entry) -> dict[str, Any]:
-    """Return the key of a revision, which its files have too."""
+@dataclass(frozen=True)
+class OldFile:
+    """A file as it was delivered last; `position` is its place in the order of its window."""
+
+    export: str
+    window: Window
+    position: int
+    file: File
+    delivered_at: datetime
+
+
+@dataclass(frozen=True)
+class NewestWindow:
+    """The newest window of an export that has files: its newest revision with files.
+
+    `activities` are the rows of the activity file by activity. `complete_at` is when the first of
+    the window's revisions was delivered to every destination, None before that.
+    """
+
+    entry: Entry
+    deliveries: Sequence[Delivery]
+    activities: Mapping[str, int]
+    complete_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a revision was not built or delivered, from when to when, and in how many runs.
+
+    `status` is `failed` or `stopped`, as in orchestrator.pipeline.result.Status.
+    """
+
+    export: str
+    window: Window
+    revision: int
+    status: str
+    reason: str
+    first_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    last_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    times: int = 1
+
+
+def key(of: Entry | Failure) -> dict[str, Any]:
+    """Return the key of a revision, with which all its rows begin."""
     return {
         "export": of.export,
         "window_start": of.window.start,
@@ -58,7 +109,7 @@ def key(of: Entry) -> dict[str, Any]:
 
 
 def values(of: Entry) -> dict[str, Any]:
-    """Return the row of a revision."""
+    """Return the row of a revision in `windows`."""
     return {
         **key(of),
         "state": of.state,
@@ -70,7 +121,7 @@ def values(of: Entry) -> dict[str, Any]:
 
 
 def chosen(of: Entry) -> dict[str, Any]:
-    """Return the row that holds which rows its files have, before any is counted again."""
+    """Return the row of a revision in `recounts` before its rows are counted again."""
     counted = {"counted_at": None, "activity_rows": None, "broadcast_rows": None}
     return {**key(of), "choice": of.choice, **counted}
 
@@ -81,7 +132,7 @@ def file_of(row: Row) -> File:
 
 
 def file(of: Delivery) -> dict[str, Any]:
-    """Return the row of a file, but for its key and its place."""
+    """Return the row of a file in `deliveries`, except its key and its position."""
     return {
         "kind": of.file.kind,
         "destination": of.destination,
@@ -93,9 +144,29 @@ def file(of: Delivery) -> dict[str, Any]:
     }
 
 
+def failed(of: Failure) -> dict[str, Any]:
+    """Return the row of a failure in `failures`, with its reason on one line of bounded length."""
+    reason = escaped(" ".join(of.reason.split()), _REASON)
+    return {
+        **key(of),
+        "digest": hashlib.sha256(f"{of.status} {reason}".encode()).hexdigest(),
+        "status": of.status,
+        "reason": reason,
+        "first_at": of.first_at,
+        "last_at": of.last_at,
+        "times": of.times,
+    }
+
+
 def window(row: Row) -> Window:
     """Read the window of a row."""
     return Window(row["window_start"], row["window_end"])
+
+
+def entry(row: Row) -> Entry:
+    """Read the row of a revision."""
+    names = ("revision", "state", "scheduled", "activity_rows", "broadcast_rows")
+    return Entry(row["export"], window(row), *(row[name] for name in names))
 
 
 def delivery(row: Row) -> Delivery:
@@ -103,14 +174,19 @@ def delivery(row: Row) -> Delivery:
     return Delivery(file_of(row), row["destination"], row["delivered_at"], row["rename_sent"])
 
 
-def entry(row: Row) -> Entry:
-    """Read the row of a revision."""
-    return Entry(
-        row["export"],
-        window(row),
-        row["revision"],
-        row["state"],
-        row["scheduled"],
-        row["activity_rows"],
-        row["broadcast_rows"],
-    )
+def old_file(row: Row) -> OldFile:
+    """Read the row of a file that was delivered."""
+    return OldFile(row["export"], window(row), row["position"], file_of(row), row["delivered_at"])
+
+
+def failure(row: Row) -> Failure:
+    """Read the row of a failure."""
+    names = ("revision", "status", "reason", "first_at", "last_at", "times")
+    return Failure(row["export"], window(row), *(row[name] for name in names))
+
+
+def complete_at(revisions: Iterable[Sequence[Delivery]]) -> datetime | None:
+    """Return when the first of these revisions was at every destination, None if none is."""
+    moments = [[item.delivered_at for item in files] for files in revisions]
+    complete = [max(filter(None, found)) for found in moments if found and all(found)]
+    return min(complete, default=None)

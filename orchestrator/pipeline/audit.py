@@ -8,7 +8,6 @@ from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.errors import ExportError, LedgerError
 from orchestrator.jobs.job import Job
 from orchestrator.ledger import Entry
-from orchestrator.ledger.recounts import Recounts
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.result import LateRows
@@ -34,7 +33,7 @@ class Audit:
         self._maker = maker
         self._lines = run.exports
         self._ledger = run.ledger
-        self._recounts = Recounts(run.ledger.database)
+        self._recounts = run.ledger.recounts
         self._warehouse = maker.warehouse
 
     def late(self, made: Collection[tuple[str, Window]]) -> list[Late]:

@@ -1,4 +1,4 @@
-"""Retention: what was delivered long ago goes away again, there and in the outbox."""
+"""Retention: files that were delivered long ago are removed, at destinations and in the outbox."""
 
 import logging
 import operator
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.files.outbox import Outbox
-from orchestrator.ledger import Ledger
-from orchestrator.ledger.ages import Ages, Sent
+from orchestrator.ledger import Ledger, OldFile
 
 if TYPE_CHECKING:
     from orchestrator.delivery.removal import RemovalRequest
@@ -23,14 +22,14 @@ _log = logging.getLogger(__name__)
 
 _DAY = timedelta(days=1)
 _SILENCE = timedelta(days=35)
-"""So long a ledger may know of nothing: a month, and what a late run takes."""
-_TOLD = 3
-"""Errors of one destination that are told; they are mostly alike."""
+"""The longest time without a window that is not suspicious: a month, and a run that is late."""
+_SHOWN = 3
+"""Errors of one destination that are shown; mostly they are alike."""
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A file that is to go or is gone, and since when it was there.
+    """A delivered file that is old: where, which, since when, and what became of it.
 
     `destination` is None for the outbox. The outcome is due (in a dry run), removed, gone (the
     receiver had moved it), changed (it is another file now, and stays), recent (it is not old by
@@ -58,65 +57,78 @@ class PruneResult:
 
 
 def foresee(config: Config, *, now: datetime) -> PruneResult:
-    """Return what would go, and remove nothing (`--dry-run`)."""
+    """Return what would be removed, and remove nothing (`--dry-run`)."""
     with closing(Ledger(config.state, read_only=True)) as ledger:
         return Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now).foresee()
 
 
 def prune(config: Config, *, now: datetime) -> PruneResult:
-    """Remove what is due, outside of a run. Raises LockedError where a run is at work."""
+    """Remove what is due, outside of a run. Raises LockedError while a run is at work."""
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
         return Retention(config, outbox=outbox, ledger=ledger, now=now).prune()
 
 
 class Retention:
-    """Finds and removes what is older than exports.yml lets it be.
+    """Finds and removes files that are older than exports.yml allows.
 
-    At a destination age counts from the delivery, in the outbox from the making. Never removed:
-    what the ledger did not deliver, what is not that file any more, what a later delivery wrote
-    again or is to write, and the newest window of an export.
+    At a destination a file's age counts from its delivery, in the outbox from its writing. These
+    are never removed: files that the ledger did not deliver, files that have other content now,
+    paths that a later delivery wrote again or will write, and the newest window of each export.
     """
 
     def __init__(self, config: Config, *, outbox: Outbox, ledger: Ledger, now: datetime) -> None:
-        """Take what it works with."""
+        """Take the ages (`retention`, `keep_local`), the files, and the current time."""
         self._config = config
         self._outbox = outbox
-        self._ages = Ages(ledger.database)
+        self._files = ledger.removals
         self._now = now
 
     def foresee(self) -> PruneResult:
-        """Return what would go, and remove nothing."""
-        removals = [_removal(None, sent, "due") for sent in self._local()]
+        """Return what would be removed, and remove nothing."""
+        removals = [_removal(None, old, "due") for old in self._local()]
         for name, found in self._remote().items():
-            removals += [_removal(name, sent, "due") for sent in found]
+            removals += [_removal(name, old, "due") for old in found]
         doubts = self.doubts() if removals else []
-        return self._told([] if doubts else removals, doubts)
+        return self._logged([] if doubts else removals, doubts)
 
     def prune(self, *, destinations: bool = True) -> PruneResult:
         """Remove what is due in the outbox and, over one connection each, at the destinations.
 
-        What could not be done is told in the warnings. Raises LedgerError.
+        The warnings say what could not be done. Raises LedgerError.
         """
         local, remote = self._local(), self._remote() if destinations else {}
         warnings = self.doubts() if local or any(remote.values()) else []
         removals: list[Removal] = []
         if not warnings:
-            removals += self._tidied(local, warnings)
-            removals += self._swept(remote, warnings)
-        return self._told(removals, warnings)
+            removals += self._remove_local(local, warnings)
+            removals += self._remove_remote(remote, warnings)
+        return self._logged(removals, warnings)
 
-    def _local(self) -> list[Sent]:
-        made_before = self._outbox.older_than(self._now - self._config.keep_local)
-        return self._ages.delivered(made_before)
+    def doubts(self) -> list[str]:
+        """Return why the clock cannot be trusted, empty where it can.
 
-    def _remote(self) -> dict[str, list[Sent]]:
-        return {
-            name: self._ages.outdated(self._now - age, name)
-            for name, age in self._config.retention.items()
-        }
+        A clock that is far ahead and a machine that was off for long look alike: for a long time
+        the ledger noted nothing. After a day of runs ages count again.
+        """
+        silence = self._files.silence(self._now - _DAY)
+        if silence <= _SILENCE:
+            return []
+        doubt = (
+            f"nothing old was removed: it is {self._now:%Y-%m-%d %H:%M} UTC by the clock of this "
+            f"machine, and a day before the ledger had known of nothing for {silence.days} days. "
+            "If nothing ran for that long, wait a day; if the clock is wrong, correct it by then"
+        )
+        return [doubt]
 
-    def _told(self, removals: Sequence[Removal], warnings: Sequence[str]) -> PruneResult:
+    def _local(self) -> list[OldFile]:
+        return self._files.delivered(self._outbox.older_than(self._now - self._config.keep_local))
+
+    def _remote(self) -> dict[str, list[OldFile]]:
+        ages = self._config.retention
+        return {name: self._files.outdated(self._now - age, name) for name, age in ages.items()}
+
+    def _logged(self, removals: Sequence[Removal], warnings: Sequence[str]) -> PruneResult:
         for removal in removals:
             _log.debug("%s: %s %s", removal.destination or "outbox", removal.outcome, removal.path)
         gone = Counter(r.destination or "outbox" for r in removals if r.outcome == "removed")
@@ -126,66 +138,48 @@ class Retention:
             _log.warning("%s", warning)
         return PruneResult(self._now, removals, warnings)
 
-    def doubts(self) -> list[str]:
-        """Say why the clock is not to be trusted, if so.
-
-        A clock that is far ahead, and a machine that was off for long, look alike: the ledger knew
-        of nothing for a long time. After a day of runs ages count again.
-        """
-        silence = self._ages.silence(self._now - _DAY)
-        if silence <= _SILENCE:
-            return []
-        doubt = (
-            f"nothing old was removed: it is {self._now:%Y-%m-%d %H:%M} UTC by the clock here, and "
-            f"a day ago the ledger had known of nothing for {silence.days} days. If nothing ran "
-            "for so long, wait a day; else set the clock right before that"
-        )
-        return [doubt]
-
-    def _tidied(self, found: Sequence[Sent], warnings: list[str]) -> list[Removal]:
+    def _remove_local(self, due: Sequence[OldFile], warnings: list[str]) -> list[Removal]:
         outcome = "removed"
         try:
-            self._outbox.tidy(sent.file.path for sent in found)
+            self._outbox.tidy(old.file.path for old in due)
         except OSError as error:
             warnings.append(f"{error.filename}: cannot be removed ({error.strerror})")
             outcome = "failed"
-        return [_removal(None, sent, outcome) for sent in found]
+        return [_removal(None, old, outcome) for old in due]
 
-    def _swept(self, due: dict[str, list[Sent]], warnings: list[str]) -> Iterator[Removal]:
+    def _remove_remote(
+        self, due: dict[str, list[OldFile]], warnings: list[str]
+    ) -> Iterator[Removal]:
         requests: dict[str, RemovalRequest] = {
-            name: (
-                self._config.destinations[name],
-                self._config.retention[name],
-                list(self._batches(found)),
-            )
+            name: (self._config.destinations[name], self._config.retention[name], [*batches])
             for name, found in due.items()
-            if found
+            if (batches := [*self._batches(found)])
         }
         if not requests:
             return
-        from orchestrator.delivery.removal import (  # noqa: PLC0415 - on most runs nothing is old
+        from orchestrator.delivery.removal import (  # noqa: PLC0415 - mostly nothing is old
             Found,
             remove_all,
         )
 
-        for name, sweep in remove_all(requests).items():
-            settled = (path for path, what in sweep.found.items() if what is not Found.RECENT)
-            self._ages.removed(name, settled)
-            told = [f"destination '{name}': {error}" for error in sweep.errors]
-            warnings += told[:_TOLD]
-            if len(told) > _TOLD:
-                warnings.append(f"destination '{name}': {len(told) - _TOLD} more could not go")
-            for sent in due[name]:
-                yield _removal(name, sent, str(sweep.found.get(sent.file.path, "failed")))
+        for name, result in remove_all(requests).items():
+            done = (path for path, found in result.found.items() if found is not Found.RECENT)
+            self._files.note(name, done)
+            errors = [f"destination '{name}': {error}" for error in result.errors]
+            warnings += errors[:_SHOWN]
+            if len(errors) > _SHOWN:
+                warnings.append(f"destination '{name}': {len(errors) - _SHOWN} more errors")
+            for old in due[name]:
+                yield _removal(name, old, str(result.found.get(old.file.path, "failed")))
 
-    def _batches(self, found: Iterable[Sent]) -> Iterator[list["Upload"]]:
-        """Yield the files of each window: what came last goes first."""
+    def _batches(self, found: Iterable[OldFile]) -> Iterator[list["Upload"]]:
+        """Yield the files of each window, in the reverse of their order of delivery."""
         from orchestrator.delivery.uploads import Upload  # noqa: PLC0415 - as above
 
-        ordered = sorted(found, key=lambda sent: (sent.window, sent.export, -sent.position))
+        ordered = sorted(found, key=lambda old: (old.window, old.export, -old.position))
         for _, files in groupby(ordered, operator.attrgetter("window", "export")):
-            yield [Upload(self._outbox.path(sent.file.path), sent.file) for sent in files]
+            yield [Upload(self._outbox.path(old.file.path), old.file) for old in files]
 
 
-def _removal(destination: str | None, sent: Sent, outcome: str) -> Removal:
-    return Removal(destination, sent.file.path, sent.delivered_at, outcome)
+def _removal(destination: str | None, old: OldFile, outcome: str) -> Removal:
+    return Removal(destination, old.file.path, old.delivered_at, outcome)

@@ -60,7 +60,7 @@ class Shipping:
                     error = DeliveryError(f"destination '{name}': {outcome.error}")
                     errors.setdefault(number, []).append(error)
                 if kept := {*uploads} - {*outcome.uploads_done, outcome.unsure}:
-                    ledger.renaming([place(name, each) for each in kept], sent=False)
+                    ledger.withdraw(place(name, each) for each in kept)
             if all(isinstance(outcome.error, UnreachableError) for outcome in outcomes):
                 self._down[name] = errors[max(batches[name])][-1]
         ledger.finish(w.job.entry for number, w in enumerate(windows) if number not in errors)
@@ -172,13 +172,13 @@ class DeliveryNotes:
     def close(self) -> None:
         """Note the files that arrived last."""
         if self._arrived:
-            self._ledger.renaming([], sent=True, arrived=self._arrived)
+            self._ledger.announce([], arrived=self._arrived)
 
     async def _write(self) -> None:
         await asyncio.sleep(0)  # uploads that reached this point share the transaction
         files, self._renaming, self._writing = self._renaming, [], None
         is_time = monotonic() - self._noted_at >= _ARRIVALS_EVERY
-        self._ledger.renaming(files, sent=True, arrived=self._arrived if is_time else None)
+        self._ledger.announce(files, arrived=self._arrived if is_time else None)
         if is_time:
             self._arrived.clear()
             self._noted_at = monotonic()
@@ -233,7 +233,7 @@ def _written(run: Run) -> Iterator[Job]:
     assert run.request.days  # noqa: S101 - the command gives them
     bounds = {line.name: line.export.calendar.bounds(run.request.days) for line in run.exports}
     since = min((begin for begin, _ in bounds.values()), default=None)
-    for entry in run.ledger.entries(since=since, made=True).values():
+    for entry in run.ledger.entries(since=since, written=True).values():
         if owner := run.exports.owner(entry):
             line, brand = owner
             begin, end = bounds[line.name]

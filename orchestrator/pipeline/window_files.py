@@ -9,8 +9,7 @@ from orchestrator.errors import ExportError, GateError
 from orchestrator.files import completion
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job
-from orchestrator.ledger import WRITTEN, Delivery
-from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger import WRITTEN, Delivery, Failure
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import FileResult, Status, WindowResult
 
@@ -56,7 +55,7 @@ def foreseen(job: Job) -> WindowResult:
 
 def note_failures(run: Run, results: Sequence[WindowResult]) -> None:
     """Note in the ledger why windows failed or were stopped; `status` shows it."""
-    Failures(run.ledger.database).note(
+    run.ledger.failures.note(
         Failure(found.export, found.window, found.revision, found.status, found.error)
         for found in results
         if found.error

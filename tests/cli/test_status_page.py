@@ -18,8 +18,7 @@ from orchestrator.commands.status import read_status
 from orchestrator.commands.status_history import read_history
 from orchestrator.config.exports import EVERY_BRAND, File
 from orchestrator.jobs.job import Exports, Request
-from orchestrator.ledger import Delivery, Entry, Ledger
-from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger import Delivery, Entry, Failure, Ledger
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAYS = 21
@@ -46,7 +45,7 @@ def weeks(workspace: Workspace) -> Workspace:
     )
     loaded = config.load(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:
-        failures = Failures(ledger.database)
+        failures = ledger.failures
         for line in Exports(loaded, Request()):
             calendar, brand = line.export.calendar, line.export.brand
             window = calendar.last_due(NOW)

@@ -28,8 +28,7 @@ from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import checked
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.jobs.job import Request
-from orchestrator.ledger import WRITTEN, Delivery, Entry, Ledger, session
-from orchestrator.ledger.failures import Failure, Failures
+from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, Ledger, session
 from orchestrator.windows import Window
 
 HOUR = timedelta(hours=1)
@@ -163,7 +162,7 @@ def test_a_window_that_tests_stop_is_told_once_and_how_often(acme: Workspace) ->
     export = one(acme, FIRST)
     assert (export.problems, export.failed_windows) == ([], 0)
     with closing(Ledger(config.load(acme.folder / "exports.yml").state, read_only=True)) as ledger:
-        kept = Failures(ledger.database).since(moment("2026-01-01 00:00"))
+        kept = ledger.failures.since(moment("2026-01-01 00:00"))
     assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
 
 
@@ -377,7 +376,7 @@ def test_problems_stand_first_and_the_worst_before_the_others(
     late = Window(moment("2020-11-20 00:00"), moment("2020-11-21 00:00"))
     ledger.plan([Entry(f"{brand} daily", window, 1) for brand in "BCE"])
     ledger.plan([Entry("B daily", late, 1)])
-    failures = Failures(ledger.database)
+    failures = ledger.failures
     failures.note([Failure("E daily", window, 1, "stopped", "a test")])
     failures.note([Failure("C daily", window, 1, "failed", "a server")])
     found = look(workspace, "2026-11-21 07:00")
@@ -386,7 +385,7 @@ def test_problems_stand_first_and_the_worst_before_the_others(
 
 
 def test_a_reason_is_short_and_there_are_not_too_many(ledger: Ledger) -> None:
-    failures = Failures(ledger.database)
+    failures = ledger.failures
     window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
     begin = moment("2026-11-21 06:00")
 
@@ -417,7 +416,7 @@ def test_an_old_failure_is_no_problem_of_a_window_that_waits_again(
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
     window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
     past = moment("2020-01-01 00:00")
-    Failures(ledger.database).note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
+    ledger.failures.note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
     entry = delivered(ledger, window, moment("2026-11-21 06:01"))
     ledger.reopen([(entry, ["d0"])])
     assert kinds(one(workspace, "2026-11-21 07:00")) == ["undelivered"]

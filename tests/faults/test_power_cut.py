@@ -154,7 +154,7 @@ def test_the_ledger_flushes_each_transaction(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}")
     ledger = Ledger(config.load(acme.folder / "exports.yml").state)
     try:
-        connection = ledger.database._session._connection  # noqa: SLF001 - settings of this very one
+        connection = ledger._database._session._connection  # noqa: SLF001 - settings of this very one
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
         assert connection.execute("pragma synchronous").fetchone() == (2,)
     finally:

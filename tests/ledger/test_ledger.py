@@ -20,10 +20,7 @@ from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl, checked
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry, Ledger
-from orchestrator.ledger.ages import Ages
 from orchestrator.ledger.database import TABLES
-from orchestrator.ledger.history import History
-from orchestrator.ledger.recounts import Recounts
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"
@@ -64,9 +61,9 @@ def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
     assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == FILES
     there = DeliveryKey(written, "there", "b.csv")
-    ledger.renaming([there], sent=True)
+    ledger.announce([there])
     assert ledger.deliveries(written)[0].rename_sent
-    ledger.renaming([], sent=True, arrived={there: datetime.now(UTC)})
+    ledger.announce([], arrived={there: datetime.now(UTC)})
     ledger.finish([written])
     ledger.close()
     reopened = Ledger(url)
@@ -119,14 +116,14 @@ def test_files_are_to_go_out_again(ledger: Ledger) -> None:
     ledger.finish([written])
     ledger.plan([replace(ENTRY, revision=2)])
     delivered = replace(ENTRY, state=DELIVERED)
-    assert ledger.entries(made=True) == {("ACME daily", WINDOW): delivered}
+    assert ledger.entries(written=True) == {("ACME daily", WINDOW): delivered}
     ledger.reopen([(written, ["there"])])
     assert ledger.entries() == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == [*FILES, sent[2]]
 
 
 def test_windows_are_counted_again(ledger: Ledger) -> None:
-    recounts = Recounts(ledger.database)
+    recounts = ledger.recounts
     day = timedelta(days=1)
     written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
     windows = [Window(START + n * day, START + (n + 1) * day) for n in range(3)]
@@ -161,8 +158,8 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
 
 
 def test_what_is_old_is_found(ledger: Ledger) -> None:
-    ages = Ages(ledger.database)
-    assert ages.silence(START) == timedelta(0)
+    removals = ledger.removals
+    assert removals.silence(START) == timedelta(0)
     for number in range(3):
         window = Window(START + number * DAY, START + (number + 1) * DAY)
         entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include")
@@ -170,29 +167,29 @@ def test_what_is_old_is_found(ledger: Ledger) -> None:
         files = [Delivery(replace(FILES[0].file, path=n), "there", window.end) for n in names]
         ledger.write([(entry, files)])
         ledger.finish([entry])
-    assert ages.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
-    old = ages.outdated(START + 2 * DAY, "there")
+    assert removals.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
+    old = removals.outdated(START + 2 * DAY, "there")
     assert sorted(item.file.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
-    assert ages.outdated(START + 9 * DAY, "elsewhere") == []
-    ages.removed("there", [item.file.path for item in old if item.file.path.startswith("/")])
-    assert [item.file.path[:3] for item in ages.outdated(START + 2 * DAY, "there")] == ["50%"]
-    ages.removed("there", ["/rooted 0.csv"])  # once more
-    some = ages.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
+    assert removals.outdated(START + 9 * DAY, "elsewhere") == []
+    removals.note("there", [item.file.path for item in old if item.file.path.startswith("/")])
+    assert [item.file.path[:3] for item in removals.outdated(START + 2 * DAY, "there")] == ["50%"]
+    removals.note("there", ["/rooted 0.csv"])  # once more
+    some = removals.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
     assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
-    assert ages.delivered([]) == []
-    assert ages.delivered(f"{number}.csv" for number in range(20_000)) == []
+    assert removals.delivered([]) == []
+    assert removals.delivered(f"{number}.csv" for number in range(20_000)) == []
 
 
 def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:
     entry = replace(ENTRY, state=WRITTEN, choice="all", activities={"open": 3})
     written = [replace(entry, export=f"BRAND{n}") for n in range(20_000)]
     ledger.write((each, []) for each in written)
-    found = History(ledger.database).rows(START)
+    found = ledger.history.rows(START)
     tracemalloc.start()
     assert next(found)[2] == {"open": 3}
     if url.server:  # libpq's own memory is not seen, so see that the server keeps the rest
         asked = "select count(*) as cursors from pg_cursors where name = 'rows'"
-        connection = ledger.database._session._connection  # noqa: SLF001 - its cursors
+        connection = ledger._database._session._connection  # noqa: SLF001 - its cursors
         assert connection.execute(asked).fetchone() == {"cursors": 1}
     assert sum(1 for _ in found) == len(written) - 1
     size = tracemalloc.get_traced_memory()[1]
@@ -217,7 +214,7 @@ READ = """
 import sys
 from pathlib import Path
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.urls import LedgerUrl
+from orchestrator.config.ledger_url import LedgerUrl
 print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans())
 """
 
@@ -293,7 +290,7 @@ def test_who_lost_the_lock_writes_no_more(
 
 def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
     ledger = Ledger(of_server(postgres.database()))
-    raw = ledger.database._session._connection  # noqa: SLF001 - settings of this very connection
+    raw = ledger._database._session._connection  # noqa: SLF001 - settings of this very connection
     assert isinstance(raw, psycopg.Connection)
     assert raw.execute("show idle_session_timeout").fetchone() == {"idle_session_timeout": "0"}
     wanted = {"keepalives_idle": "60", "keepalives_count": "6", "tcp_user_timeout": "60000"}
@@ -373,7 +370,7 @@ def test_a_server_that_refuses_is_explained(
         Ledger(replace(url, server={**url.server, **changes}))
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "correct 'state' in exports.yml, or see to it that" in str(caught.value)
+    assert "correct 'state' in exports.yml, or check that" in str(caught.value)
     Ledger(url).close()  # it left no lock behind
 
 
@@ -390,7 +387,13 @@ def test_every_statement_is_in_use() -> None:
     folder = package / "ledger/sql"
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")}
     assert len(found) > 40
-    assert [name for name in found if f'"{name}"' not in code and "tables/" not in name] == []
+    folders = ("tables/", "views/")
+    statements = [name for name in found if not name.startswith(folders)]
+    assert [name for name in statements if f'"{name}"' not in code] == []
+    texts = "".join((folder / f"{name}.sql").read_text() for name in statements)
+    views = [name.removeprefix("views/") for name in found if name.startswith("views/")]
+    assert views
+    assert [name for name in views if f"{{{name}}}" not in texts] == []
     assert {name for name in found if "tables/" in name} == {f"tables/{name}" for name in TABLES}
 
 

@@ -17,16 +17,11 @@ from orchestrator.ledger import (
     Delivery,
     DeliveryKey,
     Entry,
+    Failure,
     Ledger,
-    ages,
-    failures,
+    history,
     records,
-    recounts,
 )
-from orchestrator.ledger.ages import Ages
-from orchestrator.ledger.failures import Failure, Failures
-from orchestrator.ledger.history import History
-from orchestrator.ledger.recounts import Recounts
 from orchestrator.windows import Window
 
 OLD = Path(__file__).with_name("old_ledger.sql").read_text(encoding="utf-8")
@@ -104,16 +99,16 @@ def test_it_is_read(ledger: Ledger) -> None:
     assert ledger.entries() == {("ACME daily", WINDOW): DONE, ("Ünïcode daily", NEXT): PLAN}
     assert ledger.open_entries() == [PLAN]
     assert ledger.deliveries(DONE) == FILES
-    ((was, now),) = Recounts(ledger.database).late()
+    ((was, now),) = ledger.recounts.late()
     assert (was.activity_rows, now.activity_rows) == (3, 4)
-    assert Recounts(ledger.database).delivered(3) == [replace(DONE, choice="all include")]
-    assert Failures(ledger.database).failing() == [Failure("Ünïcode daily", NEXT, 1, *WHY)]
-    made = History(ledger.database).newest()["ACME daily"]
+    assert ledger.recounts.delivered(3) == [replace(DONE, choice="all include")]
+    assert ledger.failures.failing() == [Failure("Ünïcode daily", NEXT, 1, *WHY)]
+    made = ledger.history.newest()["ACME daily"]
     assert (made.entry, made.deliveries, made.complete_at) == (DONE, FILES, FILES[1].delivered_at)
     assert made.activities == {"click": 1, "open": 2}
-    (counted,) = History(ledger.database).rows(WINDOW.start)
+    (counted,) = ledger.history.rows(WINDOW.start)
     assert counted == ("ACME daily", WINDOW.start, {"click": 1, "open": 2})
-    assert Ages(ledger.database).silence(utc("2026-10-26 06:00:01.234567")) == timedelta(hours=1)
+    assert ledger.removals.silence(utc("2026-10-26 06:00:01.234567")) == timedelta(hours=1)
 
 
 def test_it_is_gone_on_with(ledger: Ledger) -> None:
@@ -124,19 +119,19 @@ def test_it_is_gone_on_with(ledger: Ledger) -> None:
     ledger.write([(again, sent)])
     assert {*ledger.earlier(again)} == {*FILES}
     there = DeliveryKey(again, "there", "a.csv")
-    ledger.renaming([there], sent=True, arrived={there: utc("2026-10-28 05:00")})
+    ledger.announce([there], arrived={there: utc("2026-10-28 05:00")})
     ledger.finish([again])
     assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
-    found = Ages(ledger.database).outdated(utc("2026-12-01 00:00"), "there")
+    found = ledger.removals.outdated(utc("2026-12-01 00:00"), "there")
     assert [(item.file.path, item.delivered_at) for item in found] == []  # the newest window stays
-    Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
-    assert [failure.times for failure in Failures(ledger.database).failing()] == [4]
+    ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
+    assert [failure.times for failure in ledger.failures.failing()] == [4]
 
 
 def test_the_same_work_makes_the_same_rows(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (ages, failures, records, recounts):
+    for module in (history, records):
         monkeypatch.setattr(module, "datetime", Clock)
     file = tmp_path / "new.db"
     with closing(Ledger(LedgerUrl("it", file))) as ledger:
@@ -148,12 +143,12 @@ def test_the_same_work_makes_the_same_rows(
         arrived = {
             DeliveryKey(written, "there", item.file.path): item.delivered_at for item in FILES
         }
-        ledger.renaming(arrived, sent=True)
-        ledger.renaming([], sent=True, arrived={k: v for k, v in arrived.items() if v})
+        ledger.announce(arrived)
+        ledger.announce([], arrived={k: v for k, v in arrived.items() if v})
         ledger.finish([written])
-        Recounts(ledger.database).note([replace(written, activity_rows=4)])
-        Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
-        Ages(ledger.database).removed("there", ["old.csv"])
+        ledger.recounts.note([replace(written, activity_rows=4)])
+        ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
+        ledger.removals.note("there", ["old.csv"])
     assert rows(file) == rows(old)
     assert columns(file) == columns(old)
 
@@ -164,11 +159,11 @@ def test_one_that_lacks_a_table_is_read_and_widened(old: Path, table: str) -> No
         connection.execute(f"drop table {table}")
     with closing(Ledger(LedgerUrl("it", old), read_only=True)) as looking:
         assert looking.entries(since=datetime(2026, 1, 1, tzinfo=UTC))
-        assert History(looking.database).newest()["ACME daily"].entry == DONE
-        assert [*History(looking.database).rows(WINDOW.start)] or table == "activities"
-        assert Failures(looking.database).failing() or table == "failures"
+        assert looking.history.newest()["ACME daily"].entry == DONE
+        assert [*looking.history.rows(WINDOW.start)] or table == "activities"
+        assert looking.failures.failing() or table == "failures"
     with closing(Ledger(LedgerUrl("it", old))) as ledger:
-        Failures(ledger.database).note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
-        Ages(ledger.database).removed("there", ["old.csv"])
-        Recounts(ledger.database).note([replace(DONE, choice="all include")])
+        ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
+        ledger.removals.note("there", ["old.csv"])
+        ledger.recounts.note([replace(DONE, choice="all include")])
     assert len(rows(old)) == 9 - (2 if table == "activities" else 0)

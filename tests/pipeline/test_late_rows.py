@@ -6,7 +6,6 @@ from workspace import Workspace, days
 from orchestrator import config
 from orchestrator.cli import report
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.recounts import Recounts
 from orchestrator.pipeline.result import RunResult, Status
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
@@ -40,7 +39,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
 def noted(workspace: Workspace) -> list[tuple[int | None, int | None]]:
     """Return how many late activities the ledger knows of: delivered, and now."""
     ledger = Ledger(config.load(workspace.folder / "exports.yml").state, read_only=True)
-    found = Recounts(ledger.database).late()
+    found = ledger.recounts.late()
     ledger.close()
     return [(was.activity_rows, now.activity_rows) for was, now in found]
 

@@ -1,17 +1,13 @@
+-- A brand whose name cannot be in a file name is never planned: its failures have no window here.
 select failures.*
 from failures
-left outer join windows using (export, window_start, window_end, revision)
+left outer join {newest} as windows using (export, window_start, window_end)
 where
-    (
-        windows.export is null
-        or (windows.state <> 'delivered' and failures.last_at >= windows.updated_at)
-    )
-    and not exists (
-        select 1
-        from windows as newer
-        where
-            (newer.export, newer.window_start, newer.window_end)
-            = (failures.export, failures.window_start, failures.window_end)
-            and newer.revision > failures.revision
+    windows.export is null
+    or windows.revision < failures.revision
+    or (
+        windows.revision = failures.revision
+        and windows.state <> 'delivered'
+        and failures.last_at >= windows.updated_at
     )
 order by failures.last_at

@@ -1,19 +1,11 @@
--- The paths are the keys of one JSON object: both databases read it by the same name. PostgreSQL
--- takes it for a hundred rows, whatever it holds; `is true` keeps it from looping over them.
-select *
+-- The paths are the keys of one JSON object, which both databases read by the same function.
+-- PostgreSQL plans for a hundred keys, however many there are, and would loop over the files for
+-- each of them; `is true` keeps the condition from becoming such a join.
+select deliveries.*
 from deliveries
+inner join {newest} as windows using (export, window_start, window_end)
 where
-    (path in (select key from json_each(:paths))) is true
-    -- What an earlier revision did not deliver waits no more.
-    and (
-        delivered_at is not null
-        or not exists (
-            select 1
-            from windows as newer
-            where
-                (newer.export, newer.window_start, newer.window_end)
-                = (deliveries.export, deliveries.window_start, deliveries.window_end)
-                and newer.revision > deliveries.revision
-        )
-    )
-order by revision
+    (deliveries.path in (select key from json_each(:paths))) is true
+    -- What an earlier revision did not deliver will not be delivered.
+    and (deliveries.delivered_at is not null or deliveries.revision = windows.revision)
+order by deliveries.revision

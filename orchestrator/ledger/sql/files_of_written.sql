@@ -1,13 +1,4 @@
 select deliveries.*
-from windows
+from {newest} as windows
 inner join deliveries using (export, window_start, window_end, revision)
-where
-    windows.state = 'written'
-    and not exists (
-        select 1
-        from windows as newer
-        where
-            (newer.export, newer.window_start, newer.window_end)
-            = (windows.export, windows.window_start, windows.window_end)
-            and newer.revision > windows.revision
-    )
+where windows.state = 'written'

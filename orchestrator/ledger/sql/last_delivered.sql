@@ -6,19 +6,9 @@ with delivered as (
             partition by windows.export
             order by windows.window_start desc
         ) as place
-    from windows
+    from {newest_written} as windows
     left outer join recounts using (export, window_start, window_end, revision)
-    where
-        windows.state = 'delivered'
-        and not exists (
-            select 1
-            from windows as newer
-            where
-                (newer.export, newer.window_start, newer.window_end)
-                = (windows.export, windows.window_start, windows.window_end)
-                and newer.revision > windows.revision
-                and newer.state <> 'planned'
-        )
+    where windows.state = 'delivered'
 )
 
 select *

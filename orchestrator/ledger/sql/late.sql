@@ -1,3 +1,4 @@
+-- A brand of which nothing was known when its window was delivered has no window here.
 select
     recounts.*,
     windows.state,
@@ -5,19 +6,11 @@ select
     coalesce(windows.activity_rows, 0) as activity_rows_before,
     coalesce(windows.broadcast_rows, 0) as broadcast_rows_before
 from recounts
-left outer join windows using (export, window_start, window_end, revision)
+left outer join {newest_written} as windows using (export, window_start, window_end)
 where
     (
         recounts.activity_rows > coalesce(windows.activity_rows, 0)
         or recounts.broadcast_rows > coalesce(windows.broadcast_rows, 0)
     )
-    and not exists (
-        select 1
-        from windows as newer
-        where
-            (newer.export, newer.window_start, newer.window_end)
-            = (recounts.export, recounts.window_start, recounts.window_end)
-            and newer.revision > recounts.revision
-            and newer.state <> 'planned'
-    )
+    and (windows.revision is null or windows.revision = recounts.revision)
 order by recounts.window_start, recounts.export

@@ -1,14 +1,5 @@
-with newest as (
-    select
-        export,
-        max(window_start) as window_start
-    from windows
-    where state <> 'planned'
-    group by export
-)
-
 select windows.*
-from windows
-inner join newest using (export, window_start)
+from {newest_windows} as newest
+inner join windows using (export, window_start)
 where windows.state <> 'planned'
 order by windows.window_end, windows.revision

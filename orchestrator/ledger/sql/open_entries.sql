@@ -1,12 +1,3 @@
-select *
-from windows
-where
-    state <> 'delivered'
-    and not exists (
-        select 1
-        from windows as newer
-        where
-            (newer.export, newer.window_start, newer.window_end)
-            = (windows.export, windows.window_start, windows.window_end)
-            and newer.revision > windows.revision
-    )
+select windows.*
+from {newest} as windows
+where windows.state <> 'delivered'

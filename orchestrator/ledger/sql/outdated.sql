@@ -1,8 +1,9 @@
-select *
+select deliveries.*
 from deliveries
+inner join {newest} as windows using (export, window_start, window_end)
 where
-    destination = :destination
-    and path in (
+    deliveries.destination = :destination
+    and deliveries.path in (
         select old.path
         from deliveries as old
         where
@@ -17,16 +18,6 @@ where
                     and removals.removed_at >= old.delivered_at
             )
     )
-    -- What an earlier revision did not deliver waits no more.
-    and (
-        delivered_at is not null
-        or not exists (
-            select 1
-            from windows as newer
-            where
-                (newer.export, newer.window_start, newer.window_end)
-                = (deliveries.export, deliveries.window_start, deliveries.window_end)
-                and newer.revision > deliveries.revision
-        )
-    )
-order by revision
+    -- What an earlier revision did not deliver will not be delivered.
+    and (deliveries.delivered_at is not null or deliveries.revision = windows.revision)
+order by deliveries.revision

@@ -1,4 +1,4 @@
--- What was asked for by date and comes due as well counts as scheduled from then on.
+-- A window that was requested by date and is due as well counts as scheduled from then on.
 insert into windows (
     export, window_start, window_end, revision,
     scheduled, state, activity_rows, broadcast_rows, updated_at

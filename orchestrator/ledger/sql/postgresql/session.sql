@@ -1,4 +1,4 @@
--- As the client does, the server finds out in two minutes that a host is gone, and frees its lock.
+-- As the client does, the server notices within two minutes that a host is gone, and frees the lock.
 select set_config(wanted.name, wanted.setting, false)
 from pg_settings
 inner join (values

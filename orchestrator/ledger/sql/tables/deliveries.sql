@@ -1,3 +1,4 @@
+-- The files of each revision, once for each destination.
 create table deliveries (
     export varchar(300) not null,
     window_start {moment} not null,
@@ -9,7 +10,7 @@ create table deliveries (
     position integer not null, -- the order of delivery within the window
     bytes bigint not null,
     sha256 varchar(64) not null,
-    -- The rename was sent; whether it took place is known once the file counts as delivered.
+    -- The rename was announced: it may have happened, also where delivered_at is null.
     rename_sent boolean not null,
     delivered_at {moment},
     primary key (export, window_start, window_end, revision, destination, path)

@@ -1,10 +1,10 @@
--- What kept a revision from being made or delivered, each reason once.
+-- Why a revision was not built or delivered, each reason once.
 create table failures (
     export varchar(300) not null,
     window_start {moment} not null,
     window_end {moment} not null,
     revision integer not null,
-    digest varchar(64) not null, -- of status and reason, too long for a key
+    digest varchar(64) not null, -- of status and reason, which are too long for a key
     status varchar(20) not null, -- failed, stopped
     reason varchar(1000) not null,
     first_at {moment} not null,

@@ -1,4 +1,4 @@
--- What retention need not ask for again, until it is delivered anew.
+-- Files that retention is done with, until they are delivered again.
 create table removals (
     destination varchar(200) not null,
     path varchar(1000) not null,
