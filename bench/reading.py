@@ -11,9 +11,8 @@ import yaml
 from clock import Clock
 
 from orchestrator import config
-from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
-from orchestrator.config.exports import KINDS, Kind
+from orchestrator.config.exports import KINDS, Content, Kind
 from orchestrator.files import writing
 from orchestrator.files.fields import resolve
 from orchestrator.files.formats import FileFormat

@@ -1,15 +1,15 @@
-"""exports.yml: found, read and checked as a whole. Every error names file, line and key."""
+"""exports.yml: found, read and checked. Every error names file, line and key."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from orchestrator.config import ledger_url, paths, public_key, yaml_source
+from orchestrator.config import ledger_url, patterns, public_key, yaml_source
 from orchestrator.config.destinations import Destination, DestinationLine
 from orchestrator.config.exports import Export
 from orchestrator.config.ledger_url import LedgerUrl
@@ -38,7 +38,7 @@ class Config:
     state: LedgerUrl
     outbox: Path
     keep_local: timedelta
-    retention: dict[str, timedelta]  # of the destinations where files do not stay for ever
+    retention: dict[str, timedelta]  # by destination, where files are deleted at all
     notify: tuple[SecretStr, ...]
 
     @property
@@ -47,7 +47,7 @@ class Config:
         return self.source.path.parent
 
     def check_key(self, export: Export) -> None:
-        """Raise ConfigError where an export's files cannot be encrypted for its key now."""
+        """Raise ConfigError where files cannot be encrypted now for the export's key."""
         if key := export.dialect.encrypt_for:
             try:
                 public_key.recipient(key)
@@ -55,34 +55,34 @@ class Config:
                 raise self.error(export, "encrypt_for", str(error)) from error
 
     def error(self, export: Export, key: str, message: str) -> ConfigError:
-        """Return an error at a key of this export, or of the defaults that it comes from."""
+        """Return an error at a key of this export, or of the defaults that it is from."""
         problems = Problems(self.source)
         problems.add(("exports", self.exports.index(export), key), message)
         return problems.error()
 
 
 class Top(Strict):
-    """What is exported, when, in which form, to where."""
+    """What is exported, when, in which dialect, to where."""
 
     destinations: Annotated[dict[str, Any], Shown(dict[str, DestinationLine])]
-    """By name: where files go."""
+    """Where files go, by name."""
     exports: Annotated[list[dict[str, Any]], Shown(list[Export])]
-    """Whose rows are exported; each line may say everything that `defaults` may."""
+    """Whose rows are exported; each entry takes every key that `defaults` takes."""
     defaults: dict[str, Any] = Field({})
-    """What an export does not say itself."""
+    """The values of keys that an entry under `exports` does not have."""
     state: str = "sqlite:///state/ledger.db"
-    """The ledger: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE for several hosts."""
+    """The ledger: sqlite:///FILE; for several hosts postgresql://USER:PASSWORD@HOST/DATABASE."""
     outbox: FilePath = Path("outbox")
-    """Where files are made and wait."""
+    """The folder where files are written and wait for their delivery."""
     keep_local: Duration = timedelta(days=14)
     """How long delivered files stay in the outbox; the newest window of each export stays."""
     notify: list[NotifyUrl] = Field([])
-    """Apprise URLs, told of failures and late rows, one message a run."""
+    """Apprise URLs that get a message per run about failures and late rows."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> "Top":
         if not self.exports:
-            raise ValueError("'exports' names no brand; expected a list such as [{brand: ACME}]")
+            raise ValueError("'exports' has no entry; expected a list such as [{brand: ACME}]")
         return self
 
 
@@ -95,13 +95,13 @@ def find(path: Path | None) -> Path:
     if not chosen.is_file():
         raise UsageError(
             f"{chosen}: no such file; name it with --config or $ORCHESTRATE_CONFIG, "
-            "or run in the folder that holds exports.yml"
+            "or run in the folder of exports.yml"
         )
     return chosen.absolute()
 
 
 def home(path: Path | None) -> Path:
-    """Return the folder of the config, or the current one where there is none and none is named."""
+    """Return the folder of the config, or the current folder where no config is named."""
     if path or os.environ.get("ORCHESTRATE_CONFIG"):
         return find(path).parent
     return Path.cwd()
@@ -110,8 +110,8 @@ def home(path: Path | None) -> Path:
 def load(path: Path | None, *, secrets: bool = True) -> Config:
     """Read and check exports.yml. Raises ConfigError that lists everything wrong in it.
 
-    Without `secrets`, variables that only a delivery needs may be unset. Such a config knows no
-    destination, only how long files stay there, and tells nobody: nothing can be delivered by it.
+    Without `secrets`, variables that only a delivery needs may be unset. Such a config cannot
+    deliver or notify: it has no destinations and no `notify`, but how long files stay there.
     """
     source = yaml_source.read(find(path), secrets=secrets)
     problems = Problems(source)
@@ -125,19 +125,19 @@ def load(path: Path | None, *, secrets: bool = True) -> Config:
     except ValidationError as error:
         problems.add_all(error, (), Top)
         raise problems.error() from error
-    lines = dict(_destinations(top, problems))
+    destinations = dict(_destinations(top, problems))
     exports = tuple(_exports(top, problems))
     state = _state(top.state, problems)
     if not problems:
-        paths.refuse_shared(exports, problems)
+        _refuse_shared(exports, problems)
     if problems or state is None:
         raise problems.error()
     if not secrets:
-        lines, top = {}, top.model_copy(update={"notify": []})
+        destinations, top = {}, top.model_copy(update={"notify": []})
     outbox = source.path.parent / top.outbox
     return Config(
         source,
-        {name: line.destination for name, line in lines.items()},
+        {name: entry.destination for name, entry in destinations.items()},
         exports,
         state,
         outbox,
@@ -157,7 +157,7 @@ def _destinations(top: Top, problems: Problems) -> Iterator[tuple[str, Destinati
 
 
 def _retention(top: Top) -> Iterator[tuple[str, timedelta]]:
-    """Yield how long files stay, also where a variable is unset and the rest of a line unknown."""
+    """Yield how long files stay. An unset variable elsewhere in an entry does not matter."""
     for name, value in top.destinations.items():
         if isinstance(value, dict) and (age := _AGE.validate_python(value.get("retention"))):
             yield name, age
@@ -166,7 +166,7 @@ def _retention(top: Top) -> Iterator[tuple[str, timedelta]]:
 def _exports(top: Top, problems: Problems) -> Iterator[Export]:
     context = {"folder": problems.source.path.parent}
     if "brand" in top.defaults:
-        problems.add(("defaults", "brand"), "stands under 'exports', not under 'defaults'")
+        problems.add(("defaults", "brand"), "belongs under 'exports', not under 'defaults'")
     for index, given in enumerate(top.exports):
         at = ("exports", index)
         values = {"destination": _only(top.destinations), **top.defaults, **given}
@@ -184,11 +184,38 @@ def _exports(top: Top, problems: Problems) -> Iterator[Export]:
             elif export.directory.startswith("/") and "directory" in (top.destinations[name] or ()):
                 problems.add(
                     (*at, "directory"),
-                    f"leaves the folder of destination '{name}': begin it with no slash",
+                    f"leaves the folder of destination '{name}': remove the slash at its beginning",
                 )
         if "at" in given and export.interval.minutes:
             problems.add((*at, "at"), f"has no meaning for the interval {export.interval}")
         yield export
+
+
+def _refuse_shared(exports: Sequence[Export], problems: Problems) -> None:
+    """Note as a problem each path that no file can have, or that two files would share."""
+    # Windows of every interval begin at this moment, the first of a month and a Monday.
+    moment = datetime(2027, 2, 1, 0, 5)  # noqa: DTZ001 - local in each export's own zone
+    owners: dict[str, int] = {}
+    for index, export in enumerate(exports):
+        at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
+        window = export.calendar.containing(at)
+        own: set[str] = set()
+        reported: set[int] = set()  # two exports may share several paths
+        for _, path in export.files(brand=export.brand, window=window):
+            try:
+                patterns.check_path(path)
+            except ValueError as error:
+                problems.add(("exports", index), str(error))
+            owner = owners.setdefault(path.lstrip("/"), index)
+            if owner not in reported and (owner != index or path in own):
+                reported.add(owner)
+                other = f"exports[{owner}]" if owner != index else "another of its files"
+                problems.add(
+                    ("exports", index),
+                    f"would write the same path as {other} (such as '{path}'); "
+                    "give one of them its own directory or file names",
+                )
+            own.add(path)
 
 
 def _only(destinations: dict[str, Any]) -> str:

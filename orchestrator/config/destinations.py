@@ -1,4 +1,4 @@
-"""Where files go: the `destinations` of exports.yml."""
+"""Destinations: where files go, by the `destinations` of exports.yml."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -12,25 +12,25 @@ class Sftp(Strict):
     """An SFTP server whose host key is pinned in an OpenSSH known_hosts file."""
 
     host: str = Field(min_length=1, examples=["sftp.example.org"])
-    """A name or an address."""
+    """Name or address of the server."""
     port: int = Field(22, ge=1, le=65535)
-    """Its port."""
+    """Port of the server."""
     username: str = Field(min_length=1, examples=["brandnaam"])
-    """Who logs in."""
+    """User to log in as."""
     private_key: FilePath | None = Field(None, examples=["~/.ssh/id_ed25519"])
-    """The path of an OpenSSH key; without it and without a password the agent is asked."""
+    """Path of an OpenSSH private key; without it and `password`, the SSH agent has the keys."""
     passphrase: SecretStr | None = Field(None, examples=["{{ env_var('KEY_PASSPHRASE') }}"])
-    """What opens the private key; a secret comes from the environment."""
+    """Passphrase of the private key; take secrets from the environment."""
     password: SecretStr | None = None
-    """In place of a key, such as "{{ env_var('SFTP_PASSWORD') }}"."""
+    """Password in place of a key, such as "{{ env_var('SFTP_PASSWORD') }}"."""
     known_hosts: FilePath = Field(Path("~/.ssh/known_hosts"), validate_default=True)
-    """Pinned host keys: plain, hashed, `[host]:port`, `@cert-authority`."""
+    """Trusted host keys: plain, hashed, `[host]:port`, `@cert-authority`."""
     timeout: PositiveDuration = timedelta(seconds=60)
-    """A server that is silent for so long is given up."""
+    """How long a server may be silent before the delivery to it fails."""
 
     @property
     def address(self) -> str:
-        """The server as people write it: `host:port`, with an IPv6 address in brackets."""
+        """`host:port`, with an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -45,7 +45,7 @@ Destination = Sftp | Directory
 
 
 class DestinationLine(Strict):
-    """One line under `destinations`: which kind it is, and how long files stay there."""
+    """One entry under `destinations`: its kind, and how long files stay there."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -60,14 +60,14 @@ class DestinationLine(Strict):
     directory: FilePath | None = None
     """A local or mounted folder."""
     retention: PositiveDuration | None = None
-    """How long after its delivery a file is removed there, such as 60d; null: never."""
+    """How long after its delivery a file is deleted there, such as 60d; null: never."""
 
     @property
     def destination(self) -> Destination:
-        """The one kind that this line names."""
+        """The destination of the one kind that is given."""
         if self.sftp:
             return self.sftp
-        assert self.directory  # noqa: S101 - _one_kind saw to it
+        assert self.directory  # noqa: S101 - _one_kind checks it
         return Directory(directory=self.directory)
 
     @model_validator(mode="after")

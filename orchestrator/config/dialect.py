@@ -22,7 +22,7 @@ COMPRESSION_SUFFIXES: dict[Compression, str] = {
 
 def _delimiter(value: str) -> str:
     if not value or re.search('["\r\n]', value):
-        raise ValueError("expected one or more characters, no double quote and no line break")
+        raise ValueError("expected one or more characters, without double quote or line break")
     if value == r"\t":
         raise ValueError(r'for a tab, write "\t" in double quotes')
     return value
@@ -68,41 +68,41 @@ _PublicKey = Annotated[FilePath, AfterValidator(public_key.checked)]
 
 
 class Dialect(Strict):
-    """The form of a file: everything that decides how a row becomes bytes."""
+    """How a row becomes bytes."""
 
     timezone: TimeZone = ZoneInfo("UTC")
-    """An IANA name: the zone of windows, of file names, and of times in the files."""
+    """IANA name of the time zone of windows, of file names and of times in the files."""
     delimiter: _Delimiter = ","
-    """What stands between two fields: one or more characters."""
+    """The text between two fields: one or more characters."""
     header: bool = True
-    """Whether the first line holds the headings."""
+    """Whether the first line has the headings."""
     labels: Literal["en", "nl", "names"] = "en"
-    """Headings and names of activities: `en`, `nl`, or `names` for those of columns and codes."""
+    """Language of headings and activities: `en`, `nl`; or `names`: the names of columns, codes."""
     quoting: Literal["minimal", "all"] = "minimal"
     """Quotes around fields that need them (`minimal`, RFC 4180), or around `all`."""
     null: _Null = ""
-    """What stands for null; an empty text is "" in quotes, so the two differ."""
+    """The text for null; an empty text is written "", in quotes, so the two differ."""
     newlines: Literal["keep", "space"] = "keep"
-    """Line breaks inside a text: `keep` them, or write each as a `space`."""
+    """Line breaks inside a text: `keep` them, or write a `space` for each."""
     line_ending: Literal["lf", "crlf"] = "lf"
-    """What ends a line: `lf` or `crlf`."""
+    """The end of each line: `lf` or `crlf`."""
     encoding: _Encoding = "utf-8"
-    """Such as utf-8-sig, utf-16, latin-1, cp1252; a character that it lacks is an error."""
+    """Such as utf-8-sig, utf-16, latin-1, cp1252; a character it does not have is an error."""
     timestamp_format: _TimestampFormat = "%Y-%m-%d %H:%M:%S"
-    """The codes of strftime, local time; %z is the UTC offset."""
+    """Codes of strftime for the local time; %z is the UTC offset."""
     compression: Compression = "none"
-    """`gzip`, `zstd` or `zip`: adds .gz, .zst or .zip to the name."""
+    """`gzip`, `zstd` or `zip`; adds .gz, .zst or .zip to the name."""
     encrypt_for: _PublicKey | None = None
-    """Path of a receiver's OpenPGP public key: files are encrypted, .pgp is added to the name."""
+    """Path of the receiver's OpenPGP public key, to encrypt for; adds .pgp to the name."""
 
     @model_validator(mode="after")
-    def _null_stands_apart(self) -> "Dialect":
+    def _null_differs(self) -> "Dialect":
         if (self.null + self.delimiter).index(self.delimiter) < len(self.null):
-            raise ValueError("null must not hold the delimiter, nor end in a part of it")
+            raise ValueError("null must not contain the delimiter, nor end in a part of it")
         try:
             f"{self.delimiter}{self.null}".encode(self.encoding)
         except UnicodeEncodeError as error:
-            raise ValueError(f"delimiter or null has no place in {self.encoding}") from error
+            raise ValueError(f"{self.encoding} cannot encode delimiter or null") from error
         return self
 
     @property

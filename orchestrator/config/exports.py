@@ -1,4 +1,4 @@
-"""One export of exports.yml: whose rows, when, in which form, to where."""
+"""One export of exports.yml: whose rows, which of them, when, in which dialect, to where."""
 
 from dataclasses import dataclass
 from datetime import time, timedelta
@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 from pydantic import (
     BeforeValidator,
     Field,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from orchestrator.config import patterns
-from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
 from orchestrator.config.values import (
     Brand,
@@ -33,9 +33,9 @@ EVERY_BRAND = "*"
 Kind = Literal["broadcast", "activity"]
 """The two data files of an export."""
 KINDS: tuple[Kind, ...] = ("broadcast", "activity")
-"""In the order of delivery: who sees the activity file can trust that the other is there."""
+"""In the order of delivery: a receiver that sees the activity file also has the broadcast file."""
 FileKind = Literal["broadcast", "activity", "ready", "manifest"]
-"""Every file of a window: the data files, and those that say that these are complete."""
+"""Every file of a window: the data files, and the files that say that these are complete."""
 COMPLETION: tuple[FileKind, ...] = ("ready", "manifest")
 Completion = Literal["none", "ready", "manifest", "both"]
 
@@ -56,11 +56,66 @@ class File:
     rows: int | None = None
 
 
-def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-    return [value] if isinstance(value, str) else value
+class FieldChoice(Strict):
+    """One column of a file: under which heading, and whether hashed, with which salt."""
+
+    column: str = Field(min_length=1)
+    """A column of the view."""
+    heading: str | None = Field(None, alias="as", min_length=1)
+    """Its heading, in place of its label."""
+    hash: Literal["sha256"] | None = None
+    """`sha256`: lower-case hex of SHA-256 over the salt and the value, in UTF-8; null stays."""
+    salt: SecretStr | None = Field(None, min_length=1)
+    """Text that is hashed before the value, such as "{{ env_var('HASH_SALT') }}"."""
+
+    @model_validator(mode="after")
+    def _salt_is_for_a_hash(self) -> "FieldChoice":
+        if self.salt and not self.hash:
+            raise ValueError("salt has no meaning without hash: sha256")
+        return self
 
 
+def _field(value: Any) -> Any:  # noqa: ANN401 - any value of the file
+    return {"column": value} if isinstance(value, str) else value
+
+
+_Field = Annotated[FieldChoice, BeforeValidator(_field, json_schema_input_type=str | FieldChoice)]
+_Fields = Literal["default"] | Annotated[list[_Field], Field(min_length=1)]
 _Names = Annotated[list[str], Field(min_length=1)]
+
+
+class AdditionalFields(Strict):
+    """Columns that follow the chosen ones."""
+
+    activities: list[_Field] = Field([])
+    """Columns of activities_daily."""
+    broadcasts: list[_Field] = Field([])
+    """Columns of broadcasts_daily."""
+
+
+class Content(Strict):
+    """Which columns and rows of the views are in a file."""
+
+    activity_fields: _Fields = "default"
+    """`default`, or a list of names, or of {column: …, as: …, hash: sha256, salt: …}."""
+    broadcast_fields: _Fields = "default"
+    """The same for the broadcast file."""
+    additional_fields: AdditionalFields = AdditionalFields()
+    """More fields after those, such as {activities: [os, url]}."""
+    activity_types: Literal["all"] | _Names = "all"
+    """`all`, or [broadcast, open, click, soft_bounce, hard_bounce, complaint, unsubscribe]."""
+    machine_activity: Literal["include", "exclude"] = "include"
+    """Opens and clicks by machines: `include` or `exclude` them."""
+
+    @property
+    def choice(self) -> str:
+        """The choice of activities as text: equal texts choose the same rows."""
+        types = ["all"] if self.activity_types == "all" else sorted({*self.activity_types})
+        return f"{','.join(types)} {self.machine_activity}"
+
+
+def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - any value of the file
+    return [value] if isinstance(value, str) else value
 
 
 def _file(kind: Kind) -> Any:  # noqa: ANN401 - what pydantic's Field returns
@@ -77,42 +132,42 @@ GROUPS: dict[str, type[Strict]] = {"content": Content, "dialect": Dialect}
 
 
 class Export(Strict):
-    """One line under `exports`, with `defaults` filled in."""
+    """One entry under `exports`, with `defaults` filled in."""
 
     content: Content = Content()
     """Which columns and rows; exports.yml writes its keys next to those of the export."""
     dialect: Dialect = Dialect()
-    """How a row becomes bytes, likewise."""
+    """How a row becomes bytes; its keys are written there too."""
     brand: Brand
-    """As in the raw tables; or "*": every brand of the warehouse that has no line of its own."""
+    """As in the raw tables; or "*": every brand of the warehouse that has no entry of its own."""
     destination: Annotated[
         _Names, BeforeValidator(_one_or_more, json_schema_input_type=str | _Names)
     ] = Field(examples=["archive"])
-    """A name or a list; each gets the files. Without it: the only destination, or `managed`."""
+    """A name, or a list of names that all get the files. Default: the only one, or `managed`."""
     interval: Interval = Interval.DAILY
-    """How much time a pair of files covers, by the calendar; weeks begin on Monday."""
+    """How much time a pair of files covers, by the calendar; a week begins on Monday."""
     at: TimeOfDay = time(6)
-    """From when on a finished daily, weekly or monthly window is due, local time."""
+    """The local time from which a finished daily, weekly or monthly window is due."""
     settle: Duration = timedelta(minutes=15)
-    """How long after its end a window is held back, for rows in flight."""
+    """How long after its end a window waits for rows that are still on their way."""
     start: Day | None = None
-    """The day to begin with, such as 2026-11-01; null: the last finished window."""
+    """The first day to export, such as 2026-11-01; null: the last finished window."""
     directory: Pattern = ""
-    """Folders below the destination's own, such as "{brand}/{window_start:%Y}"."""
+    """Folders below the destination's own folder, such as "{brand}/{window_start:%Y}"."""
     activity_file: Pattern = _file("activity")
-    """The name of the activity file, without extension; intervals below a day add _%H%M."""
+    """The activity file's name without extension; shorter than daily, the default adds _%H%M."""
     broadcast_file: Pattern = _file("broadcast")
-    """The name of the broadcast file, likewise."""
+    """The same for the broadcast file."""
     extension: Extension = "csv"
-    """What follows the name of a file and a dot."""
+    """The extension of both files, without the dot."""
     completion: Completion = "none"
-    """What follows the files: X`.ready` beside each file X, a `manifest` of both, or `both`."""
+    """Files that say that X is complete: X`.ready`, a `manifest` of both files, or `both`."""
     empty: Literal["header", "skip"] = "header"
-    """What a window without rows delivers: files with a `header` alone, or none (`skip`)."""
+    """A file without rows: only its `header`, or no file (`skip`)."""
     audit_windows: Annotated[int, Field(ge=0, le=1000)] = 3
-    """So many delivered windows are counted again at the end of a run; 0: none."""
+    """How many delivered windows are recounted at the end of a run; 0: none."""
     late_rows: Literal["warn", "resend"] = "warn"
-    """A window with more rows than were delivered: `warn`, or make and `resend` it."""
+    """A window that has more rows than were delivered: `warn`, or `resend` it."""
 
     @classmethod
     def written_keys(cls) -> list[str]:
@@ -122,7 +177,7 @@ class Export(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _grouped(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    def _grouped(cls, values: Any) -> Any:  # noqa: ANN401 - any value of the file
         """Give each model its keys, which exports.yml writes in one mapping.
 
         A key that has the name of a model goes to that model, which refuses it as unknown.
@@ -148,21 +203,21 @@ class Export(Strict):
     def _names_folders(cls, value: str) -> str:
         value = value.rstrip("/")
         if "//" in value:
-            raise ValueError("a folder has a name: there are two slashes side by side")
+            raise ValueError("two slashes follow each other; a folder between them needs a name")
         return value
 
     @field_validator("destination")
     @classmethod
     def _names_each_once(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
-            raise ValueError("a destination stands here twice")
+            raise ValueError("a destination is listed twice")
         return value
 
     @field_validator("activity_file", "broadcast_file")
     @classmethod
     def _names_a_file(cls, value: str) -> str:
         if "/" in value:
-            raise ValueError("a file name holds no slash; folders go into 'directory'")
+            raise ValueError("a file name cannot contain a slash; folders go into 'directory'")
         return value
 
     @model_validator(mode="after")
@@ -170,14 +225,14 @@ class Export(Strict):
         for key in ("activity_file", "broadcast_file"):
             path = self.directory + "/" + getattr(self, key)
             if self.brand == EVERY_BRAND and "{brand}" not in path:
-                raise ValueError(f"{key}: for every brand (*) the path must hold {{brand}}")
+                raise ValueError(f"{key}: for every brand (*) the path must contain {{brand}}")
             if twin := patterns.repeats(path, self.interval):
                 raise ValueError(
                     f"{key}: two {self.interval} windows would share one path, such as "
-                    f"'{twin.strip('/')}'; add to {{window_start:…}} what tells them apart"
+                    f"'{twin.strip('/')}'; add the missing part of the time to {{window_start:…}}"
                 )
         if self.activity_file == self.broadcast_file:
-            raise ValueError("activity_file and broadcast_file would be one path")
+            raise ValueError("activity_file and broadcast_file would have the same path")
         return self
 
     @property
@@ -193,7 +248,8 @@ class Export(Strict):
     def path(self, kind: Kind, *, brand: str, window: Window) -> str:
         """Return the path of a data file below the destination's root.
 
-        Where the time zone was changed, the rest of a window carries its local time too.
+        A window that is not one of the calendar's, as after a change of the time zone, has its
+        local time in the name: it must not share the name of the calendar's window.
         """
         name: str = getattr(self, f"{kind}_file")
         if self.calendar.containing(window.start) != window:

@@ -17,7 +17,7 @@ _URL = re.compile(
     """,
     re.VERBOSE,
 )
-# What a ledger can live in: a lock must end with its holder, and only here it does.
+# The databases whose lock ends when the process or connection that holds it ends.
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRESQL = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 _WITH_PORT = re.compile(r"([\w.-]+):(\d+)")
@@ -25,16 +25,16 @@ _WITH_PORT = re.compile(r"([\w.-]+):(\d+)")
 
 @dataclass(frozen=True)
 class LedgerUrl:
-    """Where the ledger is: in a file of SQLite, or on a server, by libpq's parameters."""
+    """Where the ledger is: an SQLite file, or a PostgreSQL server with libpq's parameters."""
 
     name: str
-    """What people are shown: the URL without its password."""
+    """The URL as messages show it, without its password."""
     file: Path | None = None
     server: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def checked(value: str, folder: Path) -> LedgerUrl:
-    """Return the URL; a relative path of a file starts from the folder.
+    """Parse and check a URL; the relative path of a file starts from `folder`.
 
     Raises ValueError that says what was expected.
     """
@@ -43,18 +43,20 @@ def checked(value: str, folder: Path) -> LedgerUrl:
     scheme = parts.get("scheme")
     if scheme in _SQLITE and not parts["host"]:
         if parts["database"] in ("", ":memory:"):
-            raise ValueError("a ledger in memory would forget; name a file")
+            raise ValueError("a ledger in memory is lost at the end of the run; name a file")
         if parts["query"]:
-            raise ValueError("a ledger in a file takes nothing after a '?'; %3F is one in a name")
+            raise ValueError("sqlite takes no options after '?'; a '?' in the file's name is %3F")
         file = folder / Path(unquote(parts["database"])).expanduser()
         return LedgerUrl(f"{scheme}:///{quote(str(file), safe=' +/')}", file)
     if scheme not in _POSTGRESQL:
         raise ValueError(
             "expected sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE where several "
-            "hosts share the ledger; other databases have no lock that ends with its holder"
+            "hosts share the ledger; other databases have no lock that ends with the process"
         )
-    if value.partition("?")[0].count("@") > 1:  # its rest would be shown as host or database
-        raise ValueError("a password with '@', ':', '/' or '?' writes them %40 %3A %2F %3F")
+    if (
+        value.partition("?")[0].count("@") > 1
+    ):  # the rest of the password would be shown as host or database
+        raise ValueError("in a password write '@' as %40, ':' as %3A, '/' as %2F, '?' as %3F")
     query = {key: ",".join(values) for key, values in parse_qs(parts["query"]).items()}
     return LedgerUrl(_name(parts, query), server=_server(parts, query))
 

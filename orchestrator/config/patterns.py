@@ -1,4 +1,4 @@
-"""Patterns of folders and file names: `activity_{brand}_{window_start:%Y%m%d}`."""
+"""Paths: patterns of folders and file names: `activity_{brand}_{window_start:%Y%m%d}`."""
 
 import functools
 import re
@@ -13,42 +13,43 @@ from orchestrator.windows import Interval, Window
 
 TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
 """The strftime codes that mean the same to Python, for names, and to DuckDB, for rows."""
-_LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name is longer
-_LONGEST_PATH = 1000  # bytes; with the destination's own folder it stays below PATH_MAX, 4096
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name adds to it
+_LONGEST_PATH = 1000  # bytes; PATH_MAX is 4096, and the destination's own folder comes first
 _MOMENTS = ("window_start", "window_end")
 _Part: TypeAlias = tuple[str, str | None, str | None, str | None]
-"""As string.Formatter parses it: literal text, then name, format and conversion of a field."""
+"""One part of a pattern as string.Formatter parses it: literal text, then a field's name, format
+and conversion."""
 _PLACEHOLDERS = "{brand}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
 
 def check(pattern: str) -> str:
-    """Return the pattern. Raises ValueError that says what it may hold where it holds more."""
+    """Return the pattern. Raises ValueError that says what a pattern may contain."""
     try:
         parts = list(Formatter().parse(pattern))
     except ValueError as error:
-        raise ValueError(f"{error}; a pattern may hold {_PLACEHOLDERS}") from error
+        raise ValueError(f"{error}; a pattern may contain {_PLACEHOLDERS}") from error
     for _, name, spec, conversion in parts:
         if name is None:
             continue
         if name not in ("brand", *_MOMENTS) or conversion or (name == "brand" and spec):
-            raise ValueError(f"unknown {{{name}}}; a pattern may hold {_PLACEHOLDERS}")
+            raise ValueError(f"unknown {{{name}}}; a pattern may contain {_PLACEHOLDERS}")
         if name in _MOMENTS and not re.search("%[a-zA-Z]", spec or ""):
             raise ValueError(f"{{{name}}} needs a format, such as {{{name}:%Y%m%d}}")
         if name in _MOMENTS and "%" in re.sub(TIME_CODES, "", spec or ""):
-            raise ValueError(f"'{spec}' holds a code other than %Y %m %d %H %M %S %j %G %V %z …")
+            raise ValueError(f"'{spec}' has a code other than %Y %m %d %H %M %S %j %G %V %z …")
     if re.search(r"[\x00-\x1f\\]", pattern):
-        raise ValueError("a path holds no backslash and no control character")
+        raise ValueError("a path cannot contain a backslash or a control character")
     if any(segment.startswith(".") for segment in pattern.split("/")):
-        raise ValueError("a path holds no '.' or '..', and no name that begins with a dot")
+        raise ValueError("a path has no '.' or '..', and no name that begins with a dot")
     return pattern
 
 
 def check_brand(brand: str) -> str:
-    """Return the brand. Raises ValueError where it could not stand in a file name."""
+    """Return the brand. Raises ValueError where it cannot be part of a file name."""
     if not brand.strip() or brand in (".", "..") or any(map(_is_no_part_of_a_name, brand)):
         raise ValueError(
-            "a brand stands in file names: it cannot be empty, '.' or '..', "
-            "nor hold a slash, a backslash or a control character"
+            "a brand is part of file names: it cannot be empty, '.' or '..', "
+            "or contain a slash, a backslash or a control character"
         )
     return brand
 
@@ -56,8 +57,8 @@ def check_brand(brand: str) -> str:
 def check_path(path: str) -> str:
     """Return the path of a file.
 
-    Raises ValueError where a file system has no room for a name, or a name begins with a dot: it
-    would lead upwards, be hidden, or meet the files that the outbox keeps for itself.
+    Raises ValueError where a name is too long for file systems, or begins with a dot: it would lead
+    upwards, be hidden, or be one of the files that the outbox keeps for itself.
     """
     for name in path.split("/"):
         if name.startswith("."):
@@ -72,8 +73,8 @@ def check_path(path: str) -> str:
 def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> str:
     """Fill in a pattern with the brand and the window's bounds in local time.
 
-    In the hour that a clock change repeats, `02:00` comes twice; the second time its UTC offset
-    follows (`0200+0100`), so that no two windows share a name.
+    In the hour that a clock change repeats, `02:00` occurs twice. The second time its UTC offset
+    is added (`0200+0100`), so that no two windows share a name.
     """
     result = []
     for literal, name, spec, _ in _parsed(pattern):
@@ -88,7 +89,7 @@ def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> s
 
 def repeats(pattern: str, interval: Interval) -> str | None:
     """Return a path that two windows of this interval would share, or None."""
-    # What stands before the first moment is alike in all of them.
+    # The text before the first moment is the same in all paths.
     parts = (*dropwhile(lambda part: part[1] not in _MOMENTS, _parsed(pattern)),)
     window = _repeated((("", *parts[0][1:]), *parts[1:]) if parts else (), interval)
     if window is None:
@@ -97,7 +98,7 @@ def repeats(pattern: str, interval: Interval) -> str | None:
 
 
 def _is_no_part_of_a_name(character: str) -> bool:
-    """Tell whether it parts names, or would break or reorder the line that shows one (UAX 9)."""
+    """Tell whether a character separates names, or breaks or reorders a line of text (UAX 9)."""
     return (
         character in "/\\"
         or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
@@ -113,7 +114,10 @@ def _parsed(pattern: str) -> tuple[_Part, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _repeated(parts: tuple[_Part, ...], interval: Interval) -> Window | None:
-    """Return a window whose path another one has too. Most exports have paths of one form."""
+    """Return a window whose path another window has too.
+
+    It is cached because a thousand exports mostly share one pattern, and it takes a moment.
+    """
     seen: set[str] = set()
     for start, end in _sample(interval):
         moments = {"window_start": start, "window_end": end}
@@ -134,7 +138,7 @@ def _local(moment: datetime, spec: str) -> str:
 
 
 def _sample(interval: Interval) -> list[tuple[datetime, datetime]]:
-    """Windows enough to show a repetition: a few days whole, and each day of ten years."""
+    """Return windows that show any repetition: all of two days, one of each day of ten years."""
     step = timedelta(minutes=interval.minutes or 24 * 60)
     first = datetime(2027, 1, 1, tzinfo=UTC)
     starts = {first + n * timedelta(days=1) for n in range(10 * 366)}

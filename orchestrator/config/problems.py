@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from orchestrator.config.content import AdditionalFields, FieldChoice
 from orchestrator.config.destinations import Sftp
+from orchestrator.config.exports import AdditionalFields, FieldChoice
 from orchestrator.config.values import Strict
 from orchestrator.config.yaml_source import Location, Source, named
 from orchestrator.errors import ConfigError, did_you_mean, escaped
@@ -21,8 +21,8 @@ _SHOWN = ("port", "timeout")
 """The keys of a destination whose values are shown in spite of that."""
 _EXPECTED = {
     "string_type": "expected text",
-    "string_too_short": "expected text that is not empty",
-    "too_short": "expected at least one item",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "bool_type": "expected true or false",
     "list_type": "expected a list",
     "tuple_type": "expected a list",

@@ -1,4 +1,4 @@
-"""OpenPGP (RFC 9580): files that a receiver alone can read."""
+"""OpenPGP keys (RFC 9580): files that only their receiver can read."""
 
 from datetime import UTC, datetime
 from functools import cache
@@ -10,35 +10,35 @@ if TYPE_CHECKING:
     from pysequoia.packet import Packet
 
 OPENPGP_SUFFIX = ".pgp"
-_LARGEST = 1024 * 1024  # bytes of a key; those with hundreds of signatures have some ten thousand
+_LARGEST = 1024 * 1024  # bytes of a key file; hundreds of signatures make some ten thousand
 _ASK = "ask the receiver for one in use, as 'gpg --armor --export KEY' writes it"
 
 
 def checked(path: Path) -> Path:
-    """Return the path of a public key.
+    """Return the path of a file with one public key.
 
-    Raises ValueError where the file holds none, more than one, or a secret one.
+    Raises ValueError where the file has none, more than one, or a secret key.
     """
     _read(path)
     return path
 
 
 def recipient(path: Path) -> "Cert":
-    """Return a public key that can be encrypted for now.
+    """Return a public key that files can be encrypted for now.
 
     Raises ValueError where there is none, or it is expired or revoked.
     """
     try:
         changed_at = path.stat().st_mtime_ns
     except OSError:
-        changed_at = 0  # to read it says why
+        changed_at = 0  # reading it reports why
     return _recipient(path, changed_at)
 
 
 @cache
 def _recipient(path: Path, changed_at: int) -> "Cert":
-    """Return a public key; of a thousand brands that share one, each asks three times."""
-    del changed_at  # a key of its own in the cache
+    """Return a public key, read once: a thousand brands that share it ask three times each."""
+    del changed_at  # part of the key of the cache, so that a replaced file is read again
     from pysequoia import encrypt  # noqa: PLC0415 - most configs have no key
 
     cert, now = _read(path), datetime.now(UTC)
@@ -51,7 +51,7 @@ def _recipient(path: Path, changed_at: int) -> "Cert":
         encrypt(b"", recipients=[cert], armor=False)
     except RuntimeError:
         raise ValueError(
-            f"{path}: no subkey can be encrypted for: none is meant for that, or it expired, was "
+            f"{path}: no subkey is usable for encryption: none is meant for it, or it expired, was "
             f"revoked, or is too weak: {_ASK}"
         ) from None
     return cert
@@ -62,8 +62,8 @@ def _read(path: Path) -> "Cert":
     from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - the same
 
     try:
-        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-            raise ValueError(f"{path}: is no file; expected one that holds a public key")
+        if path.exists() and not path.is_file():  # opening a named pipe would block
+            raise ValueError(f"{path}: is not a file; expected a file with an OpenPGP public key")
         with path.open("rb") as file:
             data = file.read(_LARGEST)
     except OSError as error:
@@ -77,7 +77,7 @@ def _read(path: Path) -> "Cert":
     secret = (Tag.SecretKey, Tag.SecretSubkey)
     if b"PRIVATE KEY BLOCK" in data or any(packet.tag in secret for packet in packets):
         raise ValueError(
-            f"{path}: holds a secret key, which is its owner's alone. Remove it, and {_ASK}"
+            f"{path}: contains a secret key, which only its owner may have. Remove it, and {_ASK}"
         )
     if len(certs) != 1:
         raise ValueError(f"{path}: expected one OpenPGP public key, found {len(certs)}: {_ASK}")
@@ -85,11 +85,11 @@ def _read(path: Path) -> "Cert":
 
 
 def _without_expired_subkeys(cert: "Cert", now: datetime) -> "Cert":
-    """Leave out the subkeys that expired: where there are no others, Sequoia encrypts for them."""
+    """Return the key without expired subkeys: Sequoia uses them where there are no others."""
     from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
     from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - the same
 
-    parts: list[list[Packet]] = [[]]  # the primary key's own packets, then those of each subkey
+    parts: list[list[Packet]] = [[]]  # the packets of the primary key, then of each subkey
     for packet in PacketPile.from_bytes(bytes(cert)):
         if packet.tag == Tag.PublicSubkey:
             parts.append([])
@@ -99,7 +99,7 @@ def _without_expired_subkeys(cert: "Cert", now: datetime) -> "Cert":
 
 
 def _is_expired(subkey: "list[Packet]", now: datetime) -> bool:
-    """Tell whether the newest signature that binds a subkey says that it is over."""
+    """Tell whether the newest signature that binds a subkey says that its validity has ended."""
     from pysequoia.packet import SignatureType  # noqa: PLC0415 - most configs have no key
 
     bindings = [p for p in subkey if p.signature_type == SignatureType.SubkeyBinding]

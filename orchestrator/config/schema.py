@@ -1,7 +1,7 @@
-"""The JSON Schema of exports.yml, by which editors complete and check it.
+"""The JSON Schema of exports.yml, with which editors complete and check it.
 
-It is made from the models that check the file, so it says what they say. What it refuses, they
-refuse; rules that tie keys together are theirs alone.
+It is built from the models that check the file. What it refuses, they refuse; only they check the
+rules that involve more than one key.
 """
 
 import ast
@@ -21,10 +21,10 @@ from orchestrator.config import Top
 from orchestrator.config.exports import GROUPS
 from orchestrator.config.values import Strict
 
-# Text may be made of variables wherever a value of some other kind is wanted. A description would
-# be shown beside that of each key.
+# A variable may give any value its text. The definition has no description: editors would show it
+# next to the description of each key.
 _VARIABLE = {"type": "string", "pattern": r"\{\{ *env_var\(.+\) *\}\}"}
-# The file's values are read as text: these words are what pydantic takes for a boolean.
+# The values of the file are read as text; pydantic takes these words for a boolean.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
 _ANY_CASE = "|".join("".join(f"[{c.upper()}{c}]" for c in word) for word in _WORDS)
 _AS_TEXT: dict[str, list[JsonSchemaValue]] = {
@@ -44,12 +44,12 @@ def schema() -> dict[str, Any]:
     definitions["Variable"] = _VARIABLE
     export = definitions["Export"]
     export["properties"] = dict(_in_one_mapping(export["properties"], definitions))
-    export["required"] = ["brand"]  # the rest has defaults, here or under `defaults`
+    export["required"] = ["brand"]  # all other keys have defaults
     inherited = export["properties"].keys() - {"brand"}
     pointers = {key: {"$ref": f"#/$defs/Export/properties/{key}"} for key in sorted(inherited)}
     keys["defaults"] |= {"additionalProperties": False, "properties": pointers}
     keys["exports"]["minItems"] = 1
-    for key in keys.keys() - {*made["required"]}:  # a key without a value says nothing
+    for key in keys.keys() - {*made["required"]}:  # a key without a value has its default
         keys[key] = _any_of(keys[key], {"type": "null"})
     return {"$schema": _Schema.schema_dialect, **made, "title": "exports.yml"}
 
@@ -57,7 +57,7 @@ def schema() -> dict[str, Any]:
 def _in_one_mapping(
     properties: dict[str, JsonSchemaValue], definitions: dict[str, Any]
 ) -> Iterator[tuple[str, JsonSchemaValue]]:
-    """Yield the keys of an export, with those of its models in the place of each model."""
+    """Yield the keys of an export, with the keys of its models in the place of each model."""
     for key, about in properties.items():
         if key in GROUPS:
             yield from definitions.pop(GROUPS[key].__name__)["properties"].items()
@@ -71,26 +71,26 @@ def text() -> str:
 
 
 class _Schema(GenerateJsonSchema):
-    """Pydantic's own, with defaults as people write them, and what the models say of each key.
+    """Pydantic's generator, with defaults as people write them, and a description of each key.
 
-    `use_attribute_docstrings` would read the models' source in every command.
+    Pydantic's own `use_attribute_docstrings` would read the source of the models in every command.
     """
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ANN401 - pydantic's own
-        """Return the schema of a model, each key with the text below it as its description."""
+        """Return the schema of a model, with the docstring of each key as its description."""
         made = super().model_schema(schema)
         model = schema["cls"]
-        for name, told in _told(model).items():
-            made["properties"][model.model_fields[name].alias or name]["description"] = told
+        for name, text in _docstrings(model).items():
+            made["properties"][model.model_fields[name].alias or name]["description"] = text
         return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401 - pydantic's own
-        """Leave titles out: they repeat the keys."""
+        """Omit titles: they repeat the keys."""
         del schema
         return False
 
     def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - any value
-        """Return a default as it stands in the file."""
+        """Return a default as people write it."""
         match dft:
             case timedelta():
                 units = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
@@ -107,26 +107,26 @@ class _Schema(GenerateJsonSchema):
 
 
 @cache
-def _told(model: type[Strict]) -> dict[str, str]:
-    """Return the docstrings of a model's fields, which stand below them."""
+def _docstrings(model: type[Strict]) -> dict[str, str]:
+    """Return the docstrings of a model's fields, by field."""
     found: dict[str, str] = {}
     for each in reversed(model.__mro__[: model.__mro__.index(Strict)]):
         (parsed,) = ast.parse(inspect.getsource(each)).body
         assert isinstance(parsed, ast.ClassDef)  # noqa: S101 - it is the source of a class
         for key, text in pairwise(parsed.body):
             match key, text:
-                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(told))):
-                    found[name] = inspect.cleandoc(told)
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(docstring))):
+                    found[name] = inspect.cleandoc(docstring)
     return found
 
 
 def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON
-    """Let every value be written in each way that the file's reader takes."""
+    """Allow each value in every form that the reader of the file accepts."""
     if isinstance(node, list):
         return [_as_written(item) for item in node]
     if not isinstance(node, dict):
         return node
-    left_out = ("title", "format", "writeOnly")  # words about words
+    left_out = ("title", "format", "writeOnly")  # of no use to an editor
     node = {k: _as_written(v) for k, v in node.items() if k not in left_out or isinstance(v, dict)}
     others = _AS_TEXT.get(str(node.get("type")), [])
     if others or node.keys() & {"enum", "const", "pattern"}:
@@ -137,8 +137,8 @@ def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON
 
 
 def _any_of(node: JsonSchemaValue, *others: JsonSchemaValue) -> JsonSchemaValue:
-    """Return a choice, without choices in it; what is told of the node stands above it."""
-    told = {key: node[key] for key in ("description", "default", "examples") if key in node}
-    rest = {key: value for key, value in node.items() if key not in told}
+    """Return a flat choice between schemas, with the description of the node above it."""
+    about = {key: node[key] for key in ("description", "default", "examples") if key in node}
+    rest = {key: value for key, value in node.items() if key not in about}
     choices = [*rest.get("anyOf", [rest]), *others]
-    return {**told, "anyOf": [each for item in choices for each in item.get("anyOf", [item])]}
+    return {**about, "anyOf": [each for item in choices for each in item.get("anyOf", [item])]}

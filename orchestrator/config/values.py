@@ -1,6 +1,6 @@
 """Values of exports.yml as people write them: times, paths, names; each is checked and typed.
 
-A validator raises ValueError that says what was expected; config.py adds file, line and key.
+A validator raises ValueError that says what was expected; Problems adds file, line and key.
 """
 
 import functools
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Strict(BaseModel):
-    """A mapping whose unknown keys are refused; the docstring of a key is what editors show."""
+    """A mapping that refuses unknown keys. The docstring of a key is its description in editors."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -54,7 +54,7 @@ class Strict(BaseModel):
         return [field.alias or name for name, field in cls.model_fields.items()]
 
 
-def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file holds
+def _duration(value: Any) -> timedelta:  # noqa: ANN401 - any value of the file
     if isinstance(value, timedelta):
         return value
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -67,27 +67,27 @@ def _duration(value: Any) -> timedelta:  # noqa: ANN401 - whatever the file hold
     return duration
 
 
-def _some_time(value: timedelta) -> timedelta:
+def _positive(value: timedelta) -> timedelta:
     if not value:
-        raise ValueError("expected more than nothing, such as 60s or 60d")
+        raise ValueError("expected more than zero, such as 60s or 60d")
     return value
 
 
 @functools.cache
 def _timezones() -> set[str]:
-    return available_timezones() - {"localtime"}  # the machine's own, no IANA name
+    return available_timezones() - {"localtime"}  # the host's own zone, not an IANA name
 
 
-def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - whatever the file holds
+def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - any value of the file
     if isinstance(value, ZoneInfo):
         return value
     if not isinstance(value, str) or value not in _timezones():
         hint = did_you_mean(str(value), _timezones())
-        raise ValueError(f"no IANA time zone, such as Europe/Amsterdam{hint}")
+        raise ValueError(f"expected an IANA time zone, such as Europe/Amsterdam{hint}")
     return ZoneInfo(str(value))
 
 
-def _time_of_day(value: Any) -> time:  # noqa: ANN401 - whatever the file holds
+def _time_of_day(value: Any) -> time:  # noqa: ANN401 - any value of the file
     if isinstance(value, time):
         return value
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(value)):
@@ -95,23 +95,23 @@ def _time_of_day(value: Any) -> time:  # noqa: ANN401 - whatever the file holds
     return time.fromisoformat(str(value))
 
 
-def _day(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+def _day(value: Any) -> Any:  # noqa: ANN401 - any value of the file
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        raise ValueError("expected a valid date, such as 2026-11-21")  # no count of seconds
+        raise ValueError("expected a valid date, such as 2026-11-21")  # pydantic takes seconds too
     return value
 
 
-def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever the file holds
+def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - any value of the file
     """Expand `~`; a relative path starts from the folder that the context names."""
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("expected the path of a file or a folder")
     if "\n" in str(value) or "-----BEGIN" in str(value):
-        raise ValueError("expected the path of a file, not what is in it")
+        raise ValueError("expected the path of a file, not its content")
     folder = (info.context or {}).get("folder", Path.cwd())
     try:
         return Path(folder / Path(value).expanduser())
     except RuntimeError as error:
-        raise ValueError("there is no such user's home folder") from error
+        raise ValueError("the home folder of that user is unknown") from error
 
 
 def _extension(value: str) -> str:
@@ -122,7 +122,7 @@ def _extension(value: str) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """Shows editors another type than the one that a value is first read as."""
+    """Gives editors the schema of another type than the type that a value is first read as."""
 
     type: Any
 
@@ -135,18 +135,18 @@ class Shown:
 
 
 class _Timezones:
-    """Shows editors the names, which are looked up when somebody asks for them."""
+    """Gives editors the names. They are looked up only then: the look-up takes a while."""
 
     def __get_pydantic_json_schema__(
         self, core_schema: "CoreSchema", handler: GetJsonSchemaHandler
     ) -> "JsonSchemaValue":
-        """Return the JSON Schema of a name."""
+        """Return the JSON Schema of a time zone."""
         del core_schema, handler
         return {"type": "string", "enum": sorted(_timezones())}
 
 
 def text_like(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
-    """Return what editors know of a value: the pattern (ECMA 262) of its text."""
+    """Return the JSON Schema of a value: text of a pattern (ECMA 262), or a number too."""
     kind = ["string", "number"] if or_number else "string"
     return WithJsonSchema({"type": kind, "pattern": pattern})
 
@@ -158,7 +158,7 @@ Duration = Annotated[
 ]
 PositiveDuration = Annotated[
     Duration,
-    AfterValidator(_some_time),
+    AfterValidator(_positive),
     text_like("^(?!0+[smhd]$)[0-9]{1,6}[smhd]$"),
 ]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone), _Timezones()]
@@ -181,13 +181,13 @@ Brand = Annotated[str, AfterValidator(patterns.check_brand)]
 
 
 def notify_service(url: SecretStr) -> "NotifyBase | None":
-    """Return what sends to a URL, or None where Apprise cannot make sense of it.
+    """Return Apprise's service for a URL, or None where Apprise does not know the URL.
 
-    Apprise's own log, which quotes URLs, is not shown from then on: they may hold tokens.
+    This silences the logs of Apprise and urllib3: they quote URLs, which may contain tokens.
     """
-    for name in ("apprise", "urllib3"):  # their words may quote the URL
+    for name in ("apprise", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    from apprise import Apprise, NotifyBase  # noqa: PLC0415 - half a second
+    from apprise import Apprise, NotifyBase  # noqa: PLC0415 - its import takes half a second
 
     service = Apprise.instantiate(url.get_secret_value())
     return service if isinstance(service, NotifyBase) else None

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from orchestrator.config import Config
-from orchestrator.config.content import FieldChoice
-from orchestrator.config.exports import Export, Kind
+from orchestrator.config.exports import Export, FieldChoice, Kind
 from orchestrator.errors import did_you_mean
 from orchestrator.warehouse.contract import ViewColumn
 

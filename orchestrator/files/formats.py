@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.config import Config
-from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
-from orchestrator.config.exports import KINDS, Export, Kind
+from orchestrator.config.exports import KINDS, Content, Export, Kind
 from orchestrator.errors import ConfigError
 from orchestrator.files import fields
 from orchestrator.files.fields import FileField

@@ -62,14 +62,14 @@ def test_a_server(text: str, server: str, name: str) -> None:
     ("text", "message"),
     [
         ("ledger.db", "expected sqlite:///FILE, or"),
-        ("mysql://u:hush@h/x", "no lock that ends with its holder"),
+        ("mysql://u:hush@h/x", "no lock that ends with the process"),
         ("postgres://u:hush@h/x", "expected sqlite:///FILE, or"),
         ("sqlite://state/ledger.db", "expected sqlite:///FILE, or"),
         ("postgresql://u:hush@h:port/x", "expected sqlite:///FILE, or"),
-        ("postgresql://u:hu@sh@h/x", "a password with '@', ':', '/' or '\\?' writes them"),
-        ("sqlite://", "a ledger in memory would forget; name a file"),
-        ("sqlite:///:memory:", "a ledger in memory would forget; name a file"),
-        ("sqlite:///ledger.db?timeout=5", "a ledger in a file takes nothing after"),
+        ("postgresql://u:hu@sh@h/x", "in a password write '@' as %40"),
+        ("sqlite://", "a ledger in memory is lost at the end of the run; name a file"),
+        ("sqlite:///:memory:", "a ledger in memory is lost at the end of the run; name a file"),
+        ("sqlite:///ledger.db?timeout=5", "sqlite takes no options after"),
     ],
 )
 def test_what_is_refused(text: str, message: str) -> None:

@@ -67,7 +67,7 @@ def test_a_file_without_one_public_key_is_refused_at_once(
     both = gpg.export(receiver, other)
     assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_load=True)
     (tmp_path / "exports.yml").unlink()
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         public_key.checked(tmp_path)
 
 
@@ -77,7 +77,7 @@ def test_a_secret_key_is_refused(tmp_path: Path, gpg: Gpg, receiver: str, *, arm
     public = gpg.export(receiver, armor=armor)
     for data in (secret, public + secret, secret + public):
         reason = refusal(tmp_path, data, at_load=True)
-        assert reason.startswith("holds a secret key, which is its owner's alone. Remove it")
+        assert reason.startswith("contains a secret key, which only its owner may have. Remove it")
 
 
 def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
@@ -87,7 +87,7 @@ def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path, gpg: Gpg, recei
     (tmp_path / "exports.yml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         config.load(tmp_path / "exports.yml")
-    assert "encrypt_for: expected the path of a file, not what is in it" in str(caught.value)
+    assert "encrypt_for: expected the path of a file, not its content" in str(caught.value)
     assert not any(line in str(caught.value) for line in key.splitlines() if line)
 
 
@@ -102,7 +102,7 @@ def test_a_key_that_is_of_no_use_now_is_refused(tmp_path: Path, gpg: Gpg) -> Non
     rotten = gpg.make("Subkey expired", subkey="1d", old=True)
     for fingerprint in (without, rotten):
         reason = refusal(tmp_path, gpg.export(fingerprint), at_load=False)
-        assert reason.startswith("no subkey can be encrypted for: none is meant for that, or it")
+        assert reason.startswith("no subkey is usable for encryption: none is meant for it, or it")
 
 
 def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> None:

@@ -10,9 +10,8 @@ from workspace import ROOT
 
 from orchestrator import cli
 from orchestrator.config import Top
-from orchestrator.config.content import FieldChoice
 from orchestrator.config.destinations import DestinationLine, Sftp
-from orchestrator.config.exports import Export
+from orchestrator.config.exports import Export, FieldChoice
 
 PAGES = reference.pages()
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]

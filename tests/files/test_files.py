@@ -19,9 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres_server import Postgres
 
-from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
-from orchestrator.config.exports import File
+from orchestrator.config.exports import Content, File
 from orchestrator.errors import ExportError
 from orchestrator.files import writing
 from orchestrator.files.fields import FileField

@@ -95,7 +95,7 @@ def test_brands_of_the_warehouse(workspace: Workspace, sftp_server: Sshd) -> Non
         error = by_brand[name].error or ""
         assert error.isprintable()
         assert (
-            "brand stands in file names" in error
+            "brand is part of file names" in error
             or "begins with a dot" in error
             or "longer" in error
         )

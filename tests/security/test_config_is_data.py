@@ -171,7 +171,7 @@ def test_a_salt_is_not_shown(tmp_path: Path) -> None:
     loaded = config.load(path)
     assert "kanarie" not in repr(loaded)
     path.write_text(path.read_text().replace("kanarie", '""'))
-    with pytest.raises(ConfigError, match=r"salt: .*at least 1"):
+    with pytest.raises(ConfigError, match=r"salt: must not be empty"):
         config.load(path)
     path.write_text(path.read_text().replace("hash: sha256, ", "").replace('""', "x"))
     with pytest.raises(ConfigError, match="salt has no meaning without hash: sha256"):

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from orchestrator.config.content import Content
 from orchestrator.config.dialect import Dialect
+from orchestrator.config.exports import Content
 from orchestrator.files import writing
 from orchestrator.files.fields import FileField
 from orchestrator.files.formats import FileFormat

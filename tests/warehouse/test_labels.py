@@ -74,7 +74,9 @@ def test_every_mistake_is_named(tmp_path: Path, wrong: dict[str, object]) -> Non
     path = tmp_path / "activities_daily.yml"
     path.write_text(VIEW)
     column = view_column("os", wrong, path=path, model="activities_daily")
-    with pytest.raises(LabelError, match=r"activities_daily.yml:[89]: .*\.meta\.labels.*expected"):
+    with pytest.raises(
+        LabelError, match=r"activities_daily.yml:[89]: .*\.meta\.labels.*(expected|must)"
+    ):
         column.label("en")
     assert column.labels_of_values("en") == {}
 
