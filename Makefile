@@ -14,8 +14,8 @@ setup: .venv/.runtime ## Create the environment in .venv, from the lock
 # python3-venv Debian's Python leaves a .venv without pip behind, which would fail each next try.
 environment:
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-			echo "$(PYTHON) is not Python 3.11 or newer: install one, or name it with PYTHON=" >&2; exit 1; }; \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+			echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13: install one, or name it with PYTHON=" >&2; exit 1; }; \
 		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 			echo "$(PYTHON) cannot create environments: apt-get install python3-venv" >&2; exit 1; }; \
 		rm -rf .venv && $(PYTHON) -m venv .venv; }

@@ -35,8 +35,8 @@ def python_that(checkout: Path, refuses: str) -> str:
 @pytest.mark.parametrize(
     ("python", "message"),
     [
-        ("no-such-python", "no-such-python is not Python 3.11 or newer"),
-        ("version_info", "./old-python is not Python 3.11 or newer"),
+        ("no-such-python", "no-such-python is not Python 3.11, 3.12 or 3.13"),
+        ("version_info", "./old-python is not Python 3.11, 3.12 or 3.13"),
         ("ensurepip", "./old-python cannot create environments: apt-get install python3-venv"),
     ],
 )
