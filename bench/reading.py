@@ -51,7 +51,7 @@ def main(folder: Path, steps: Path) -> None:
         relations = {view: f"made.{view}" for view in VIEWS.values()}
         forms = {kind: _form(there, loaded, kind) for kind in KINDS}
         columns = {VIEWS[kind]: form.columns() for kind, form in forms.items()}
-        stage = engine.read(relations, "made.int_brands", columns)
+        stage = engine.read(relations, "made.brands", columns)
         for kind, form in forms.items():
             for brand in stage.brands:
                 print(kind, writing.write(stage, form, {brand: folder / kind})[brand])

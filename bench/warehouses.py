@@ -112,7 +112,7 @@ class _Warehouse:
 def _views() -> Iterator[str]:
     """Yield what keeps the rows of the views, and makes the files' queries views, of either."""
     yield "create schema made"
-    for name in ("activities_daily", "broadcasts_daily", "int_brands"):
+    for name in ("activities_daily", "broadcasts_daily", "brands"):
         yield f"create table made.{name} as select * from exports.{name}"
     yield "vacuum analyze"
     for schema in ("made", "exports"):

@@ -1,5 +1,4 @@
-{# From here on an earlier receipt of the same event is looked for, as a literal. #}
+{# The first instant from which an earlier receipt of the same event is looked for, as a literal. #}
 {% macro dedupe_start() -%}
-    {%- set lookback = modules.datetime.timedelta(hours=var('dedupe_lookback_hours')) -%}
-    {{ instant_literal(export_window().start - lookback) }}
+    {{ instant_literal(export_window().start - dedupe_lookback()) }}
 {%- endmacro %}

@@ -4,7 +4,7 @@
     {%- set start = var('window_start', none) -%}
     {%- set end = var('window_end', none) -%}
     {%- if not start and not end -%}
-        {%- do return(yesterday(run_started_at, var('timezone'))) -%}
+        {%- do return(yesterday(run_started_at, var('timezone', 'UTC'))) -%}
     {%- endif -%}
     {%- if not start or not end -%}
         {%- do exceptions.raise_compiler_error(

@@ -1,7 +1,5 @@
-{# The raw column with the UTC day of received_at, where the raw event tables are partitioned by
-   one: the var received_on_column names it. `orchestrate load` makes such tables on Spark alone. #}
+{# The UTC day of receipt, where the raw event tables are partitioned by such a column: the dbt var
+   `received_on_column` names it. Without the var it is null, and nothing reads it. #}
 {% macro received_on() -%}
-    {%- if var('received_on_column', none) %}
-        cast({{ var('received_on_column') }} as date) as received_on,
-    {%- endif -%}
+    cast({{ var('received_on_column', none) or 'null' }} as date)
 {%- endmacro %}

@@ -9,7 +9,9 @@
             'The var ' ~ name ~ ' is ' ~ value ~ ': give an instant such as 2026-10-24T22:00:00Z.'
         ) -%}
     {%- endif -%}
-    {%- set moment = modules.datetime.datetime.fromisoformat(value | string) -%}
+    {#- dbt v2 does not read the Z. -#}
+    {%- set text = value | string | replace('Z', '+00:00') -%}
+    {%- set moment = modules.datetime.datetime.fromisoformat(text) -%}
     {%- if moment.tzinfo is none -%}
         {%- do return(moment.replace(tzinfo=modules.pytz.utc)) -%}
     {%- endif -%}

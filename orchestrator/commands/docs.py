@@ -33,8 +33,11 @@ def write(project: Project, folder: Path) -> Path:
                 variables=engine.dbt_variables,
             )
             made = dbt.document()
-            manifest = json.loads((made / "manifest.json").read_text(encoding="utf-8"))
-            page = _page(lineage.read(manifest))
+            manifest, catalog = (
+                json.loads((made / f"{name}.json").read_text(encoding="utf-8"))
+                for name in ("manifest", "catalog")
+            )
+            page = _page(lineage.read(manifest, catalog))
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(made / "static_index.html", folder / "dbt.html")
         finally:

@@ -4,8 +4,9 @@ It is read from the SQL that dbt compiled, by sqlglot, in the dialect of the eng
 column is made from counts; that a row is chosen by a column does not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 from sqlglot import exp, parse_one
@@ -51,39 +52,57 @@ class Lineage:
         return {origin for parent in parents for origin in self.origins(parent)}
 
 
-def read(manifest: Mapping[str, Any]) -> Lineage:
-    """Return the lineage of dbt's manifest.json, whose models are compiled.
+def read(manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> Lineage:
+    """Return the lineage of dbt's manifest.json, whose models are compiled, and catalog.json.
 
+    A model has the columns that its compiled SQL selects, and a raw table also those that the
+    catalog found in the warehouse, whether or not their YAML describes them.
     Raises ExportError that names the model whose SQL cannot be followed.
     """
     models = {k: n for k, n in manifest["nodes"].items() if n["resource_type"] == "model"}
-    nodes = {**manifest["sources"], **models}
+    kept = ("seed", "snapshot")  # like a raw table: rows that no model selects
+    others = {k: n for k, n in manifest["nodes"].items() if n["resource_type"] in kept}
+    raw = {**manifest["sources"], **others}
+    nodes = {**raw, **models}
     dialect = manifest["metadata"]["adapter_type"]
     by_relation = {
         _key(exp.to_table(n["relation_name"], dialect=dialect)): k for k, n in nodes.items()
     }
+    columns: dict[str, list[str]] = {}
     schema: dict[str, Any] = {}
-    for node in nodes.values():
-        columns = {
-            name: column.get("data_type") or "text" for name, column in node["columns"].items()
-        }
-        schema.setdefault(node["database"] or "", {}).setdefault(node["schema"], {})[
-            node.get("identifier") or node["alias"]
-        ] = columns
-    if "" in schema:  # Spark has no databases
-        schema = schema[""]
+    in_warehouse = {**catalog["sources"], **catalog["nodes"]}
+    for name, node in raw.items():
+        found = in_warehouse.get(name, {}).get("columns", {})
+        columns[name] = list(dict.fromkeys([*node["columns"], *map(str.lower, found)]))
+        _add(schema, node, columns[name])
     parents: dict[Column, frozenset[Column]] = {}
-    for name, node in models.items():
+    below = {name: set(node["depends_on"]["nodes"]) & set(models) for name, node in models.items()}
+    for name in TopologicalSorter(below).static_order():
+        node = models[name]
         try:
-            for column, found in _columns(node["compiled_code"], schema, dialect):
+            made_from = dict(_columns(node["compiled_code"], schema, dialect))
+            for column, leaves in made_from.items():
+                found = {Column(by_relation[_key(table)], source) for table, source in leaves}
+                # A column of a model that is made from nothing is a constant: a null of an event
+                # that does not have the column. Nothing is made from it either.
                 parents[Column(name, column)] = frozenset(
-                    Column(by_relation[_key(table)], source) for table, source in found
+                    source for source in found if source.table in raw or parents[source]
                 )
         except (SqlglotError, KeyError) as error:
             raise ExportError(
                 f"the lineage of {node['name']} cannot be followed: {error}"
             ) from error
-    return Lineage(tuple(_tables(manifest, nodes, parents)), parents)
+        columns[name] = list(made_from)
+        _add(schema, node, columns[name])
+    return Lineage(tuple(_tables(manifest, nodes, columns, parents)), parents)
+
+
+def _add(schema: dict[str, Any], node: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Add a table to the schema: columns by table, by schema and, except on Spark, by database."""
+    declared = node["columns"]
+    table = {name: declared.get(name, {}).get("data_type") or "text" for name in columns}
+    place = schema.setdefault(node["database"], {}) if node["database"] else schema
+    place.setdefault(node["schema"], {})[node.get("identifier") or node["alias"]] = table
 
 
 def _columns(
@@ -111,11 +130,13 @@ def _key(table: exp.Table) -> tuple[str, str, str]:
 def _tables(
     manifest: Mapping[str, Any],
     nodes: Mapping[str, Any],
+    columns: Mapping[str, Sequence[str]],
     parents: dict[Column, frozenset[Column]],
 ) -> Iterator[Table]:
     for name, node in nodes.items():
-        layer = "raw" if node["resource_type"] == "source" else node["fqn"][1]
-        described = {key: column["description"] for key, column in node["columns"].items()}
+        layer = node["fqn"][1] if node["resource_type"] == "model" else "raw"
+        declared = node["columns"]
+        described = {key: declared.get(key, {}).get("description", "") for key in columns[name]}
         yield Table(name, node["name"], layer, node["description"], described)
     for name, exposure in manifest["exposures"].items():
         fields: dict[str, str] = {}

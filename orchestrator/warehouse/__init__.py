@@ -50,6 +50,10 @@ class Engine(Protocol):
     def dbt_variables(self) -> dict[str, str]:
         """The dbt vars that say where the raw tables are, if the engine moves them."""
 
+    @property
+    def dbt_table_config(self) -> dict[str, Any]:
+        """The dbt configs of a run's tables, such as `unlogged`."""
+
     def open(self) -> None:
         """Connect. Raises UsageError or ExportError if the warehouse cannot be read."""
 
@@ -162,8 +166,9 @@ class Warehouse:
                 folder,
                 cache,
                 output=engine.dbt_output,
-                variables={**engine.dbt_variables, "freeze": True},
+                variables=engine.dbt_variables,
             )
+            dbt.freeze(engine.dbt_table_config)
         except BaseException:
             engine.close()
             raise
@@ -197,5 +202,5 @@ class Warehouse:
                 raise GateError(f"{lacking}\n{error}") from error
             raise
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
-        brands = self.dbt.relation("int_brands")
+        brands = self.dbt.relation("brands")
         return self.engine.read(relations, brands, self.columns), warnings

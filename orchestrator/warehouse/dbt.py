@@ -23,7 +23,8 @@ from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.sql import redacted
 from orchestrator.windows import Window
 
-_MODELS = ("activities_daily", "broadcasts_daily", "int_brands")
+EXPORTS = ("activities_daily", "broadcasts_daily", "brands")
+"""The models that a run reads."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Dbt:
         cache: Path,
         *,
         output: Mapping[str, Any],
-        variables: Mapping[str, str | bool],
+        variables: Mapping[str, str],
     ) -> None:
         """Parse the project, with the target `output`.
 
         dbt's own files go below `folder`, and what makes the next parse quick into `cache`.
-        Raises UsageError where dbt cannot parse it, or would not freeze the rows of a run.
+        Raises UsageError where dbt cannot parse it.
         """
         self._manifest: Manifest | None = None
         self._faults: list[str] = []
@@ -66,12 +67,27 @@ class Dbt:
             wrong = UsageError(f"dbt cannot parse {project.folder}: {why}")
             raise system.disk_full(why, cache) or wrong from why
         self._manifest, self._nodes = result.result, copy.deepcopy(result.result.nodes)
-        for model in _MODELS if variables.get("freeze") else ():
-            if (kind := self._node(model).config.materialized) != "table":
+
+    def freeze(self, table_config: Mapping[str, Any]) -> None:
+        """Make the exports tables, and the views below them part of their statements.
+
+        Then a window is computed once, and the data tests check the very rows that ship.
+        `table_config` are further dbt configs of those tables, such as `unlogged`. The project
+        says none of this, because it concerns a run alone: dbt by hand makes views.
+        Raises UsageError where the project lacks an export, or it cannot be a table.
+        """
+        for model in EXPORTS:
+            node = self._node(model)
+            if (kind := node.config.materialized) == "ephemeral":
                 raise UsageError(
-                    f"{project.folder}: {model} is materialized as {kind}: a run tests and ships"
-                    " the rows of one table; leave its materialization to dbt_project.yml"
+                    f"{self._project.folder}: {model} is materialized as {kind}: a run tests and"
+                    " ships the rows of a table; remove `materialized` from its config"
                 )
+            table = {**table_config, "materialized": "table"}
+            node.config = node.config.update_from(table, type(node.config))
+        for node in self._nodes.values():
+            if node.resource_type.value == "model" and node.config.materialized == "view":
+                node.config.materialized = "ephemeral"
 
     def columns(self, model: str) -> list[ViewColumn]:
         """Return the columns that the YAML of a model declares, with their labels."""
@@ -93,7 +109,7 @@ class Dbt:
         failed, how many rows, and how to see them, DiskFullError where there is no room for them.
         """
         bounds = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
-        selection = ["--select", *(f"+{model}" for model in _MODELS)]
+        selection = ["--select", *(f"+{model}" for model in EXPORTS)]
         for kind in ("unit_test", "exposure", *(() if tested else ("test",))):
             selection += ["--exclude-resource-type", kind]
         result = self._invoke("build", bounds, *selection, "--cache-selected-only")
@@ -105,8 +121,8 @@ class Dbt:
         if failed:
             raise GateError("\n".join(self._failure(node, bounds) for node in failed))
         built = {node.node.name for node in nodes if node.status == "success"}
-        if not result.success or not built.issuperset(_MODELS):
-            missing = ", ".join(sorted(set(_MODELS) - built))
+        if not result.success or not built.issuperset(EXPORTS):
+            missing = ", ".join(sorted(set(EXPORTS) - built))
             why = redacted("\n".join(self._faults) or str(result.exception))
             raise GateError(f"dbt did not build {missing or 'everything'}: {why}")
         return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
@@ -114,7 +130,8 @@ class Dbt:
     def document(self) -> Path:
         """Compile every model and write dbt's own pages; return the folder that they are in.
 
-        It holds manifest.json and static_index.html. Raises ExportError where dbt cannot.
+        It contains manifest.json, catalog.json and static_index.html.
+        Raises ExportError where dbt cannot write them.
         """
         result = self._invoke("docs", {}, "generate", "--static")
         if not result.success:
@@ -132,7 +149,13 @@ class Dbt:
         for node in self._nodes.values():
             if node.resource_type.value == "model" and node.name == model:
                 return node
-        raise UsageError(f"{self._project.folder}: has no model '{model}'")
+        renamed = (
+            "; it was called int_brands before: remove int_brands.sql and .yml, and copy"
+            " models/exports/brands.sql and .yml from the dbt_project of this version"
+        )
+        raise UsageError(
+            f"{self._project.folder}: has no model '{model}'{renamed if model == 'brands' else ''}"
+        )
 
     def _invoke(self, command: str, variables: Mapping[str, str], *more: str) -> dbtRunnerResult:
         os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")

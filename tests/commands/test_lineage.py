@@ -1,12 +1,14 @@
 """Every exported field leads back to raw columns, and every table and column is described."""
 
+import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from forked_commands import Command
-from workspace import Workspace
+from workspace import ROOT, Workspace
 
 from orchestrator.commands import docs, lineage
 from orchestrator.commands.lineage import Column, Lineage
@@ -29,9 +31,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
         folder = workspace.folder / "target"
         there = project.find(workspace.folder, None)
         where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
-        compiled = Command(workspace.folder, "dbt", "compile", f"--target-path={folder}", *where)
-        compiled.ended().check_returncode()
-    return lineage.read(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+        words = ["docs", "generate", f"--target-path={folder}"]
+        Command(workspace.folder, "dbt", *words, *where).ended().check_returncode()
+    manifest, catalog = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("manifest", "catalog")
+    )
+    return lineage.read(manifest, catalog)
 
 
 def raw(*columns: str) -> set[Column]:
@@ -66,6 +72,44 @@ def test_everything_is_described(found: Lineage) -> None:
     for column in found.parents:
         (table,) = [table for table in found.tables if table.id == column.table]
         assert column.name in table.columns, column
+
+
+def test_a_column_that_no_yaml_describes_is_in_the_lineage(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the raw contract nor under a model, and taken by name and by `select *`."""
+    custom = workspace.folder / "custom"
+    shutil.copytree(ROOT / "dbt_project", custom)
+    workspace.query("alter table raw.email_opens add column device text")
+    for path, old, new in (
+        (
+            "macros/event_columns.sql",
+            "        'is_test'",
+            "        'device': 'text',\n        'is_test'",
+        ),
+        ("models/staging/stg_email_opens.sql", "'is_machine'", "'is_machine', 'device'"),
+        ("models/exports/brands.sql", "select brand\n    from act", "select device\n    from act"),
+    ):
+        text = (custom / path).read_text()
+        assert old in text
+        (custom / path).write_text(text.replace(old, new))
+    export = custom / "models/exports/activities_daily.sql"
+    text = export.read_text().replace(
+        "is_machine\n", "is_machine,\n        email_activities.device\n"
+    )
+    export.write_text(text)
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(custom))
+    index = docs.write(project.find(workspace.folder, None), workspace.folder / "pages")
+    page = index.read_text(encoding="utf-8")
+    steps = [
+        f"source.{PREFIX}.raw.email_opens",
+        f"model.{PREFIX}.stg_email_opens",
+        f"model.{PREFIX}.int_activities",
+        f"model.{PREFIX}.activities_daily",
+    ]
+    for above, below in itertools.pairwise(steps):
+        assert f'["{above}", "device", "{below}", "device"]' in page
+    assert f'["{steps[-1]}", "device", "model.{PREFIX}.brands", "brand"]' in page
 
 
 def test_the_pages_need_nothing_from_elsewhere(pages: Path) -> None:

@@ -82,21 +82,23 @@ def test_a_column_added_to_the_contract_is_loaded_and_added_to_the_table(
 
 
 def test_reject_files_are_private_and_never_overwritten(warehouse: Warehouse) -> None:
-    write(warehouse, "broadcasts.csv", [broadcast(channel="fax")])
+    write(warehouse, "email_bounces.csv", [bounce(bounce_type="medium")])
     files = [warehouse.one().reject_file for _ in range(2)]
-    names = ["broadcasts-20261122T043000Z.jsonl", "broadcasts-20261122T043000Z-2.jsonl"]
+    names = ["email_bounces-20261122T043000Z.jsonl", "email_bounces-20261122T043000Z-2.jsonl"]
     assert files == [warehouse.rejected / name for name in names]
     assert sorted(path.name for path in warehouse.rejected.iterdir()) == sorted(names)
     assert warehouse.rejected.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in warehouse.rejected.iterdir()} == {0o600}
-    assert "channel is not one of email, sms, page: 'fax'" in str(files[0] and files[0].read_text())
+    assert "bounce_type is not one of soft, hard: 'medium'" in str(
+        files[0] and files[0].read_text()
+    )
 
 
 def test_a_load_goes_to_the_target_and_the_schema_of_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = Warehouse(tmp_path)
-    write(warehouse, "broadcasts.csv", [broadcast(1), broadcast(2, channel="fax")])
+    write(warehouse, "broadcasts.csv", [broadcast(1), broadcast(2, sent_on="soon")])
     project = Project(
         folder=PROJECT,
         profiles=PROJECT,

@@ -231,7 +231,7 @@ def test_a_failing_data_test_ships_nothing(acme: Workspace) -> None:
     assert result.exit_code == 4
     assert statuses(result) == {"ACME daily": Status.STOPPED}
     error = str(result.windows[0].error)
-    assert "unique_together_activities_daily" in error
+    assert "activities_daily_unique" in error
     assert "found 1 rows; see them with: dbt run" in error
     assert acme.all_bytes() == before
     with duckdb.connect(str(acme.warehouse)) as connection:

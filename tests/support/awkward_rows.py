@@ -161,7 +161,7 @@ def broken(tables: Tables) -> Tables:
     unsubscribe = tables["email_unsubscribes"][0]
     return {
         "broadcasts": [
-            broadcast | {"broadcast_id": "bad1", "channel": "fax"},
+            broadcast | {"broadcast_id": "bad1", "channel": None},
             broadcast | {"broadcast_id": None},
             broadcast | {"broadcast_id": "bad2", "broadcast_type": None},
         ],
@@ -225,7 +225,7 @@ def _broadcasts(random: Random, brand: str) -> Iterator[Row]:
         yield {
             "brand": brand,
             "broadcast_id": _broadcast_id(number),
-            "channel": random.choice(("email", "email", "email", "email", "sms", "page")),
+            "channel": random.choice(("email", "email", "email", "email", "sms", "push")),
             "broadcast_type": random.choice(
                 ("SINGLE", "CAMPAIGN", "QUICKMAIL", "SPLITRUN", "Ünique")
             ),

@@ -63,7 +63,7 @@ def test_the_projects_own_contract_has_the_eight_raw_tables() -> None:
         for column in table.columns
         if column.accepted_values
     }
-    assert accepted == {"channel": ("email", "sms", "page"), "bounce_type": ("soft", "hard")}
+    assert accepted == {"bounce_type": ("soft", "hard")}
 
 
 @pytest.mark.parametrize(

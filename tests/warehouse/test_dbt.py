@@ -132,18 +132,66 @@ def test_columns_that_files_cannot_do_without(
         )
 
 
-def test_a_model_that_would_not_be_frozen_is_refused(
+def test_an_export_is_a_table_in_a_run_whatever_it_is_by_hand(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(ROOT / "dbt_project", workspace.folder / "custom")
-    path = workspace.folder / "custom/models/exports/broadcasts_daily.sql"
-    path.write_text("{{ config(materialized='view') }}\n" + path.read_text())
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(workspace.folder / "custom"))
+    workspace.mailing("ACME", "2026-11-19")
+    custom = workspace.folder / "custom"
+    shutil.copytree(ROOT / "dbt_project", custom)
+    _prepend(custom / "models/exports/broadcasts_daily.sql", "{{ config(materialized='view') }}\n")
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(custom))
+    with opened(workspace) as warehouse:
+        warehouse.stage(WINDOW)
+        found = warehouse.stage(WINDOW)[0].connection.sql(
+            "select table_name from duckdb_tables() where schema_name = 'exports' order by all"
+        )
+        assert found.fetchall() == [("activities_daily",), ("brands",), ("broadcasts_daily",)]
+
+
+def test_an_export_that_cannot_be_a_table_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = workspace.folder / "custom"
+    shutil.copytree(ROOT / "dbt_project", custom)
+    _prepend(custom / "models/exports/brands.sql", "{{ config(materialized='ephemeral') }}\n")
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(custom))
     with (
-        pytest.raises(UsageError, match="custom: broadcasts_daily is materialized as view: a run"),
+        pytest.raises(UsageError, match="custom: brands is materialized as ephemeral: a run"),
         opened(workspace),
     ):
         pass
+
+
+def test_a_project_from_before_the_export_brands_is_told_what_to_do(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = workspace.folder / "custom"
+    shutil.copytree(ROOT / "dbt_project", custom)
+    (custom / "models/exports/brands.yml").unlink()
+    brands = custom / "models/exports/brands.sql"
+    brands.rename(custom / "models/intermediate/int_brands.sql")
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(custom))
+    found = "custom: has no model 'brands'; it was called int_brands before: .* copy models/exports"
+    with pytest.raises(UsageError, match=found), opened(workspace):
+        pass
+
+
+def test_a_pre_hook_of_the_project_runs_in_a_run_too(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = workspace.folder / "custom"
+    shutil.copytree(ROOT / "dbt_project", custom)
+    hook = "create table if not exists {{ this.schema }}.hooked (x int)"
+    hooked = f'{{{{ config(pre_hook="{hook}") }}}}\n'
+    _prepend(custom / "models/exports/brands.sql", hooked)
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(custom))
+    with opened(workspace) as warehouse:
+        staged, _ = warehouse.stage(WINDOW)
+        assert staged.connection.sql("select * from exports.hooked").fetchall() == []
+
+
+def _prepend(path: Path, text: str) -> None:
+    path.write_text(text + path.read_text())
 
 
 def test_memory_is_limited_by_the_environment_and_by_the_profile(

@@ -353,13 +353,14 @@ def test_a_profile_that_cannot_be_used_says_why(workspace: PostgresWorkspace) ->
 def _adapt(project: Path) -> None:
     """Copy the project, and say in it where the raw tables of other people are."""
     shutil.copytree(ROOT / "dbt_project", project, ignore=shutil.ignore_patterns("target", "logs"))
-    _replace(project / "dbt_project.yml", "vars:\n", "vars:\n  raw_schema: crm\n")
+    settings = project / "dbt_project.yml"
+    settings.write_text(settings.read_text() + "\nvars: {raw_schema: crm}\n", encoding="utf-8")
     sources = project / "models/staging/_sources.yml"
     _replace(
         sources, "- name: email_opens\n", "- name: email_opens\n        identifier: opens_log\n"
     )
     opens = project / "models/staging/stg_email_opens.sql"
-    _replace(opens, "as_instant('received_at')", "as_instant('registered_at')")
+    _replace(opens, "'is_machine'", "'is_machine', received_at='registered_at'")
     customers = project / "models/staging/stg_customers.sql"
     _replace(customers, "{{ as_text('external_customer_number') }}", "{{ as_text('null') }}")
 

@@ -9,16 +9,8 @@ email_bounces as (
 renamed as (
 
     select
-        {{ as_text('event_id') }} as event_id,
-        {{ as_text('brand') }} as brand,
-        {{ as_text('broadcast_id') }} as broadcast_id,
-        {{ as_text('customer_id') }} as customer_id,
-        {{ as_text('email_address') }} as email_address,
-        {{ as_instant('occurred_at') }} as occurred_at,
-        {{ as_instant('received_at') }} as received_at,{{ received_on() }}
-        {{ as_boolean('is_test') }} as is_test,
-        {{ as_text('bounce_type') }} as bounce_type,
-        {{ as_text('message') }} as message
+        {{ as_event('bounce_type', 'message') }},
+        {{ received_on() }} as received_on
     from email_bounces
 
 )

@@ -1,5 +1,6 @@
-{# Columns that are null somewhere, each with the number of rows in which it is. One scan and one
-   node for all columns; dbt counts the nulls. #}
+{# dbt's own `not_null` for several columns: one row per column that is null somewhere, with the
+   number of rows in which it is. One node and one scan check all columns; the failure count is the
+   number of nulls. #}
 {% test columns_not_null(model, columns) %}
 
     {{ config(fail_calc='coalesce(sum(null_rows), 0)') }}

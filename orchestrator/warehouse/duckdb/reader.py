@@ -45,6 +45,11 @@ class DuckDB:
         """The raw tables are in the attached database."""
         return {"raw_database": _ALIAS}
 
+    @property
+    def dbt_table_config(self) -> dict[str, Any]:
+        """The dbt configs of a run's tables: none."""
+        return {}
+
     def open(self) -> None:
         """Attach the warehouse. Raises UsageError or ExportError if it cannot be read."""
         path = path_of(rendered(self._output))

@@ -53,6 +53,11 @@ class Spark:
         """The raw tables are where the dbt project says."""
         return {}
 
+    @property
+    def dbt_table_config(self) -> dict[str, Any]:
+        """The dbt configs of a run's tables: none."""
+        return {}
+
     def open(self) -> None:
         """Start Spark. Raises UsageError if there are no raw tables, and as Session does."""
         self._session = session = Session(self._output)

@@ -14,12 +14,14 @@ activities as (
 
 known as (
 
-    select brand from broadcasts
+    select brand
+    from broadcasts
     where received_at < {{ window_end() }}
 
     union
 
-    select brand from activities
+    select brand
+    from activities
 
 )
 

@@ -1,0 +1,10 @@
+{# The order of the receipts of one event (one brand, event_table and event_id): the first counts.
+   Receipts of one moment are ordered by every other column, texts by their bytes, so that each
+   engine chooses the same one. #}
+{% macro receipt_order() -%}
+    {%- set order = [] -%}
+    {%- for name, type in event_columns().items() if name not in ('brand', 'event_id') -%}
+        {%- do order.append((in_byte_order(name) if type == 'text' else name) ~ ' nulls last') -%}
+    {%- endfor -%}
+    {{ order | join(', ') }}
+{%- endmacro %}

@@ -1,0 +1,120 @@
+"""The README's recipe for a new column, followed word for word: from raw file to shipped file."""
+
+import json
+import re
+import shlex
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forked_commands import Command, orchestrate
+from workspace import ROOT
+
+pytestmark = pytest.mark.xdist_group("dbt_project")
+
+SECTION = re.search(
+    r"^## Add a column and ship it\n(.*?)^## ",
+    (ROOT / "README.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
+NOW = datetime.now(UTC)
+EXPORTS = """\
+destinations:
+  archive: {directory: delivered}
+exports:
+  - {brand: BRANDNAAM, timezone: Europe/Amsterdam}
+"""
+
+
+def opens() -> list[dict[str, Any]]:
+    """Return opens of the last days, so that every window that can be due has one."""
+    return [
+        {
+            "event_id": f"E{number}",
+            "brand": "BRANDNAAM",
+            "broadcast_id": "B1",
+            "customer_id": "C1",
+            "email_address": "jan@example.com",
+            "occurred_at": (NOW - timedelta(hours=number)).isoformat(),
+            "received_at": (NOW - timedelta(hours=number)).isoformat(),
+            "is_test": False,
+            "os": "iOS",
+            "is_machine": False,
+        }
+        for number in range(72)
+    ]
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    lines = (json.dumps(row) + "\n" for row in rows)
+    (folder / "incoming").mkdir(exist_ok=True)
+    (folder / "incoming/email_opens.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def edit(folder: Path, block: str) -> None:
+    """Make the change that a diff block shows: its old lines occur exactly once in the file."""
+    header, place, *lines = block.splitlines()
+    assert header.startswith("--- ")
+    assert place.startswith("@@")
+    old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+    new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+    path = folder / header.removeprefix("--- ")
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, block
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def execute(folder: Path, line: str) -> None:
+    """Run a command of a console block, in this folder."""
+    program, *words = shlex.split(line)
+    if program == "cp":
+        assert words == ["-r", "CHECKOUT/dbt_project", "CHECKOUT/profiles", "."]
+        for name in ("dbt_project", "profiles"):
+            skipped = shutil.ignore_patterns("target", "logs")
+            shutil.copytree(ROOT / name, folder / name, ignore=skipped)
+        return
+    done = Command(folder, program, *words).ended()
+    assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+def test_the_recipe_ships_a_column_of_a_raw_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "ORCHESTRATE_TARGET", "ORCHESTRATE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
+    (tmp_path / "exports.yml").write_text(EXPORTS, encoding="utf-8")
+    (tmp_path / "delivered").mkdir()
+    write(tmp_path, opens())
+    loaded = orchestrate(tmp_path, "load", "incoming/")
+    assert loaded.returncode == 0, loaded.stderr
+
+    # The same events again, with the column.
+    write(tmp_path, [row | {"device": "phone"} for row in opens()])
+    assert SECTION
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION[1], re.DOTALL | re.MULTILINE)
+    assert {kind for kind, _ in blocks} == {"console", "diff"}
+    for kind, block in blocks:
+        if kind == "diff":
+            edit(tmp_path, block)
+        else:
+            for line in block.splitlines():
+                execute(tmp_path, line.removeprefix("$ "))
+
+    (path,) = (tmp_path / "delivered").glob("activity_*.csv")
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    assert header.endswith(",Description of activity,Device")
+    assert rows
+    assert {row.rsplit(",", 1)[1] for row in rows} == {"phone"}
+    page = (tmp_path / "target/docs/index.html").read_text(encoding="utf-8")
+    for table, column in (
+        ("source.event_based_export.raw.email_opens", "device"),
+        ("model.event_based_export.stg_email_opens", "device"),
+        ("model.event_based_export.int_activities", "device"),
+        ("model.event_based_export.activities_daily", "device"),
+    ):
+        assert f'["{table}", "{column}", ' in page
+    assert '"exposure.event_based_export.activity_file", "Device"]' in page
+    assert "The kind of device, such as phone or desktop." in page
