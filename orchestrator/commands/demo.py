@@ -129,6 +129,7 @@ def sftp_server(folder: Path) -> Iterator[int]:
 
 def write_config(folder: Path, port: int) -> Path:
     """Write the demo's exports.yml for a server on this port; return its path."""
+    (folder / "archive").mkdir(exist_ok=True)
     path = folder / "exports.yml"
     path.write_text(_EXPORTS.format(port=port, user=_USER), encoding="utf-8")
     return path

@@ -24,6 +24,9 @@ NEXT_STEPS = (
     "  orchestrate daily              deliver",
 )
 
+DELIVERED = "delivered"
+"""The folder that is the destination of the example."""
+
 
 @dataclass(frozen=True)
 class InitResult:
@@ -54,6 +57,7 @@ def write_folder(folder: Path) -> InitResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
+    (folder / DELIVERED).mkdir(exist_ok=True)  # a delivery never creates a destination's folder
     return InitResult(list(texts))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from orchestrator.config import ledger_url, patterns, public_key, yaml_source
-from orchestrator.config.destinations import Destination, DestinationLine
+from orchestrator.config.destinations import DestinationConfig, DestinationLine
 from orchestrator.config.exports import Export
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.config.problems import Problems
@@ -33,7 +33,7 @@ class Config:
     """A checked exports.yml; its paths are absolute."""
 
     source: Source
-    destinations: dict[str, Destination]
+    destinations: dict[str, DestinationConfig]
     exports: tuple[Export, ...]
     state: LedgerUrl
     outbox: Path

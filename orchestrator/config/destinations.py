@@ -41,7 +41,8 @@ class Directory(Strict):
     directory: FilePath
 
 
-Destination = Sftp | Directory
+DestinationConfig = Sftp | Directory
+"""The settings of one destination, of any kind."""
 
 
 class DestinationLine(Strict):
@@ -63,7 +64,7 @@ class DestinationLine(Strict):
     """How long after its delivery a file is deleted there, such as 60d; null: never."""
 
     @property
-    def destination(self) -> Destination:
+    def destination(self) -> DestinationConfig:
         """The destination of the one kind that is given."""
         if self.sftp:
             return self.sftp

@@ -1,15 +1,31 @@
-"""DeliveryRequest: publish files at their destinations, each whole and each once."""
+"""Delivery: publish files at their destinations, each complete and each once.
+
+The files of a batch are published in order; batches run at the same time, over one connection per
+destination. A lost connection is opened again, and continues where the last one stopped.
+"""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from operator import methodcaller
 
-from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery.batches import Retry, deliver_async, ignore
-from orchestrator.delivery.tasks import by_name
-from orchestrator.delivery.uploads import Outcome, UnreachableError, Upload
+from orchestrator.config.destinations import DestinationConfig
+from orchestrator.delivery.destination import Destination, by_name, connect, for_each
+from orchestrator.delivery.uploads import (
+    Announce,
+    LostError,
+    Outcome,
+    UnreachableError,
+    Upload,
+    UploadProgress,
+    announce_nothing,
+)
+from orchestrator.errors import DeliveryError
 
 __all__ = [
+    "DeliveryRequest",
     "Outcome",
     "Retry",
     "UnreachableError",
@@ -18,29 +34,141 @@ __all__ = [
     "deliver_async",
 ]
 
-DeliveryRequest = tuple[Sftp | Directory, Sequence[Sequence[Upload]]]
+_log = logging.getLogger(__name__)
+
+_MEBIBYTE = 1024 * 1024
+
+DeliveryRequest = tuple[DestinationConfig, Sequence[Sequence[Upload]]]
+"""A destination, and the batches of uploads that it gets."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often to try without any progress in between, and how long to pause before each retry.
+
+    `pause` is in seconds; each next one is `growth` times as long.
+    """
+
+    attempts: int = 5
+    pause: float = 1.0
+    growth: float = 3.0
 
 
 def deliver_all(
     deliveries: Mapping[str, DeliveryRequest],
     on_published: Callable[[str, Upload], None],
     *,
-    on_renaming: Callable[[str, Upload], Awaitable[None]] = lambda _name, upload: ignore(upload),
+    on_renaming: Callable[[str, Upload], Awaitable[None]] | None = None,
     retry: Retry | None = None,
 ) -> dict[str, list[Outcome]]:
-    """Publish at several destinations at once; one that is down does not hold up the others.
+    """Publish at several destinations at once; one that is down does not delay the others.
 
-    The callbacks get the destination's name and the upload, in this thread; `on_renaming` is
-    awaited.
+    The callbacks get the destination's name and the upload, in this thread; see `deliver_async`.
     """
     jobs = {
         name: deliver_async(
-            destination,
+            config,
             batches,
             partial(on_published, name),
-            on_renaming=partial(on_renaming, name),
+            on_renaming=partial(on_renaming, name) if on_renaming else announce_nothing,
             retry=retry,
         )
-        for name, (destination, batches) in deliveries.items()
+        for name, (config, batches) in deliveries.items()
     }
     return asyncio.run(by_name(jobs))
+
+
+async def deliver_async(
+    config: DestinationConfig,
+    batches: Sequence[Sequence[Upload]],
+    on_published: Callable[[Upload], None],
+    *,
+    on_renaming: Announce = announce_nothing,
+    retry: Retry | None = None,
+) -> list[Outcome]:
+    """Publish every batch, and return the outcome of each, in the same order.
+
+    Within a batch a file is started only once the file before it has its final name. A batch that
+    fails stops there; the others continue. `on_renaming` is awaited right before each rename, and
+    `on_published` is called after it, in the thread of the event loop; an exception of either stops
+    the delivery.
+    """
+    work = [_Batch(uploads, on_published, on_renaming) for uploads in batches]
+    retry = retry or Retry()
+    failures = best = 0
+    while waiting := [batch for batch in work if batch.is_open]:
+        connected = False
+        try:
+            async with connect(config) as destination:
+                connected = True
+                await for_each(waiting, methodcaller("run", destination))
+        except LostError as error:
+            progress = sum(batch.progress() for batch in work)
+            if progress > best:  # some servers close the connection after each file
+                failures, best = 0, progress
+                _log.info("%s Reconnecting.", error)
+                continue
+            failures += 1
+            if failures < retry.attempts:
+                pause = retry.pause * retry.growth ** (failures - 1)
+                _log.warning("%s Trying again in %g s.", error, pause)
+                await asyncio.sleep(pause)
+                continue
+            # A server that accepts the login may fail on these files only: the run may try others.
+            final = (DeliveryError if connected else UnreachableError)(
+                f"{error} Gave up after attempt {failures}; the next run continues where this one "
+                "stopped. Check host and port, the network, and with the receiver whether the "
+                "server is up."
+            )
+            _fail(waiting, final)
+        except DeliveryError as error:
+            _fail(waiting, error)
+    return [batch.outcome() for batch in work]
+
+
+@dataclass
+class _Batch:
+    uploads: Sequence[Upload]
+    on_published: Callable[[Upload], None]
+    on_renaming: Announce
+    done: list[Upload] = field(default_factory=list)
+    error: DeliveryError | None = None
+    current: UploadProgress | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.error is None and len(self.done) < len(self.uploads)
+
+    async def run(self, destination: Destination) -> None:
+        try:
+            while self.is_open:
+                upload = self.uploads[len(self.done)]
+                self.current = self.current or UploadProgress(rename_sent=upload.rename_sent)
+                await destination.publish(upload, self.current, on_renaming=self.on_renaming)
+                self.current = None
+                self.done.append(upload)
+                self.on_published(upload)
+        except LostError:
+            raise
+        except DeliveryError as error:
+            self.error = error
+
+    def progress(self) -> int:
+        """Return a number that grows with every file published and every MiB that a server kept."""
+        sizes = sum(1 + upload.file.size // _MEBIBYTE for upload in self.done)
+        return sizes + (self.current.proven // _MEBIBYTE if self.current else 0)
+
+    def outcome(self) -> Outcome:
+        unsure = None
+        if len(self.done) < len(self.uploads):
+            upload = self.uploads[len(self.done)]
+            # Where no attempt could look for the part file, the doubt of an earlier run remains.
+            sent = self.current.rename_sent if self.current else upload.rename_sent
+            unsure = upload if sent else None
+        return Outcome(tuple(self.done), self.error, unsure)
+
+
+def _fail(batches: Sequence[_Batch], error: DeliveryError) -> None:
+    for batch in batches:
+        if batch.is_open:
+            batch.error = error

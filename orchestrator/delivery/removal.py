@@ -1,34 +1,30 @@
-"""Remove files that were delivered: only those that are still what they were, and old there too."""
+"""Removal: remove delivered files that are still what was delivered, and old."""
 
 import asyncio
-import hashlib
-import stat
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import asyncssh
-
-from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery import directory
-from orchestrator.delivery.sftp import publish, requests
-from orchestrator.delivery.sftp.session import Session, refused
-from orchestrator.delivery.tasks import by_name, visit
-from orchestrator.delivery.uploads import Upload, target_path
+from orchestrator.config.destinations import DestinationConfig
+from orchestrator.delivery.destination import Destination, by_name, visit
+from orchestrator.delivery.uploads import Upload, UploadProgress, announce_nothing
 from orchestrator.errors import DeliveryError
+
+CLOCK_FILE = ".orchestrate-clock"
+"""A file that is published to learn the destination's time, and removed at once."""
 
 
 class Found(StrEnum):
-    """What became of a file that was to go."""
+    """What became of a file that was to be removed."""
 
     REMOVED = "removed"
     GONE = "gone"  # the receiver has moved it
     CHANGED = "changed"  # it is not the file that was delivered, and stays
-    RECENT = "recent"  # by the destination's own clock it is not old, and stays
+    RECENT = "recent"  # it is not old by the destination's own clock, and stays
 
 
 @dataclass(frozen=True)
@@ -39,138 +35,89 @@ class RemovalResult:
     errors: Sequence[DeliveryError]
 
 
-RemovalRequest = tuple[Sftp | Directory, timedelta, Sequence[Sequence[Upload]]]
-"""A destination, the age from which on files go, and batches of files in the order of going."""
+RemovalRequest = tuple[DestinationConfig, timedelta, Sequence[Sequence[Upload]]]
+"""A destination, the age from which on files are removed, and batches of files in order."""
 
 
 def remove_all(requests: Mapping[str, RemovalRequest]) -> dict[str, RemovalResult]:
-    """Remove files at several destinations at once, over one connection each.
+    """Remove files at several destinations at once, over one connection each; raise nothing.
 
-    A file goes if it has the size it was delivered with (in a folder also the very bytes) and is
-    older than the age by the clock that also dated it: a wrong clock here removes nothing there.
-    Nothing is raised; a destination out of reach is tried once.
+    A file is removed if it is still what was delivered (the size, in a folder also the hash) and
+    older than the age. Its age is measured by the clock that also dated it: that of the
+    destination. So a wrong clock on this machine removes nothing. An unreachable destination is
+    tried once.
     """
-    jobs = {name: _sweep(*request) for name, request in requests.items()}
-    return asyncio.run(by_name(jobs))
+    with tempfile.TemporaryDirectory() as folder:
+        clock_file = Upload.write(Path(folder) / "clock", b"\n")
+        jobs = {name: _remove(*request, clock_file) for name, request in requests.items()}
+        return asyncio.run(by_name(jobs))
 
 
-async def _sweep(
-    destination: Sftp | Directory, age: timedelta, batches: Sequence[Sequence[Upload]]
+async def _remove(
+    config: DestinationConfig,
+    age: timedelta,
+    batches: Sequence[Sequence[Upload]],
+    clock_file: Upload,
 ) -> RemovalResult:
     found: dict[str, Found] = {}
+    clock = _Clock(clock_file)
 
-    def begin(at: Session | Directory) -> Callable[[Sequence[Upload]], Awaitable[None]]:
-        place = _Folder(at.directory) if isinstance(at, Directory) else _Server(at)
+    async def remove(destination: Destination, batch: Sequence[Upload]) -> None:
+        for upload in batch:
+            found[upload.file.path] = await _remove_one(destination, upload, age, clock)
 
-        async def prune(batch: Sequence[Upload]) -> None:
-            for upload in batch:
-                found[upload.file.path] = await place.prune(upload, age)
-
-        return prune
-
-    errors = await visit(destination, batches, begin)
+    errors = await visit(config, batches, remove)
     return RemovalResult(found, errors)
 
 
-class _Place(ABC):
-    def __init__(self) -> None:
+async def _remove_one(
+    destination: Destination, upload: Upload, age: timedelta, clock: "_Clock"
+) -> Found:
+    stored = await destination.find(upload.file.path, digest=True)
+    if stored is None:
+        return Found.GONE
+    if not stored.is_same(upload):
+        return Found.CHANGED
+    if stored.modified_at is None:
+        raise DeliveryError(
+            f"{destination.label}{upload.file.path}: the destination does not say how old it is, "
+            "so it is not removed. Leave out the destination's retention in exports.yml."
+        )
+    now = await clock.read(destination, PurePosixPath(upload.file.path).parent)
+    if now - stored.modified_at < age.total_seconds():
+        return Found.RECENT
+    try:
+        await destination.remove(upload.file.path)
+    except FileNotFoundError:
+        return Found.GONE
+    return Found.REMOVED
+
+
+class _Clock:
+    """The clock of one destination, read once: the time that a file published now gets."""
+
+    def __init__(self, clock_file: Upload) -> None:
+        self._file = clock_file
         self._now: float | None = None
-        self._asking = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
-    async def prune(self, upload: Upload, age: timedelta) -> Found:
-        """Remove a file if it is still what was delivered, and old by the clock there."""
-        try:
-            modified_at = await self.modified_at(upload)
-            if modified_at is None:
-                return Found.CHANGED
-            async with self._asking:
-                if self._now is None:
-                    self._now = await self.clock(upload)
-            if self._now - modified_at < age.total_seconds():
-                return Found.RECENT
-            await self.remove(upload)
-        except FileNotFoundError:
-            return Found.GONE
-        return Found.REMOVED
+    async def read(self, destination: Destination, folder: PurePosixPath) -> float:
+        async with self._reading:
+            if self._now is None:
+                self._now = await self._read(destination, folder)
+            return self._now
 
-    @abstractmethod
-    async def modified_at(self, upload: Upload) -> float | None:
-        """Return the file's time in seconds, or None if it is not what was delivered.
-
-        Raises FileNotFoundError where it is gone.
-        """
-
-    @abstractmethod
-    async def clock(self, upload: Upload) -> float:
-        """Return the time that a file made beside this one gets, in seconds."""
-
-    @abstractmethod
-    async def remove(self, upload: Upload) -> None:
-        """Remove the file. Raises FileNotFoundError where it is gone."""
-
-
-class _Server(_Place):
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-
-    async def modified_at(self, upload: Upload) -> float | None:
-        path = target_path(upload, absolute=True)
-        try:
-            seen = await self._session.call(self._session.client.lstat(str(path)))
-        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
-            raise FileNotFoundError from error
-        except asyncssh.SFTPError as error:
-            raise refused(self._session, "looking at", path, error) from error
-        files = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)  # not all tell
-        same = seen.type in files and seen.size == upload.file.size
-        return requests.modified_at(self._session, seen, path) if same else None
-
-    async def clock(self, upload: Upload) -> float:
-        return await requests.of_server(self._session, target_path(upload, absolute=True).parent)
-
-    async def remove(self, upload: Upload) -> None:
-        await publish.remove(self._session, target_path(upload, absolute=True))
-
-
-class _Folder(_Place):
-    def __init__(self, top: Path) -> None:
-        super().__init__()
-        self._top = top
-        if not top.is_dir():
-            raise DeliveryError(f"{top}: is no folder. Check that it is mounted.")
-
-    async def modified_at(self, upload: Upload) -> float | None:
-        return await asyncio.to_thread(self._modified_at, upload)
-
-    async def clock(self, upload: Upload) -> float:
-        return await asyncio.to_thread(self._clock, upload)
-
-    async def remove(self, upload: Upload) -> None:
-        await directory.remove(self._top / target_path(upload, absolute=False))
-
-    def _modified_at(self, upload: Upload) -> float | None:
-        with self._opened(upload) as path:
-            seen = path.lstat()
-            if not stat.S_ISREG(seen.st_mode) or seen.st_size != upload.file.size:
-                return None
-            with path.open("rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == upload.file.sha256
-            return seen.st_mtime if same else None
-
-    def _clock(self, upload: Upload) -> float:
-        with self._opened(upload) as path:
-            return requests.of_folder(path.parent)
-
-    @contextmanager
-    def _opened(self, upload: Upload) -> Iterator[Path]:
-        path = self._top / target_path(upload, absolute=False)
-        try:
-            yield path
-        except FileNotFoundError:
-            raise
-        except OSError as error:
+    async def _read(self, destination: Destination, folder: PurePosixPath) -> float:
+        path = str(folder / CLOCK_FILE)
+        await destination.publish(
+            self._file.to(path), UploadProgress(), on_renaming=announce_nothing
+        )
+        stored = await destination.find(path)
+        with suppress(FileNotFoundError):
+            await destination.remove(path)
+        if stored is None or stored.modified_at is None:
             raise DeliveryError(
-                f"{error.filename or path}: cannot be looked at or removed ({error.strerror}). "
-                "Check that the folder may be read and written by the user that runs this."
-            ) from error
+                f"{destination.label}{path}: the destination does not tell when it was written, so "
+                "the age of no file is known, and nothing is removed."
+            )
+        return stored.modified_at

@@ -98,7 +98,7 @@ def test_a_batch_that_fails_stops_there_and_the_others_go_on(
     bad, good, empty = deliver(sftp_server.destination(), batches, ignore)
 
     assert bad.uploads_done == (batches[0][0],)
-    assert "bad.csv is there already" in failure(bad)
+    assert "bad.csv exists and may not be replaced" in failure(bad)
     assert good.error is None
     assert empty == type(empty)((), None)
     assert [name for name in tree(sftp_server.root) if ".part" not in name] == [
@@ -160,7 +160,7 @@ def test_a_connection_that_gets_nowhere_is_given_up(sftp_server: Sshd, tmp_path:
         outcomes = deliver(destination, batches, ignore, retry=QUICK)
 
     assert len(proxy.sent) == QUICK.attempts
-    assert all("Given up at attempt 3;" in failure(outcome) for outcome in outcomes)
+    assert all("Gave up after attempt 3;" in failure(outcome) for outcome in outcomes)
 
 
 def test_a_server_killed_in_the_midst_and_started_again(sftp_server: Sshd, tmp_path: Path) -> None:
@@ -211,6 +211,7 @@ def test_a_destination_that_is_down_does_not_hold_up_the_others(
     up, down = start_sshd(), start_sshd()
     down.kill()
     batches = [[make(tmp_path, "a.csv"), make(tmp_path, "b.csv")]]
+    (tmp_path / "archive").mkdir()
     calls: list[tuple[str, str]] = []
     last: dict[str, float] = {}
 

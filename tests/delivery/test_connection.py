@@ -90,7 +90,7 @@ def test_an_unknown_key_is_fatal_and_says_how_to_add_it(sftp_server: Sshd, tmp_p
 
     path, port = sftp_server.known_hosts, sftp_server.port
     assert f"127.0.0.1:{port}: its host key is not in {path}" in message
-    assert f"It shows ssh-ed25519 {fingerprint}" in message
+    assert f"The server's key is ssh-ed25519 {fingerprint}" in message
     assert message.endswith(f"ssh-keyscan -p {port} 127.0.0.1 >> {path}")
     assert tree(sftp_server.root) == []
 
@@ -133,7 +133,7 @@ def test_a_changed_key_is_fatal(sftp_server: Sshd, tmp_path: Path, kind: str) ->
 
     message = refusal(sftp_server.destination(), tmp_path)
 
-    assert f"is not the one that {sftp_server.known_hosts} has for it" in message
+    assert f"its host key differs from the one in {sftp_server.known_hosts}" in message
     assert f"ssh-keygen -R '{entry}' -f {sftp_server.known_hosts}" in message
     assert tree(sftp_server.root) == []
 
@@ -161,7 +161,7 @@ def test_a_key_with_a_passphrase_logs_in(sftp_server: Sshd, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("passphrase", "words"),
-    [("guessed", "the passphrase is not the right one"), (None, "does it need a passphrase?")],
+    [("guessed", "the passphrase is wrong"), (None, "does it need a passphrase?")],
 )
 def test_a_wrong_or_missing_passphrase_is_fatal(
     sftp_server: Sshd, tmp_path: Path, passphrase: str | None, words: str
@@ -192,7 +192,7 @@ def test_a_file_that_is_no_private_key_is_fatal(
 
     message = refusal(sftp_server.destination(private_key=path, passphrase=passphrase), tmp_path)
 
-    assert f"{path} holds no private key (" in message
+    assert f"{path} does not contain a private key (" in message
     assert "passphrase" not in message
 
 
@@ -276,7 +276,7 @@ def test_a_refused_connection_is_tried_again_and_then_given_up(
 
     message = failure(outcome)
     assert f"127.0.0.1:{sftp_server.port}: cannot connect" in message
-    assert "Given up at attempt 3; the next run goes on where this one stopped." in message
+    assert "Gave up after attempt 3; the next run continues where this one stopped." in message
     assert sum("Trying again" in record.message for record in caplog.records) == 2
 
 
@@ -302,7 +302,7 @@ def test_a_server_that_never_says_a_word_is_given_up(sftp_server: Sshd, tmp_path
         upload = make(tmp_path, "a.csv")
         [outcome] = deliver(destination, [[upload]], ignore, retry=Retry(attempts=1))
 
-    assert "Given up at attempt 1;" in failure(outcome)
+    assert "Gave up after attempt 1;" in failure(outcome)
     assert time.monotonic() - begin < 5
 
 

@@ -8,11 +8,12 @@ import pytest
 from upload_files import deliver, failure, ignore, make, noise, part_of, tree
 
 from orchestrator.config.destinations import Directory
-from orchestrator.delivery import Upload
+from orchestrator.delivery import UnreachableError, Upload
 
 
 def test_files_arrive_whole_and_are_replaced(tmp_path: Path) -> None:
     root = tmp_path / "mounted" / "exports"
+    root.mkdir(parents=True)
     uploads = [make(tmp_path, "2017/a.csv", noise(700_000)), make(tmp_path, "empty.csv", b"")]
     published: list[Upload] = []
 
@@ -33,11 +34,46 @@ def test_the_receiver_can_read_it(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
     upload.local.chmod(0o600)  # as the outbox has it
 
+    (tmp_path / "root").mkdir()
+
     deliver(Directory(directory=tmp_path / "root"), [[upload]], ignore)
 
     (tmp_path / "plain").touch()
     mode = (tmp_path / "root/a.csv").stat().st_mode
     assert stat.S_IMODE(mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_the_folder_itself_is_never_created(tmp_path: Path) -> None:
+    """A share that is not mounted: the folder below the mount point does not exist."""
+    root = tmp_path / "mounted" / "exports"
+    uploads = [make(tmp_path, "a.csv"), make(tmp_path, "in/b.csv")]
+
+    outcomes = deliver(Directory(directory=root), [[upload] for upload in uploads], ignore)
+
+    for outcome in outcomes:
+        assert failure(outcome) == (
+            f"{root}: is not a folder. Check that it is mounted; if it is a new destination, "
+            f"create it: mkdir -p {root}"
+        )
+        assert isinstance(outcome.error, UnreachableError)
+        assert outcome.unsure is None
+    assert not root.parent.exists()
+
+
+def test_a_folder_that_is_unmounted_meanwhile_is_not_created(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    uploads = [make(tmp_path, "in/a.csv"), make(tmp_path, "in/b.csv")]
+
+    def unmount(upload: Upload) -> None:
+        del upload
+        root.rename(tmp_path / "elsewhere")
+
+    [outcome] = deliver(Directory(directory=root), [uploads], unmount)
+
+    assert f"{root}: is not a folder" in failure(outcome)
+    assert outcome.uploads_done == (uploads[0],)
+    assert not root.exists()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +138,7 @@ def test_a_name_that_is_a_folder_fails(tmp_path: Path) -> None:
 def test_a_changed_local_file_is_not_published(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv", b"recorded")
     upload.local.write_bytes(b"tampered")
+    (tmp_path / "root").mkdir()
 
     [outcome] = deliver(Directory(directory=tmp_path / "root"), [[upload]], ignore)
 

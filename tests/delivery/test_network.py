@@ -236,9 +236,9 @@ def test_a_local_folder_is_not_left_by_a_link(tmp_path: Path) -> None:
 
     out, deeper, within, circle = deliver(Directory(directory=root), batches, ignore)
 
-    message = f"leads, by a symbolic link, to {outside}, out of the destination's folder {root}"
+    message = f"a symbolic link leads to {outside}, outside of the destination's folder {root}"
     assert f"{root}/out: {message}" in failure(out)
-    assert f"to {outside}/new, out of" in failure(deeper)
+    assert f"to {outside}/new, outside of" in failure(deeper)
     assert list(outside.iterdir()) == []
     assert within.error is None
     assert (root / "real/b.csv").is_file()
@@ -251,6 +251,7 @@ def test_a_local_folder_is_not_left_by_a_link(tmp_path: Path) -> None:
 
 def test_a_local_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
     root = tmp_path / "root"
+    root.mkdir()
     uploads = [make(tmp_path, f"in/{name}.csv") for name in ("b", "a")]
 
     def vanish(upload: Upload) -> None:
@@ -277,6 +278,7 @@ def test_one_destination_down_among_many(
         for name, server in (("up", up), ("changed", changed), ("down", down))
     }
     destinations["archive"] = {"directory": "archive"}
+    (workspace.folder / "archive").mkdir()
     workspace.mailing("ACME", DAY)
     exports = [{"brand": "ACME", "destination": list(destinations)}]
     text = yaml.safe_dump({"destinations": destinations, "exports": exports})
@@ -286,11 +288,14 @@ def test_one_destination_down_among_many(
 
     assert code == 3
     assert reached == ["archive", "up"]
-    assert f"destination 'changed': 127.0.0.1:{changed.port}: its host key is not the one" in said
-    assert f"It shows {key.split()[0]} SHA256:" in said
+    assert (
+        f"destination 'changed': 127.0.0.1:{changed.port}: its host key differs from the one in"
+        in said
+    )
+    assert f"The server's key is {key.split()[0]} SHA256:" in said
     assert f"destination 'down': 127.0.0.1:{down.port}: cannot connect" in said
-    assert "Given up at attempt 5; the next run goes on where this one stopped." in said
-    assert f"127.0.0.1:{changed.port}: its host key is not the one" not in said.split("Trying")[0]
+    assert "Gave up after attempt 5; the next run continues where this one stopped." in said
+    assert f"127.0.0.1:{changed.port}: its host key differs from" not in said.split("Trying")[0]
     for root in (up.root, workspace.folder / "archive"):
         assert tree(root) == NAMES
         (root / NAMES[0]).unlink()  # the receiver took it

@@ -28,11 +28,12 @@ def test_nothing_is_left_behind(sftp_server: Sshd, tmp_path: Path) -> None:
     (sftp_server.root / "a/b").mkdir(parents=True)
     (sftp_server.root / "a/b/theirs.csv").write_text("theirs")
     local = tmp_path / "there"
+    local.mkdir()
     for destination in (sftp_server.destination(), Directory(directory=local)):
         verdict = probe(destination, "", "a/b", "a/new/one", "new")
         assert (verdict.errors, verdict.notes) == ([], set())
     assert entries(sftp_server.root) == ["a", "a/b", "a/b/theirs.csv"]
-    assert not local.exists()
+    assert entries(local) == []
 
 
 def test_an_absolute_folder(sftp_server: Sshd, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_each_destination_is_tried_for_itself(
         "stranger": "only if it is the same, add the key: ssh-keyscan -p",
         "nobody": "refused the login of user",
         "down": "cannot connect",
-        "a_file": "other is a file, and a folder is to be there. Set another directory",
+        "a_file": "other: is not a folder. Check that it is mounted",
     }.items():
         assert told in words(verdicts[name]), name
     assert tree(sftp_server.root) == tree(read_only.root) == []
@@ -72,7 +73,7 @@ def test_each_destination_is_tried_for_itself(
 @pytest.mark.parametrize(
     ("forbidden", "told"),
     [
-        ("mkdir", "making the folder .orchestrate-"),
+        ("mkdir", "creating the folder .orchestrate-"),
         ("posix-rename,rename", "renaming the uploaded file to .orchestrate-"),
         ("open", "writing .orchestrate-"),
     ],
@@ -91,7 +92,7 @@ def test_removing_matters_where_files_are_to_be_removed(start_sshd: Callable[...
     assert verdict.errors == []
     [note] = verdict.notes
     assert "removing .orchestrate-" in note
-    assert note.endswith("It is left there.")
+    assert note.endswith("The file of this check stays there.")
     assert "removing .orchestrate-" in words(probe(server.destination(), ""))
 
 
@@ -105,7 +106,9 @@ def test_what_a_server_does_not_offer_is_noted(start_sshd: Callable[..., Sshd]) 
 
 def test_a_file_where_a_folder_is_to_be(sftp_server: Sshd) -> None:
     (sftp_server.root / "2026").write_text("theirs")
-    assert "2026 is a file" in words(probe(sftp_server.destination(), "2026/11"))
+    assert "2026: is a file, where a folder is needed" in words(
+        probe(sftp_server.destination(), "2026/11")
+    )
     assert entries(sftp_server.root) == ["2026"]
 
 

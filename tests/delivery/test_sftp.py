@@ -69,7 +69,7 @@ def test_a_path_that_climbs_is_refused(sftp_server: Sshd, tmp_path: Path, remote
 
     [outcome] = deliver(sftp_server.destination(), [[climbing]], ignore)
 
-    assert f"{remote!r} is no path for a delivered file" in failure(outcome)
+    assert f"{remote!r} is not a path for a delivered file" in failure(outcome)
     assert tree(sftp_server.root.parent.parent).count("a.csv") == 1  # the local one
 
 
@@ -83,7 +83,7 @@ def test_mkdir_may_be_forbidden_if_the_folder_is_there(
     there, missing = deliver(server.destination(), batches, ignore)
 
     assert there.error is None
-    assert "making the folder out was refused" in failure(missing)
+    assert "creating the folder out was refused" in failure(missing)
     assert "Permission denied" in failure(missing)
     assert tree(server.root) == ["in/a.csv"]
 
@@ -93,7 +93,7 @@ def test_a_file_where_a_folder_should_be_is_an_error(sftp_server: Sshd, tmp_path
 
     [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "in/a.csv")]], ignore)
 
-    assert "making the folder in was refused" in failure(outcome)
+    assert "creating the folder in was refused" in failure(outcome)
 
 
 def test_a_folder_that_may_not_be_written_is_an_error(
@@ -122,7 +122,7 @@ def test_without_posix_rename_the_old_file_is_removed_and_the_log_says_so(
     [second] = deliver(server.destination(), [[make(tmp_path, "a.csv", noise(200_000))]], ignore)
 
     assert second.error is None
-    assert "has no posix-rename: a.csv is removed" in caplog.text
+    assert "the server has no posix-rename: a.csv is removed" in caplog.text
     assert tree(server.root) == ["a.csv"]
     assert (server.root / "a.csv").read_bytes() == noise(200_000)
 
@@ -136,7 +136,7 @@ def test_a_file_that_may_not_be_replaced_is_said(
 
     [outcome] = deliver(server.destination(), [[upload]], ignore)
 
-    assert "a.csv is there already and may not be replaced" in failure(outcome)
+    assert "a.csv exists and may not be replaced" in failure(outcome)
     assert "Permission denied" in failure(outcome)
     assert outcome.unsure is None
     assert (server.root / "a.csv").read_text() == "old"
@@ -153,7 +153,7 @@ def test_a_folder_of_that_name_may_not_be_replaced(sftp_server: Sshd, tmp_path: 
 
     [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "a.csv")]], ignore)
 
-    assert "a.csv is there already and may not be replaced" in failure(outcome)
+    assert "a.csv exists and may not be replaced" in failure(outcome)
 
 
 @pytest.mark.parametrize("kept", [1, 700_000, 3 * MEBIBYTE])
@@ -229,7 +229,7 @@ def test_a_frozen_sftp_server_is_given_up(
         )
 
     freezing.cancel()
-    assert "silent for 1 s, given up. Connecting anew." in caplog.text
+    assert "no answer for 1 s. Reconnecting." in caplog.text
     assert outcome.error is None
     assert tree(sftp_server.root) == ["a.csv", "b.csv"]
 
@@ -341,7 +341,7 @@ def test_a_rename_that_is_never_answered_is_unsure(tmp_path: Path) -> None:
             destination(seconds=0.5), [[upload]], ignore, retry=type(QUICK)(attempts=1)
         )
 
-    assert "silent for 0.5 s, given up." in failure(outcome)
+    assert "no answer for 0.5 s." in failure(outcome)
     assert outcome.unsure == upload
     assert tree(tmp_path / "root") == [part_of(upload)]
 

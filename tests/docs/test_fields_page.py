@@ -40,6 +40,7 @@ def test_a_piece_gives_the_files_below_it(loaded: Workspace, title: str) -> None
     there = re.sub(r"\W", "_", title)
     own = f"destinations: {{there: {{directory: {there}}}}}\n"
     own += f"state: sqlite:///{there}.db\noutbox: {there}.outbox\n"
+    (loaded.folder / there).mkdir()
     (loaded.folder / "exports.yml").write_text(own + piece, encoding="utf-8")
     assert loaded.run("2026-11-19 07:00").exit_code == 0
     files = shown(text, "text")

@@ -39,6 +39,7 @@ class Workspace:
     def __init__(self, folder: Path, server: Sshd) -> None:
         self.folder = folder
         self._archive = folder / "archive"
+        self._archive.mkdir()
         self._server = server
         (folder / "exports.yml").write_text(
             f"""

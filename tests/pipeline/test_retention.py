@@ -16,7 +16,7 @@ from workspace import Workspace, is_root
 
 from orchestrator import config
 from orchestrator.config.exports import File
-from orchestrator.delivery.sftp import requests
+from orchestrator.delivery.removal import CLOCK_FILE
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
 from orchestrator.pipeline import retention
 from orchestrator.pipeline.retention import PruneResult
@@ -132,7 +132,7 @@ def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> 
     archive.deliver(1, "a2.csv")
     theirs = archive.root / "theirs.csv"
     theirs.write_text("theirs")
-    link = archive.root / requests.NAME
+    link = archive.root / CLOCK_FILE
     link.symlink_to(theirs)
 
     assert archive.prune().exit_code == 0
@@ -314,7 +314,7 @@ def test_a_folder_that_forbids(workspace: Workspace) -> None:
     archive.root.chmod(0o500)
     result = archive.prune()
     archive.root.chmod(0o700)
-    assert "Check that the folder may be" in result.warnings[0]
+    assert "may be read and written by the user" in result.warnings[0]
     assert outcomes(archive.prune())["a.csv"] == "removed"
 
 

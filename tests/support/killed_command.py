@@ -30,7 +30,7 @@ POINTS = {
     "fsync": "os:fsync",
     "replace": "os:replace",
     "ledger.write": "orchestrator.ledger:Ledger.write",
-    "folder.publish": "orchestrator.delivery.directory:publish",
+    "folder.publish": "orchestrator.delivery.directory:DirectoryDestination.publish",
     "sftp.connect": "orchestrator.delivery.sftp.session:connect",
     "sftp.mkdir": "asyncssh:SFTPClient.mkdir",
     "sftp.open": "asyncssh:SFTPClient.open",
@@ -47,7 +47,7 @@ POINTS = {
 PACKED = {
     "openpgp.encrypt": "orchestrator.files.packing:encrypt",
     "sftp.remove": "asyncssh:SFTPClient.remove",
-    "folder.remove": "orchestrator.delivery.directory:remove",
+    "folder.remove": "orchestrator.delivery.directory:DirectoryDestination.remove",
 }
 """Those that a run passes where files are encrypted, and completion files follow them."""
 _ONE_AT_A_TIME = threading.Lock()

@@ -81,6 +81,7 @@ class SparkWorkspace:
 
     def configure(self, target: str = "spark", more: str = "") -> Path:
         path = self.folder / f"{target}.yml"
+        (self.folder / target).mkdir(exist_ok=True)
         path.write_text(_EXPORTS.format(folder=target, more=more), encoding="utf-8")
         return path
 

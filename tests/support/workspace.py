@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -128,6 +129,9 @@ class Workspace:
         text = f"destinations: {destinations or '{there: {directory: there}}'}\n"
         text += f"defaults: {defaults}\nexports:\n{exports}\n"
         (self.folder / "exports.yml").write_text(text, encoding="utf-8")
+        for line in yaml.safe_load(text)["destinations"].values():
+            with suppress(OSError):  # some tests name a folder that cannot exist
+                (self.folder / line.get("directory", "")).mkdir(parents=True, exist_ok=True)
 
     def run(self, now: str, **request: Any) -> RunResult:  # noqa: ANN401 - any of a request
         """Run every due export at this moment of UTC."""

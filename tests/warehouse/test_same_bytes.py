@@ -61,6 +61,7 @@ def test_spark_makes_them_of_each_day(
 def _assert_same_bytes(
     target: str, tmp_path: Path, days: Sequence[date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "archive").mkdir()
     (tmp_path / "exports.yml").write_text(_config(), encoding="utf-8")
     tables = awkward_rows.make()
     reference_files.write_raw(tmp_path / "raw", tables)

@@ -1,9 +1,8 @@
-"""One SFTP channel that many files share, watched so that a silent server is given up."""
+"""SftpSession: one SFTP channel that many files share, aborted when the server falls silent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from pathlib import PurePosixPath
 from time import monotonic
 from typing import Any, Self, TypeVar
 
@@ -15,8 +14,12 @@ from orchestrator.delivery.uploads import BLOCK, LostError, UnreachableError
 from orchestrator.errors import DeliveryError
 
 _T = TypeVar("_T")
-_IN_FLIGHT = 8 * 1024 * 1024  # bytes sent but not confirmed: 100 Mbit/s at 600 ms
-_GOODBYE = 2.0  # seconds to say it
+
+MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
+"""What a server answers for a name that does not exist."""
+
+_IN_FLIGHT = 8 * 1024 * 1024  # bytes sent and not yet confirmed: 100 Mbit/s at 600 ms round trip
+_GOODBYE = 2.0  # seconds to close the connection in an orderly way
 _LOST = (
     asyncssh.SFTPConnectionLost,
     asyncssh.SFTPNoConnection,
@@ -25,32 +28,36 @@ _LOST = (
 )
 
 
-class Session:
-    """An open SFTP channel. Every request goes through `call`."""
+class SftpSession:
+    """An open SFTP channel. Every request goes through `call`.
+
+    All files of a destination share one channel: OpenSSH allows ten channels per connection
+    (MaxSessions of sshd_config(5)), and one channel takes any number of requests at once.
+    """
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, destination: Sftp) -> AsyncIterator[Self]:
-        """Connect, log in and start SFTP; the channel is closed where the `with` ends.
+    async def open(cls, config: Sftp) -> AsyncIterator[Self]:
+        """Connect, log in and start SFTP; the `with` block closes the channel.
 
-        Raises LostError if that may go better later, else UnreachableError.
+        Raises LostError if another attempt may succeed, else UnreachableError.
         """
-        connection = await connect(destination)
+        connection = await connect(config)
         try:
-            async with asyncio.timeout(destination.timeout.total_seconds()):
+            async with asyncio.timeout(config.timeout.total_seconds()):
                 client = await connection.start_sftp_client()
         except (asyncssh.ChannelOpenError, asyncssh.SFTPBadMessage) as error:
             connection.abort()
             raise UnreachableError(
-                f"{destination.address}: the login works, but the server does not speak SFTP "
-                f"({error.reason}). Ask the receiver to allow SFTP for user {destination.username}."
+                f"{config.address}: the login works, but the server does not speak SFTP "
+                f"({error.reason}). Ask the receiver to allow SFTP for user {config.username}."
             ) from error
         except (*_LOST, asyncssh.Error) as error:
             connection.abort()
             raise LostError(
-                f"{destination.address}: SFTP did not start ({str(error) or 'no answer'})."
+                f"{config.address}: SFTP did not start ({str(error) or 'no answer'})."
             ) from error
-        session = cls(destination, connection, client)
+        session = cls(config, connection, client)
         try:
             yield session
         finally:
@@ -58,40 +65,39 @@ class Session:
 
     def __init__(
         self,
-        destination: Sftp,
+        config: Sftp,
         connection: asyncssh.SSHClientConnection,
         client: asyncssh.SFTPClient,
     ) -> None:
-        """Take over an open connection; `open` makes one."""
-        self.destination = destination
-        self.server = destination.address
+        """Take an open connection; `open` opens one."""
+        self.config = config
+        self.server = config.address
         self.client = client
-        self._timeout = destination.timeout.total_seconds()
         self.block = min(BLOCK, client.limits.max_write_len)
         self.slots = asyncio.Semaphore(max(16, min(128, _IN_FLIGHT // self.block)))
-        self.directories: set[str] = set()  # known to exist
+        self._timeout = config.timeout.total_seconds()
         self._connection = connection
         self._waiting = 0
-        self._heard = monotonic()
+        self._answered_at = monotonic()
         self._silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watch = asyncio.create_task(self._give_up_when_silent())
+        self._watch = asyncio.create_task(self._abort_when_silent())
 
     async def call(self, request: Awaitable[_T]) -> _T:
         """Return the server's answer to `request`.
 
-        Raises LostError if the connection goes, or no request at all is answered for
-        `destination.timeout`; asyncssh.SFTPError if the server says no.
+        Raises LostError if the connection is lost, or if no request at all is answered for
+        `config.timeout`; asyncssh.SFTPError if the server refuses.
         """
         task: asyncio.Future[_T] = asyncio.ensure_future(request)
         if self._waiting == 0:
-            self._heard = monotonic()
+            self._answered_at = monotonic()
         self._waiting += 1
         try:
             either: set[asyncio.Future[Any]] = {task, self._silent}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise LostError(f"{self.server}: silent for {self._timeout:g} s, given up.")
-            self._heard = monotonic()  # a refusal is an answer too
+                raise LostError(f"{self.server}: no answer for {self._timeout:g} s.")
+            self._answered_at = monotonic()  # a refusal is an answer too
             return task.result()
         except _LOST as error:
             raise LostError(
@@ -102,7 +108,7 @@ class Session:
             task.cancel()
 
     async def _close(self) -> None:
-        """Say goodbye; cut the connection if that is not answered."""
+        """Close the connection, and cut it if the server does not answer that."""
         self._watch.cancel()
         self._connection.close()
         with suppress(TimeoutError, OSError, asyncssh.Error):
@@ -110,22 +116,20 @@ class Session:
                 await self._connection.wait_closed()
         self._connection.abort()
 
-    async def _give_up_when_silent(self) -> None:
-        # asyncssh waits for ever for a server that holds the connection but does not answer, and
-        # keepalive is answered by sshd, not by the sftp-server behind it.
-        while not self._waiting or monotonic() - self._heard <= self._timeout:  # noqa: ASYNC110 - time
+    async def _abort_when_silent(self) -> None:
+        # asyncssh waits for an answer for ever. SSH keepalives do not help where the sftp-server
+        # process hangs: sshd, in front of it, answers them.
+        while not self._waiting or monotonic() - self._answered_at <= self._timeout:  # noqa: ASYNC110 - it waits for time to pass, not for an event
             await asyncio.sleep(min(1.0, self._timeout / 10))
         self._silent.set_result(None)
         self._connection.abort()
 
 
-def refused(
-    session: Session, what: str, path: PurePosixPath, error: asyncssh.SFTPError
-) -> DeliveryError:
-    """Return the error for a request that the server refused, in its own words, with advice."""
+def refused(session: SftpSession, what: str, path: str, error: asyncssh.SFTPError) -> DeliveryError:
+    """Return the error for a request that the server refused: its own reason, and advice."""
     advice = _ADVICE.get(type(error), "Ask the receiver.")
     return DeliveryError(
-        f"{session.server}: {what} {path} was refused for user {session.destination.username}: "
+        f"{session.server}: {what} {path} was refused for user {session.config.username}: "
         f"the server says {error.reason!r}. {advice}"
     )
 
