@@ -2,11 +2,14 @@
 
 import errno
 import fcntl
+import io
+import locale
 import os
 import re
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from orchestrator.errors import ExportError, LockedError
+from orchestrator.errors import ExportError, LockedError, UsageError
 
 # The texts of a full disk: the operating system's, which DuckDB, dbt and PostgreSQL pass on, then
 # those that only one program uses.
@@ -128,6 +131,30 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         yield
         file.seek(0)
         file.truncate(0)
+
+
+def use_utf8() -> None:
+    """Let this process and its children read and write UTF-8, whatever the locale and Python say.
+
+    Python chooses the encoding of arguments and file names when it starts, so a process that
+    started with another one starts again in its UTF-8 mode
+    (https://docs.python.org/3/library/os.html#utf8-mode). A daily run by cron and another one by
+    hand would otherwise give two names to one file. Raises UsageError where that did not help.
+    """
+    codeset = locale.nl_langinfo(locale.CODESET)
+    if codeset != "UTF-8":
+        os.environ.update(LC_ALL="C.UTF-8", PYTHONUTF8="1")  # for children such as Java
+    os.environ.pop("PYTHONIOENCODING", None)
+    if sys.getfilesystemencoding() != "utf-8":
+        if "utf8" not in sys._xoptions and sys.executable:  # noqa: SLF001 - documented for -X
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - the same program
+        raise UsageError(
+            f"file names are in {codeset} here, and must be in UTF-8: set LC_ALL=C.UTF-8, and "
+            "do not start Python with -X utf8=0"
+        )
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not in a test that captures it
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def handle_signals() -> None:

@@ -78,6 +78,7 @@ def main() -> None:
     system.handle_signals()
     output.apply_no_color()
     try:
+        system.use_utf8()
         app()
     except ExportError as error:
         options.current.error(error)
