@@ -210,7 +210,7 @@ def _status(
     if html and history:
         from orchestrator.cli import status_page  # noqa: PLC0415 - Jinja is for this alone
 
-        status_page.write_page(result, history, html)
+        status_page.write_page(result, history, html, config=config.source.path)
     if prometheus:
         from orchestrator.cli import metrics  # noqa: PLC0415 - the client is for this alone
 

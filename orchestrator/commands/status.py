@@ -132,7 +132,7 @@ class _Reader:
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():
             self._failing[failure.export][failure.window] = failure
-        self._late = _late(self._entries, ledger)
+        self._late = late_windows(self._entries, ledger)
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         for job in due.jobs(config, ledger, request, now):
             self._waiting[job.entry.export].append(job)
@@ -274,7 +274,7 @@ class _Reader:
             yield replace(same[0], windows=len(same), since=since, times=times)
 
 
-def _late(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
+def late_windows(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
     """Return, by export, the windows with late rows: as delivered, and as recounted."""
     recounts = ledger.recounts
     most = max((entry.export.audit_windows for entry in entries), default=0)

@@ -1,4 +1,4 @@
-"""History of exports for the plots of `status`: rows, lags and failures by day."""
+"""History of exports for the page of `status`: recent windows, and facts by day."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,16 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from orchestrator.commands.status import late_windows
 from orchestrator.config import Config
 from orchestrator.jobs.job import ExportEntry, Exports, Request
-from orchestrator.ledger import Entry, Failure, Ledger
+from orchestrator.ledger import DELIVERED, Entry, Failure, Ledger
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
 """How far back the plots go."""
+RECENT = 30
+"""Windows of each export that the page shows one by one."""
 _MOST_AHEAD = timedelta(hours=14)
 """The largest offset from UTC: where a local day begins first."""
 
@@ -28,11 +31,16 @@ class HistoryDay:
 
 @dataclass(frozen=True)
 class StatusHistory:
-    """The days of each export by ISO date, from `since` on, and the failures, newest first."""
+    """The days of each export by ISO date, from `since` on, and the failures, newest first.
+
+    `recent` are the last windows of each export, oldest first, each with what became of it:
+    delivered, late (rows came in after the delivery), failed, stopped or waiting.
+    """
 
     since: datetime
     days: Mapping[str, Mapping[str, HistoryDay]]
     failures: Sequence[Failure]
+    recent: Mapping[str, Sequence[tuple[Window, str]]] = field(default_factory=dict)
 
 
 def read_history(
@@ -65,7 +73,26 @@ def read_history(
         for name, found in days.items()
     }
     failures = [failure for failure in ledger.failures.since(since) if owner(failure.export)]
-    return StatusHistory(since, shown, failures)
+    return StatusHistory(since, shown, failures, _recent(entries, ledger, since))
+
+
+def _recent(
+    entries: Exports, ledger: Ledger, since: datetime
+) -> dict[str, list[tuple[Window, str]]]:
+    late = {
+        (name, counted.window)
+        for name, found in late_windows(entries, ledger).items()
+        for _, counted in found
+    }
+    failing = {
+        (failure.export, failure.window): failure.status for failure in ledger.failures.failing()
+    }
+    recent: dict[str, list[tuple[Window, str]]] = defaultdict(list)
+    for entry in ledger.history.recent(since, most=RECENT):
+        key = entry.export, entry.window
+        state = "late" if key in late else "delivered" if entry.state == DELIVERED else "waiting"
+        recent[entry.export].append((entry.window, failing.get(key, state)))
+    return recent
 
 
 @cache

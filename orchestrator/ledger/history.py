@@ -81,9 +81,17 @@ class History:
             yield row["export"], row["window_start"], json.loads(row["rows_by_activity"])
 
     def completions(self, since: datetime) -> Iterator[tuple[str, Window, datetime]]:
-        """Yield when each window since a moment was delivered everywhere for the first time."""
+        """Yield when each scheduled window since a moment was first at every destination.
+
+        A window that was requested by date has no lag: it was requested long after it was due.
+        """
         for row in self.database.stream("deliveries", "completions", since=since):
             yield row["export"], records.window(row), row["complete_at"]
+
+    def recent(self, since: datetime, *, most: int) -> Iterator[Entry]:
+        """Yield the newest revision of at most so many windows of each export, oldest first."""
+        rows = self.database.stream("windows", "recent_entries", since=since, most=most)
+        yield from map(records.entry, rows)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def write(workspace: Workspace, now: datetime = NOW) -> Path:
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         found = read_status(loaded, Request(), ledger, now=now)
         history = read_history(loaded, Request(), ledger, now=now)
-    status_page.write_page(found, history, page)
+    status_page.write_page(found, history, page, config=loaded.source.path)
     return page
 
 
@@ -111,12 +111,12 @@ def test_the_plots_show_every_day(page: Browser) -> None:
 
 def test_problems_stand_first_and_what_they_say_is_text(page: Browser) -> None:
     assert shown(page, "#problems") == [f"{EVIL} daily", "BETA daily"]
-    assert shown(page, "#exports") == [EVIL, "BETA", "*", "ALFA"]
+    assert shown(page, "#exports") == [EVIL, "BETA", "ALFA"]
     told = page.driver.find_element(By.CSS_SELECTOR, "#problems tr:last-child .what").text
     assert told.startswith("window 2026-11-19 failed in 1 run since 2026-11-20 06:00 UTC: ")
     assert told.endswith(REASON)
     assert page.run("return document.images.length") == 0
-    assert page.driver.title == "Exports: 4 exports, 2 with problems"
+    assert page.driver.title == "Exports: 3 exports, 2 with problems"
 
 
 def test_a_brand_is_chosen(page: Browser) -> None:
@@ -132,7 +132,7 @@ def test_a_brand_is_chosen(page: Browser) -> None:
     assert captions(page) == []
     assert shown(page, "#problems") == [f"{EVIL} daily"]
     brand.select_by_visible_text("all")
-    assert len(shown(page, "#exports")) == 4
+    assert len(shown(page, "#exports")) == 3
     assert marks(page, "#lag", "dot") == 2 * DAYS
 
 
@@ -164,7 +164,7 @@ def test_nothing_stands_outside_of_its_plot(browser: Browser, workspace: Workspa
             ledger.write([(made, [Delivery(File("activity", "a", 9, "a" * 64), "there", at)])])
             ledger.finish([made])
     browser.open(write(workspace, now))
-    assert captions(browser) == ["Open 1 rows"]
+    assert captions(browser) == ["Open 1 row"]
     assert marks(browser, "#rows", "rect") == 1
     beside = """
         const right = element => element.getBoundingClientRect().right;
@@ -187,6 +187,69 @@ def test_a_page_of_nothing_says_so(browser: Browser, workspace: Workspace) -> No
     assert marks(browser, "#lag", "dot") == 0
     assert not browser.spills()
     assert browser.problems() == []
+
+
+def test_the_badge_is_read_across_a_room(page: Browser) -> None:
+    badge = page.driver.find_element(By.ID, "badge")
+    assert badge.text == "2 problems"
+    assert "bad" in str(badge.get_attribute("class")).split()
+    assert float(page.run("return parseFloat(getComputedStyle(arguments[0]).fontSize)", badge)) > 30
+    head = page.driver.find_element(By.TAG_NAME, "header").text
+    assert "exports.yml" in head
+    assert "2026-11-20 12:00 UTC" in head
+
+
+def test_a_page_says_itself_when_it_is_stale(browser: Browser, weeks: Workspace) -> None:
+    browser.open(write(weeks))  # of a past day
+    assert browser.driver.find_element(By.ID, "stale").is_displayed()
+    browser.open(write(weeks, datetime.now(UTC)))
+    assert not browser.driver.find_element(By.ID, "stale").is_displayed()
+    assert "just now" in browser.driver.find_element(By.ID, "age").text
+
+
+def cells(page: Browser, brand: str) -> list[str]:
+    """Return the classes of the cells of a brand's recent windows, oldest first."""
+    found = page.driver.find_elements(By.CSS_SELECTOR, f"tr[data-brand='{brand}'] .cells i")
+    return [str(cell.get_attribute("class")) for cell in found]
+
+
+def test_recent_windows_are_cells(page: Browser) -> None:
+    assert cells(page, "ALFA") == ["delivered"] * DAYS
+    assert cells(page, "BETA") == ["delivered"] * (DAYS - 1) + ["failed"]
+
+
+def test_a_day_without_rows_is_a_dot(page: Browser) -> None:
+    Select(page.driver.find_element(By.ID, "brand")).select_by_visible_text("BETA")
+    assert marks(page, "#rows figure:first-of-type", "rect") == DAYS - 1
+    assert marks(page, "#rows figure:first-of-type", "dot") == 1
+
+
+def test_a_table_is_sorted(page: Browser) -> None:
+    head = page.driver.find_element(By.XPATH, "//table[@id='exports']//button[.='Brand']")
+    head.click()
+    assert shown(page, "#exports") == [EVIL, "ALFA", "BETA"]
+    head.click()
+    assert shown(page, "#exports") == ["BETA", "ALFA", EVIL]
+    page.driver.find_element(By.XPATH, "//table[@id='exports']//button[.='Lag']").click()
+    assert shown(page, "#exports")[0] == "ALFA"  # whose 5 min are less than the others' 6 h
+
+
+def test_a_backfill_is_no_lag(workspace: Workspace) -> None:
+    workspace.configure("  - {brand: ALFA}")
+    loaded = config.load(workspace.folder / "exports.yml")
+    with closing(Ledger(loaded.state)) as ledger:
+        (line,) = Exports(loaded, Request())
+        window = line.export.calendar.last_due(NOW - timedelta(days=20))
+        for scheduled in (True, False):
+            made = Entry(line.name, window, 1, scheduled=scheduled, choice="all")
+            at = NOW if not scheduled else line.export.calendar.due(window)
+            file = File("activity", f"{scheduled}", 9, "a" * 64)
+            ledger.write([(made, [Delivery(file, "there", at)])])
+            ledger.finish([made])
+            window = line.export.calendar.containing(window.start - timedelta(hours=1))
+    with closing(Ledger(loaded.state, read_only=True)) as ledger:
+        history = read_history(loaded, Request(), ledger, now=NOW)
+    assert [day.lags for day in history.days["ALFA daily"].values()] == [[0.0]]
 
 
 def test_no_script_but_the_page_s_own_runs(browser: Browser, weeks: Workspace) -> None:

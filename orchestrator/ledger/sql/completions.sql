@@ -5,7 +5,8 @@ with whole as (
         window_end,
         max(delivered_at) as complete_at
     from deliveries
-    where window_start >= :since
+    inner join windows using (export, window_start, window_end, revision)
+    where window_start >= :since and windows.scheduled
     group by export, window_start, window_end, revision
     having count(*) = count(delivered_at)
 )
