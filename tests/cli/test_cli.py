@@ -241,7 +241,7 @@ def test_a_warehouse_in_use_is_75_and_then_it_is_read_beside_other_readers(acme:
     assert lines[-1]["message"].startswith("delivered ACME daily")
 
 
-def test_load_tells_what_became_of_the_rows(tmp_path: Path) -> None:
+def test_load_says_what_it_did_with_the_rows(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "customers.csv").write_text(
@@ -250,11 +250,14 @@ def test_load_tells_what_became_of_the_rows(tmp_path: Path) -> None:
         ",2,,piet@example.com\n"
     )
     warehouse = tmp_path / "w.duckdb"
+    ran = orchestrate(tmp_path, "load", "raw", DUCKDB_PATH=str(warehouse))
+    assert ran.returncode == 3
+    assert "customers: 2 rows read, 1 added, 1 rejected" in ran.stdout
+    warehouse.unlink()
     ran = orchestrate(tmp_path, "load", "raw", "--json", DUCKDB_PATH=str(warehouse))
     assert ran.returncode == 3
     (table,) = json.loads(ran.stdout)["tables"]
     assert (table["rows"], table["added"], table["rejected"]) == (2, 1, 1)
-    assert "customers: 2 rows read, 1 added" in ran.stderr
     assert "1 row rejected, with the reasons in" in ran.stderr
     assert "@example.com" not in ran.stderr
     rejected = json.loads(Path(table["reject_file"]).read_text())
