@@ -22,6 +22,7 @@ GAUGES = {  # by name: its help text, and its label in addition to those of the 
     "next_due_timestamp_seconds": ("When the next window is due", None),
     "overdue_windows": ("Windows that are due and not at every destination", None),
     "failed_windows": ("Windows that failed or were stopped at the last attempt", None),
+    "held_windows": ("Windows that are due and wait until the warehouse is complete", None),
     "undelivered_windows": (
         "Windows that were written and are not at a destination",
         "destination",
@@ -63,6 +64,7 @@ def _values(export: ExportStatus) -> Iterator[tuple[str, float | _Samples | None
     yield "next_due_timestamp_seconds", export.next_due.timestamp()
     yield "overdue_windows", export.overdue_windows
     yield "failed_windows", export.failed_windows
+    yield "held_windows", export.held_windows
     yield "undelivered_windows", export.undelivered_windows
     yield "late_rows", export.late_rows
     if export.last:

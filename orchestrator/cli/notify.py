@@ -33,15 +33,21 @@ _MARGIN = 40
 
 
 def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
-    """Send what failed in a run, and its late rows; nothing where there is neither.
+    """Send what failed in a run, is held since this run, or lacks rows; else nothing.
 
     A service that fails is logged.
     """
     failed = [window for window in result.windows if window.status in report.FAILURES]
     what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
+    held = [window for window in result.windows if window.hold and window.hold.is_new]
+    if held:
+        what.append(f"{len(held)} windows are held")
+    if result.waited:
+        what.append(f"rows may be missing from {len(result.waited)} windows")
     if result.late:
         what.append(f"{len(result.late)} windows have late rows")
-    lines = [*report.failure_lines(failed), *map(report.late_line, result.late)]
+    lines = [*report.failure_lines(failed), *map(report.window_line, held), *result.waited]
+    lines += map(report.late_line, result.late)
     if lines:
         _send(urls, ", ".join(what), lines, kind="failure" if failed else "warning")
 

@@ -194,6 +194,8 @@ def window_line(result: WindowResult) -> str:
     elif result.files:
         text += ": " + ", ".join(file.path for file in result.files)
     at = ", ".join(sorted({name for file in result.files for name in file.destinations}))
+    if result.hold:
+        return f"{text}: {result.hold.reason}; it waits until {result.hold.until:%F %H:%M} UTC"
     if result.error:
         return f"{text}: {result.error}" + (f"; already at {at}" if at else "")
     return f"{text}, at {at}" if at else text

@@ -110,6 +110,8 @@ def sentence(export: ExportStatus, problem: Problem) -> str:
             )
         case ProblemKind.LATE:
             return f"late rows in {which}: {late(export)}; send again with: {problem.text}"
+        case ProblemKind.HELD:
+            return f"{which} {be} held, due since {since}: {problem.text}"
         case ProblemKind.OVERDUE:
             return f"{which} {be} due since {since}, and not written"
         case ProblemKind.UNDELIVERED:

@@ -15,7 +15,7 @@ from orchestrator.config.exports import EVERY_BRAND, Export
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.files import formats
 from orchestrator.ledger import Ledger
-from orchestrator.pipeline import making
+from orchestrator.pipeline import holding
 from orchestrator.warehouse import project
 from orchestrator.windows import Window
 
@@ -141,7 +141,7 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
         if wrong := formats.label_errors(config, warehouse.view_columns):
             raise ExportError("\n".join(wrong))
     if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
-        raise ExportError(f"target {found.target}: {making.NO_BRANDS}")
+        raise ExportError(f"target {found.target}: {holding.NO_BRANDS}")
     text = f"target {found.target}: the views can be built and have every field"
     return f"{text}; {len(brands)} brands"
 
@@ -150,7 +150,7 @@ def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:
     """Yield the entries of exports.yml whose brand has no row: their files would be empty."""
     for export in config.exports:
         if export.brand not in (EVERY_BRAND, *brands):
-            error = config.error(export, "brand", making.unknown(export.brand, brands))
+            error = config.error(export, "brand", holding.unknown(export.brand, brands))
             yield Finding("brand", str(error), ok=False)
 
 

@@ -39,6 +39,7 @@ defaults:
   destination: [managed, archive]
   directory: "{{brand}}/{{window_start:%Y}}/{{window_start:%m}}"
   at: "00:00"
+  wait: 0s  # the sample data ends now
 exports:
   - {{brand: BRANDNAAM, timezone: Europe/Amsterdam, labels: nl}}
   - {{brand: NORDLICHT, timezone: Europe/Berlin, delimiter: ";", quoting: all, encoding: utf-8-sig}}

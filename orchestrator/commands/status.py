@@ -26,6 +26,7 @@ class ProblemKind(StrEnum):
     STOPPED = "stopped"  # by dbt or a data test, at the last attempt
     FAILED = "failed"  # at the last attempt
     UNDELIVERED = "undelivered"  # written, and not at every destination
+    HELD = "held"  # due, and waiting until the warehouse is complete
     OVERDUE = "overdue"  # due, and not written
     AHEAD = "ahead"  # they end in the future: nothing is due until then
     LATE = "late"  # more rows came in after the delivery
@@ -86,6 +87,7 @@ class ExportStatus:
     next_due: datetime
     overdue_windows: int = 0  # due, and not at every destination
     failed_windows: int = 0  # those of them that failed or were stopped at the last attempt
+    held_windows: int = 0  # those of them that wait until the warehouse is complete
     undelivered_windows: Mapping[str, int] = field(default_factory=dict)  # by destination
     late_rows: Mapping[str, int] = field(default_factory=dict)  # by kind of file, of any window
     problems: Sequence[Problem] = ()
@@ -198,6 +200,7 @@ class _Reader:
             next_due=self._coming[entry.name],
             overdue_windows=len(overdue),
             failed_windows=sum(p.windows for p in problems if p.times),
+            held_windows=sum(p.windows for p in problems if p.kind is ProblemKind.HELD),
             undelivered_windows={place: where[place] for place in entry.export.destination},
             late_rows=self._late_rows(name),
             problems=sorted(problems, key=lambda problem: _WORST.index(problem.kind)),
@@ -256,7 +259,10 @@ class _Reader:
         failing = self._failing.get(name, {})
         for window in sorted(lacking):
             since = entry.export.calendar.due(window)
-            if failure := failing.get(window):
+            failure = failing.get(window)
+            if failure and failure.status == ProblemKind.HELD:
+                found = Problem(ProblemKind.HELD, 1, window, since, failure.reason)
+            elif failure:
                 found = _failed(failure)
             elif places := lacking[window]:
                 found = Problem(ProblemKind.UNDELIVERED, 1, window, since, ", ".join(places))

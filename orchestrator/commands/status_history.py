@@ -72,7 +72,11 @@ def read_history(
         name: {d: day for d, day in found.items() if first <= d <= last}
         for name, found in days.items()
     }
-    failures = [failure for failure in ledger.failures.since(since) if owner(failure.export)]
+    failures = [
+        failure
+        for failure in ledger.failures.since(since)
+        if owner(failure.export) and failure.status != "held"
+    ]
     return StatusHistory(since, shown, failures, _recent(entries, ledger, since))
 
 

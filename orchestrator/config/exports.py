@@ -150,6 +150,8 @@ class Export(Strict):
     """The local time from which a finished daily, weekly or monthly window is due."""
     settle: Duration = timedelta(minutes=15)
     """How long after its end a window waits for rows that are still on their way."""
+    wait: Duration = timedelta(days=1)
+    """How long a due window waits until the warehouse is loaded past its end; 0s: not at all."""
     start: Day | None = None
     """The first day to export, such as 2026-11-01; null: the last finished window."""
     directory: Pattern = ""

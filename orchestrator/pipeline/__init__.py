@@ -19,7 +19,7 @@ class Run:
     """What every step of one run works with.
 
     `now` is the moment at which the run began: all steps decide by the same one. `warnings` are
-    those of the run so far.
+    those of the run so far; `waited` says of which windows the `wait` is over.
     """
 
     config: Config
@@ -29,6 +29,7 @@ class Run:
     ledger: Ledger
     now: datetime
     warnings: list[str] = field(default_factory=list)
+    waited: list[str] = field(default_factory=list)
 
     @cached_property
     def exports(self) -> Exports:

@@ -2,33 +2,22 @@
 
 import functools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from orchestrator.config import patterns
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
-from orchestrator.errors import ConfigError, ExportError, did_you_mean, escaped
+from orchestrator.errors import ConfigError, ExportError
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job, key
-from orchestrator.pipeline import Run, window_files
+from orchestrator.pipeline import Run, holding, window_files
 from orchestrator.pipeline.window_files import WindowFiles
 from orchestrator.warehouse import Warehouse
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
-
-NO_BRANDS = (
-    "the warehouse has no brand yet: nothing is exported for '*'; "
-    "load rows, or see where the raw tables are"
-)
-
-
-def unknown(brand: str, known: Collection[str]) -> str:
-    """Return a warning that the warehouse has no row of a brand, with the nearest name it has."""
-    hint = escaped(did_you_mean(brand, known))
-    return f"the warehouse knows no brand '{brand}'{hint}; correct it, or load its rows"
 
 
 class Maker:
@@ -68,14 +57,12 @@ class Maker:
         views do not have.
         """
         run = self._run
-        if self.warehouse is None:
-            self.warehouse = Warehouse.open(run.project, run.outbox.work, run.outbox.cache)
-            columns = formats.needed_columns(run.config, self.warehouse.view_columns)
-            self.warehouse.columns.update(columns)
-        stage, warnings = self.warehouse.stage(window)
+        stage, warnings = self.open().stage(window)
         for found in warnings:
             run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
-        ready = list(self._expand(jobs, stage, window=window, taken=taken))
+        held = holding.unknown_brands(run, self.open(), jobs, stage.brands)
+        jobs = [job for job in jobs if job.entry.export not in held]
+        ready = [*held.values(), *self._expand(jobs, stage, window=window, taken=taken)]
         to_write = [item for item in ready if isinstance(item, Job)]
         run.ledger.plan(job.entry for job in to_write)
         written = list(self._write(stage, to_write))
@@ -84,6 +71,15 @@ class Maker:
         self.brands |= {*stage.brands}
         self._warn_of_unknown({*run.request.brands, *(job.brand for job in jobs)})
         return [item for item in ready if isinstance(item, WindowFiles)] + written
+
+    def open(self) -> Warehouse:
+        """Return the warehouse, which is opened the first time. Checks the exports against it."""
+        if self.warehouse is None:
+            run = self._run
+            self.warehouse = Warehouse.open(run.project, run.outbox.work, run.outbox.cache)
+            columns = formats.needed_columns(run.config, self.warehouse.view_columns)
+            self.warehouse.columns.update(columns)
+        return self.warehouse
 
     def format(self, export: Export, kind: Kind) -> FileFormat:
         """Return the format of an export's files of one kind; computed once in a run."""
@@ -99,9 +95,9 @@ class Maker:
         if not self.brands or named - self.brands - {EVERY_BRAND}:
             self.brands |= self._brands_by_now
         if EVERY_BRAND in named and not self.brands:
-            self._run.warn(NO_BRANDS)
+            self._run.warn(holding.NO_BRANDS)
         for brand in sorted(named - self.brands - {EVERY_BRAND}):
-            self._run.warn(unknown(brand, self.brands))
+            self._run.warn(holding.unknown(brand, self.brands))
 
     @functools.cached_property
     def _brands_by_now(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.config.exports import Kind
@@ -11,6 +12,7 @@ from orchestrator.jobs.job import Subject
 class Status(StrEnum):
     """How a brand's window ended."""
 
+    HELD = "held"  # until the warehouse is complete, see Hold
     DUE = "due"  # a dry run, or the warehouse has no brand yet
     WRITTEN = "written"  # in the outbox, not delivered
     DELIVERED = "delivered"
@@ -38,6 +40,20 @@ class WindowResult(Subject):
     status: Status
     files: Sequence[FileResult] = ()
     error: str | None = None
+    hold: "Hold | None" = None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a window waits for rows, since when, and until when its `wait` lasts.
+
+    `is_new` is true in the first run that holds it.
+    """
+
+    reason: str
+    since: datetime
+    until: datetime
+    is_new: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,14 +75,20 @@ class RunResult:
     windows: Sequence[WindowResult] = ()
     warnings: Sequence[str] = field(default=())
     late: Sequence[LateRows] = ()
+    waited: Sequence[str] = ()
+    """Of each window whose `wait` is over: which rows may be missing, and why."""
 
     @property
     def exit_code(self) -> int:
-        """0 all well; 4 the data tests stopped something; 3 something arrived; 1 nothing did."""
+        """0 all well; 4 the data tests stopped something; 3 something arrived; 1 nothing did.
+
+        It is 3 too where the `wait` of a window is over: it was delivered with what there is, or is
+        held because there is nothing.
+        """
         statuses = {result.status for result in self.windows}
         if Status.STOPPED in statuses:
             return 4
         if Status.FAILED not in statuses:
-            return 0
+            return 3 if self.waited else 0
         arrived = any(file.destinations for result in self.windows for file in result.files)
         return 3 if arrived or statuses != {Status.FAILED} else 1

@@ -1,9 +1,12 @@
 """A run: due windows -> dbt -> stage -> files -> delivery -> ledger."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from orchestrator import system
 from orchestrator.config import Config
@@ -13,7 +16,7 @@ from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import due
 from orchestrator.jobs.job import Job, Request
 from orchestrator.ledger import Ledger
-from orchestrator.pipeline import Run, shipping, window_files
+from orchestrator.pipeline import Run, holding, shipping, window_files
 from orchestrator.pipeline.audit import Audit, Late
 from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.result import RunResult, WindowResult
@@ -33,7 +36,14 @@ def foresee(config: Config, project: Project, request: Request, *, now: datetime
     check_target(project)
     with closing(Ledger(config.state, read_only=True)) as ledger:
         run = Run(config, project, request, Outbox(config.outbox), ledger, now)
-        return RunResult([*map(window_files.foreseen, _wanted(run))], run.warnings)
+        jobs = _wanted(run)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            scratch = Outbox(Path(folder))
+            with scratch.open(), closing(Maker(replace(run, outbox=scratch))) as maker:
+                waiting = held(run, maker, jobs)
+        found = {(r.export, r.window): r for r in map(window_files.foreseen, jobs)}
+        found |= {(r.export, r.window): r for r in (f.result(deliver=False) for f in waiting)}
+        return RunResult([*found.values()], run.warnings, waited=run.waited)
 
 
 def run(
@@ -66,7 +76,22 @@ def run(
         pruned = Retention(config, outbox=outbox, ledger=ledger, now=now).prune(
             destinations=request.deliver
         )
-    return RunResult(results, [*this.warnings, *pruned.warnings], [found.rows for found in late])
+    warnings = [*this.warnings, *pruned.warnings]
+    rows = [found.rows for found in late]
+    return RunResult(results, warnings, rows, waited=this.waited)
+
+
+def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
+    """Return the jobs that wait until the warehouse is complete; none where that is unknown."""
+    candidates = holding.candidates(run, jobs)
+    if not candidates:
+        return []
+    try:
+        return holding.held(run, maker.open(), candidates)
+    except LedgerError:
+        raise
+    except (ExportError, OSError):
+        return []  # the build of the first window reports the same error, with its window
 
 
 def _wanted(run: Run) -> list[Job]:
@@ -91,9 +116,14 @@ class _Steps:
     def carry_out(self, jobs: Sequence[Job]) -> list[WindowResult]:
         """Build and deliver the files of jobs, which are ordered by window."""
         deliver = self._run.request.deliver
-        results: list[WindowResult] = []
+        # What is held is noted as well: the schedule goes on from the windows that the ledger has.
         self._run.ledger.plan(job.entry for job in jobs)
-        for window, group in itertools.groupby(jobs, key=lambda job: job.entry.window):
+        waiting = held(self._run, self._maker, jobs)
+        results = [files.result(deliver=deliver) for files in waiting]
+        window_files.note_failures(self._run, results)
+        names = {(found.export, found.window) for found in results}
+        released = [job for job in jobs if (job.entry.export, job.entry.window) not in names]
+        for window, group in itertools.groupby(released, key=lambda job: job.entry.window):
             todo = list(group)
             done: list[WindowFiles] = []
             for batch in self._batches(window, todo):
@@ -130,8 +160,8 @@ class _Steps:
             yield [WindowFiles(job, error=reason) for job in to_make]
 
     def _shipped(self, batch: Sequence[WindowFiles]) -> list[WindowFiles]:
-        failed = [files for files in batch if files.error]
-        return failed + self._shipping.ship([files for files in batch if not files.error])
+        rest = [files for files in batch if files.error or files.hold]
+        return rest + self._shipping.ship([f for f in batch if not f.error and not f.hold])
 
     def _finish_every_brand(self, jobs: Iterable[Job], done: Iterable[WindowFiles]) -> list[Job]:
         """Note a window of `*` as delivered when each of its brands is.

@@ -11,16 +11,17 @@ from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job
 from orchestrator.ledger import WRITTEN, Delivery, Failure
 from orchestrator.pipeline import Run
-from orchestrator.pipeline.result import FileResult, Status, WindowResult
+from orchestrator.pipeline.result import FileResult, Hold, Status, WindowResult
 
 
 @dataclass(frozen=True)
 class WindowFiles:
-    """One brand's window with its files in the outbox, or the error why it has none."""
+    """One brand's window with its files in the outbox, or why it has none: an error or a hold."""
 
     job: Job
     deliveries: Sequence[Delivery] = ()
     error: ExportError | None = None
+    hold: Hold | None = None
 
     def result(self, *, deliver: bool) -> WindowResult:
         """Return what became of the window, in a run that was to deliver it or not."""
@@ -34,6 +35,8 @@ class WindowFiles:
             status = Status.STOPPED
         elif self.error:
             status = Status.FAILED
+        elif self.hold:
+            status = Status.HELD
         elif not having:
             status = Status.SKIPPED
         else:
@@ -43,6 +46,7 @@ class WindowFiles:
             status=status,
             files=[FileResult(**vars(file), destinations=there) for file, there in having.items()],
             error=str(self.error) if self.error else None,
+            hold=self.hold,
         )
 
 
@@ -54,11 +58,11 @@ def foreseen(job: Job) -> WindowResult:
 
 
 def note_failures(run: Run, results: Sequence[WindowResult]) -> None:
-    """Note in the ledger why windows failed or were stopped; `status` shows it."""
+    """Note in the ledger why windows failed, were stopped or are held; `status` shows it."""
     run.ledger.failures.note(
-        Failure(found.export, found.window, found.revision, found.status, found.error)
+        Failure(found.export, found.window, found.revision, found.status, reason)
         for found in results
-        if found.error
+        if (reason := found.error or (found.hold and found.hold.reason))
     )
 
 

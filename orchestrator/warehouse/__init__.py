@@ -5,9 +5,10 @@ takes raw rows. Code outside this package does not know which engine it works wi
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
@@ -136,6 +137,9 @@ def open_loader(project: Project) -> AbstractContextManager[Loader]:
     return loader
 
 
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """A connected engine and a parsed dbt project.
@@ -182,6 +186,23 @@ class Warehouse:
     def view_columns(self) -> dict[str, list["ViewColumn"]]:
         """The columns that the YAML of the views declares, by kind of file."""
         return {kind: self.dbt.columns(view) for kind, view in VIEWS.items()}
+
+    def newest_event(self, since: datetime) -> datetime | None:
+        """Return when the newest event of any brand came in, None if none did since a moment.
+
+        The moment lets the engine pass over history. Raises GateError if dbt cannot tell.
+        """
+        bounds = {"window_start": since.isoformat(), "window_end": _FAR.isoformat()}
+        ((found,),) = (row.values() for row in self.dbt.rows("newest_event", bounds))
+        if found is None:
+            return None
+        moment = datetime.fromisoformat(found) if isinstance(found, str) else found
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def known_brands(self, brands: Collection[str]) -> set[str]:
+        """Return which of these brands have any broadcast, customer or event, ever."""
+        rows = self.dbt.rows("known_brands", {"named_brands": sorted(brands)})
+        return {str(row["brand"]) for row in rows}
 
     def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
         """Freeze the rows of a window and, if `tested`, run the data tests on them.

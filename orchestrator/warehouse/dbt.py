@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ class TestWarning:
 
     test: str
     rows: int
+
+
+@dataclass(frozen=True)
+class SourceAge:
+    """A raw table that is past `warn_after` (status warn) or `error_after` (status error)."""
+
+    table: str
+    status: str
+    newest: datetime
 
 
 class Dbt:
@@ -127,6 +137,41 @@ class Dbt:
             raise GateError(f"dbt did not build {missing or 'everything'}: {why}")
         return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
 
+    def rows(self, model: str, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of a small model, by column, under these vars. Nothing is created.
+
+        Raises GateError where dbt or the warehouse cannot.
+        """
+        result = self._invoke("show", variables, "--select", model, "--limit", "-1", "--quiet")
+        shown: Any = result.result
+        if not result.success or not shown or not shown.results:
+            nodes = list(getattr(shown, "results", None) or [])
+            why = [str(node.message) for node in nodes] or self._faults or [str(result.exception)]
+            raise GateError(f"dbt cannot query {model}: {redacted(chr(10).join(why))}")
+        table = shown.results[0].agate_table
+        return [dict(zip(table.column_names, row, strict=True)) for row in table.rows]
+
+    def freshness(self) -> list[SourceAge]:
+        """Return the age of each raw table that has `freshness` in its YAML; often there are none.
+
+        dbt compares the newest `loaded_at_field` with `warn_after` and `error_after`. Raises
+        GateError where it cannot.
+        """
+        assert self._manifest  # noqa: S101 - the constructor parsed the project
+        if not any(source.has_freshness for source in self._manifest.sources.values()):
+            return []
+        result = self._invoke("source", {}, "freshness")
+        found: Any = getattr(result.result, "results", None) or []
+        failed = [node for node in found if str(node.status) == "runtime error"]
+        if failed or not found:
+            why = [str(node.message) for node in failed] or [str(result.exception)]
+            raise GateError(f"dbt source freshness failed: {redacted(chr(10).join(why))}")
+        return [
+            SourceAge(node.node.name, str(node.status), node.max_loaded_at)
+            for node in found
+            if str(node.status) != "pass"
+        ]
+
     def document(self) -> Path:
         """Compile every model and write dbt's own pages; return the folder that they are in.
 
@@ -157,7 +202,7 @@ class Dbt:
             f"{self._project.folder}: has no model '{model}'{renamed if model == 'brands' else ''}"
         )
 
-    def _invoke(self, command: str, variables: Mapping[str, str], *more: str) -> dbtRunnerResult:
+    def _invoke(self, command: str, variables: Mapping[str, Any], *more: str) -> dbtRunnerResult:
         os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
         arguments = [
             *(command, *more),

@@ -41,6 +41,7 @@ def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
         "interval": Interval.DAILY,
         "at": time(6),
         "settle": timedelta(minutes=15),
+        "wait": timedelta(days=1),
         "start": None,
         "directory": "",
         "activity_file": "activity_{brand}_{window_start:%Y%m%d}",

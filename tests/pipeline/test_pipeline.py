@@ -13,7 +13,7 @@ from workspace import ROOT, Workspace, days
 
 from orchestrator.cli import report
 from orchestrator.errors import ConfigError, LockedError, UsageError
-from orchestrator.pipeline.making import NO_BRANDS
+from orchestrator.pipeline.holding import NO_BRANDS
 from orchestrator.pipeline.result import RunResult, Status
 
 ACTIVITY = "activity_ACME_20261119.csv"

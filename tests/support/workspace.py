@@ -125,7 +125,12 @@ class Workspace:
             )
 
     def configure(self, exports: str, *, defaults: str = "{}", destinations: str = "") -> None:
-        """Write exports.yml; without more its destination is the folder `there`."""
+        """Write exports.yml; without more its destination is the folder `there`.
+
+        A test's rows are few and old, so windows wait for no more of them unless it says `wait`.
+        """
+        if "wait" not in defaults:
+            defaults = defaults.replace("{", "{wait: 0s, ", 1)
         text = f"destinations: {destinations or '{there: {directory: there}}'}\n"
         text += f"defaults: {defaults}\nexports:\n{exports}\n"
         (self.folder / "exports.yml").write_text(text, encoding="utf-8")

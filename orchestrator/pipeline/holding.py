@@ -1,0 +1,133 @@
+"""Holding: a scheduled window waits until the warehouse was loaded past its end.
+
+Rows come in through a loader, which can be late or down. A window that ships before its rows are
+loaded goes out with headers alone, and nobody notices. So before a scheduled window is built, the
+run asks one question: when did the newest event, of any brand and table, come in? If that was
+before the window's end, the loader has not reached the end, and the window is held. A quiet night
+looks the same as a loader that is down; therefore nothing is held for longer than `wait`.
+
+A window that was requested by date (`--date`, `backfill`), a further revision, and files that an
+earlier run has written are not held.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.config.exports import EVERY_BRAND
+from orchestrator.errors import did_you_mean, escaped
+from orchestrator.jobs.job import Job
+from orchestrator.ledger import PLANNED
+from orchestrator.pipeline import Run
+from orchestrator.pipeline.result import Hold, Status
+from orchestrator.pipeline.window_files import WindowFiles
+from orchestrator.warehouse import Warehouse
+from orchestrator.windows import Window
+
+NO_BRANDS = (
+    "the warehouse has no brand yet: nothing is exported for '*'; "
+    "load rows, or see where the raw tables are"
+)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def candidates(run: Run, jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that depend on how far the warehouse was loaded."""
+    return [
+        job
+        for job in jobs
+        if not run.request.resend
+        and (job.entry.state, job.entry.revision) == (PLANNED, 1)
+        and job.export.wait
+    ]
+
+
+def held(run: Run, warehouse: Warehouse, jobs: Sequence[Job]) -> list[WindowFiles]:
+    """Return the jobs that wait, of those that `candidates` found, each with the reason.
+
+    Warns of windows that ship although rows may be missing: their `wait` is over, or they were
+    requested by date. Raises GateError where dbt cannot query the warehouse.
+    """
+    newest = warehouse.newest_event(min(job.entry.window.end for job in jobs))
+    stale = _stale(run, warehouse)
+    behind = [job for job in jobs if stale or newest is None or newest < job.entry.window.end]
+    if behind and newest is None:
+        newest = warehouse.newest_event(_EVER)
+    noted = _noted(run) if behind else set()
+    found = []
+    for job in behind:
+        end = job.entry.window.end
+        reason = stale if newest and newest >= end else _behind(newest, run.now)
+        hold = _hold(job, reason, noted)
+        if run.request.days or hold.until <= run.now:
+            message = f"{job.entry.export} {job.entry.window}: rows may be missing: {reason}"
+            run.warn(message)
+            if not run.request.days:
+                run.waited.append(message)
+        else:
+            found.append(WindowFiles(job, hold=hold))
+    return found
+
+
+def unknown_brands(
+    run: Run, warehouse: Warehouse, jobs: Sequence[Job], known: Collection[str]
+) -> dict[str, WindowFiles]:
+    """Return the jobs, by export, whose brand has no row at all in the warehouse: they wait too.
+
+    A misspelled brand would get files with headers alone, every day. `known` are the brands that
+    need no question.
+    """
+    named = [job for job in candidates(run, jobs) if job.brand not in {*known, EVERY_BRAND}]
+    if run.request.days or not named:
+        return {}
+    there = warehouse.known_brands({job.brand for job in named})
+    noted = _noted(run)
+    found = {}
+    for job in named:
+        if job.brand not in there:
+            hold = _hold(job, unknown(job.brand, known), noted)
+            found[job.entry.export] = WindowFiles(job, hold=hold)
+            if hold.until <= run.now:
+                run.waited.append(f"{job.entry.export} {job.entry.window}: {hold.reason}")
+    return found
+
+
+def unknown(brand: str, known: Collection[str]) -> str:
+    """Return a warning that the warehouse has no row of a brand, with the nearest name it has."""
+    hint = escaped(did_you_mean(brand, known))
+    return f"the warehouse knows no brand '{brand}'{hint}; correct it, or load its rows"
+
+
+def _hold(job: Job, reason: str, noted: Collection[tuple[str, Window]]) -> Hold:
+    since = job.export.calendar.due(job.entry.window)
+    is_new = (job.entry.export, job.entry.window) not in noted
+    return Hold(reason, since, since + job.export.wait, is_new)
+
+
+def _noted(run: Run) -> set[tuple[str, Window]]:
+    """Return the exports and windows that an earlier run held."""
+    failing = run.ledger.failures.failing()
+    return {(each.export, each.window) for each in failing if each.status == Status.HELD}
+
+
+def _behind(newest: datetime | None, now: datetime) -> str:
+    if newest is None:
+        return "the warehouse has no event yet; load rows, or see where the raw tables are"
+    age = timedelta(seconds=int((now - newest).total_seconds()))
+    return (
+        f"the newest event in the warehouse came in at {newest:%Y-%m-%d %H:%M:%S} UTC, {age} ago; "
+        "see whether its loader runs"
+    )
+
+
+def _stale(run: Run, warehouse: Warehouse) -> str:
+    """Return which raw tables are past dbt's `error_after`; warn of those past `warn_after`."""
+    ages = warehouse.dbt.freshness()
+    texts = {
+        age.table: f"the raw table {age.table} is past its freshness ({age.status}_after): its "
+        f"newest row was loaded at {age.newest:%Y-%m-%d %H:%M:%S} UTC"
+        for age in ages
+    }
+    for age in ages:
+        if age.status == "warn":
+            run.warn(texts[age.table])
+    return "; ".join(texts[age.table] for age in ages if age.status == "error")
