@@ -66,6 +66,7 @@ def test_every_fact_has_its_sample(tmp_path: Path) -> None:
         ("next_due_timestamp_seconds", brand, ""): END.timestamp(),
         ("overdue_windows", brand, ""): 1,
         ("failed_windows", brand, ""): 1,
+        ("held_windows", brand, ""): 0,
         ("undelivered_windows", brand, "there"): 0,
         ("undelivered_windows", brand, "archive"): 1,
         ("late_rows", brand, "activity"): 2,
@@ -87,7 +88,7 @@ def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
     metrics.write_metrics(StatusResult(AT, [ACME]), path)
     families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
-    assert len(families) == 12
+    assert len(families) == 13
     assert {family.type for family in families} == {"gauge"}
     assert all(family.documentation for family in families)
     labels = {"brand": ACME.brand, "interval": "daily", "export": ACME.export}
