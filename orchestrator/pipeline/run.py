@@ -82,7 +82,11 @@ def run(
 
 
 def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
-    """Return the jobs that wait until the warehouse is complete; none where that is unknown."""
+    """Return the jobs that wait until the warehouse is complete.
+
+    Where the run cannot find out, it returns none: the build of the first window then reports the
+    error, or else a warning says that no window waits.
+    """
     candidates = holding.candidates(run, jobs)
     if not candidates:
         return []
@@ -90,8 +94,10 @@ def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
         return holding.held(run, maker.open(), candidates)
     except LedgerError:
         raise
-    except (ExportError, OSError):
-        return []  # the build of the first window reports the same error, with its window
+    except (ExportError, OSError) as error:
+        if maker.warehouse:
+            run.warn(f"no window waits for the warehouse to be complete: {error}")
+        return []
 
 
 def _wanted(run: Run) -> list[Job]:

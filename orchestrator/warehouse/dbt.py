@@ -24,6 +24,8 @@ from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.sql import redacted
 from orchestrator.windows import Window
 
+QUESTIONS = ("newest_event", "known_brands")
+"""Models of one run's questions about the raw tables. They stay views, so dbt can show them."""
 EXPORTS = ("activities_daily", "broadcasts_daily", "brands")
 """The models that a run reads."""
 
@@ -96,7 +98,8 @@ class Dbt:
             table = {**table_config, "materialized": "table"}
             node.config = node.config.update_from(table, type(node.config))
         for node in self._nodes.values():
-            if node.resource_type.value == "model" and node.config.materialized == "view":
+            is_view = node.resource_type.value == "model" and node.config.materialized == "view"
+            if is_view and node.name not in QUESTIONS:
                 node.config.materialized = "ephemeral"
 
     def columns(self, model: str) -> list[ViewColumn]:
@@ -140,8 +143,9 @@ class Dbt:
     def rows(self, model: str, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the rows of a small model, by column, under these vars. Nothing is created.
 
-        Raises GateError where dbt or the warehouse cannot.
+        Raises GateError where dbt or the warehouse cannot, UsageError where there is no such model.
         """
+        self._node(model)
         result = self._invoke("show", variables, "--select", model, "--limit", "-1", "--quiet")
         shown: Any = result.result
         if not result.success or not shown or not shown.results:
@@ -194,6 +198,11 @@ class Dbt:
         for node in self._nodes.values():
             if node.resource_type.value == "model" and node.name == model:
                 return node
+        if model in QUESTIONS:
+            raise UsageError(
+                f"{self._project.folder}: has no model '{model}'; copy models/arrivals and the "
+                "macros received_since_start and named_brands from the dbt_project of this version"
+            )
         renamed = (
             "; it was called int_brands before: remove int_brands.sql and .yml, and copy"
             " models/exports/brands.sql and .yml from the dbt_project of this version"

@@ -81,6 +81,7 @@ def test_every_fact_has_its_sample(tmp_path: Path) -> None:
         ("next_due_timestamp_seconds", "NEW", ""): END.timestamp(),
         ("overdue_windows", "NEW", ""): 0,
         ("failed_windows", "NEW", ""): 0,
+        ("held_windows", "NEW", ""): 0,
     }
 
 

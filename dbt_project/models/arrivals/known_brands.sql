@@ -1,6 +1,6 @@
 with
 
-named as (
+brands_of_rows as (
 
     select brand from {{ ref('stg_broadcasts') }}
 
@@ -8,19 +8,38 @@ named as (
 
     select brand from {{ ref('stg_customers') }}
 
-    {% for table in event_tables() -%}
-        union all
+    union all
 
-        select brand from {{ ref('stg_' ~ table) }}
-        {%- if not loop.last %}
+    select brand from {{ ref('stg_email_sends') }}
 
-        {% endif -%}
-    {%- endfor %}
+    union all
+
+    select brand from {{ ref('stg_email_opens') }}
+
+    union all
+
+    select brand from {{ ref('stg_email_clicks') }}
+
+    union all
+
+    select brand from {{ ref('stg_email_bounces') }}
+
+    union all
+
+    select brand from {{ ref('stg_email_complaints') }}
+
+    union all
+
+    select brand from {{ ref('stg_email_unsubscribes') }}
+
+),
+
+known as (
+
+    select distinct brand
+    from brands_of_rows
+    where brand in ({{ named_brands() }})
 
 )
 
-select distinct brand
-from named
-where brand in ({% for brand in var('named_brands', ['']) %}
-    {{- dbt.string_literal(dbt.escape_single_quotes(brand)) }}{{ ', ' if not loop.last }}
-{%- endfor %})
+select * from known

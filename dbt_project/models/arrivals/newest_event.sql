@@ -2,23 +2,54 @@ with
 
 receipts as (
 
-    {% for table in event_tables() -%}
-        select received_at{% if var('received_on_column', none) %}, received_on{% endif %}
-        from {{ ref('stg_' ~ table) }}
-        {%- if not loop.last %}
+    select
+        received_at,
+        received_on
+    from {{ ref('stg_email_sends') }}
 
-        union all
+    union all
 
-        {% endif -%}
-    {%- endfor %}
+    select
+        received_at,
+        received_on
+    from {{ ref('stg_email_opens') }}
+
+    union all
+
+    select
+        received_at,
+        received_on
+    from {{ ref('stg_email_clicks') }}
+
+    union all
+
+    select
+        received_at,
+        received_on
+    from {{ ref('stg_email_bounces') }}
+
+    union all
+
+    select
+        received_at,
+        received_on
+    from {{ ref('stg_email_complaints') }}
+
+    union all
+
+    select
+        received_at,
+        received_on
+    from {{ ref('stg_email_unsubscribes') }}
+
+),
+
+newest as (
+
+    select max(received_at) as received_at
+    from receipts
+    where {{ received_since_start() }}
 
 )
 
--- The bounds are literals, because engines use zone maps and indexes for literals alone.
-select max(received_at) as received_at
-from receipts
-where
-    received_at >= {{ window_start() }}
-    {%- if var('received_on_column', none) %}
-        and received_on >= date '{{ export_window().start.date() }}'
-    {%- endif %}
+select * from newest

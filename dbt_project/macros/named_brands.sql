@@ -1,0 +1,7 @@
+{# The brands of the var named_brands, a list, as literals for `in`. #}
+{% macro named_brands() -%}
+    {%- for brand in var('named_brands', ['']) -%}
+        {{ dbt.string_literal(dbt.escape_single_quotes(brand)) }}
+        {%- if not loop.last %}, {% endif -%}
+    {%- endfor -%}
+{%- endmacro %}
