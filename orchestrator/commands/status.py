@@ -129,7 +129,7 @@ class _Reader:
         self._entries = Exports(config, request)
         self._holders = ledger.holders()
         self._newest = ledger.history.newest()
-        self._spans = ledger.spans()
+        self._spans = ledger.spans(entry.name for entry in self._entries)
         self._coming = due.coming(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():

@@ -70,6 +70,18 @@ def check_path(path: str) -> str:
     return path
 
 
+def path_identity(path: str) -> str:
+    """Return a form that is the same for paths that some receiver takes for one file.
+
+    Those are alike after NFC, after case folding, and without dots and spaces at the end of each
+    name: macOS normalises names, Windows ignores case and drops those ends.
+    """
+    if not path.isascii():
+        path = unicodedata.normalize("NFC", path)
+    folded = unicodedata.normalize("NFC", path.casefold())
+    return "/".join(name.rstrip(". ") for name in folded.strip("/").split("/"))
+
+
 def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> str:
     """Fill in a pattern with the brand and the window's bounds in local time.
 

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from orchestrator import system
@@ -64,16 +63,6 @@ class Outbox:
             return False
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
-
-    def older_than(self, moment: datetime) -> list[str]:
-        """Return the names of the files that were made before a moment."""
-        found = []
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            own = name.split("/")[0] in (_WORK, _LOCK, _CACHE)
-            if not own and path.is_file() and path.stat().st_mtime < moment.timestamp():
-                found.append(name)
-        return found
 
     def tidy(self, names: Iterable[str]) -> None:
         """Remove files."""

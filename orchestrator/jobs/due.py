@@ -26,7 +26,8 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
     else:
         # A clock that was ahead may have left windows that are not over.
         found = [job for job in _scheduled(lines, ledger, request, now) if job.is_over(now)]
-    known = ledger.entries(since=min((job.entry.window.start for job in found), default=now))
+    since = min((job.entry.window.start for job in found), default=now)
+    known = ledger.entries(since=since, exports=[job.entry.export for job in found])
     revised = (job.revised(known.get((job.entry.export, job.entry.window))) for job in found)
     return sorted(
         (job for job in revised if job), key=lambda job: (job.entry.window, job.entry.export)
@@ -35,12 +36,13 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
 
 def ahead(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[str]:
     """Say of which exports the ledger has windows that end in the future: none of them is due."""
-    spans = ledger.spans()
+    lines = Exports(config, request)
+    spans = _spans(lines, ledger)
     return [
         f"{line.name}: the ledger reaches to {end:%Y-%m-%d %H:%M}, which is after now: nothing is "
         "due until then. Was the clock wrong? If so, 'orchestrate backfill --from D --to D --force'"
         " makes again what is over of the days since then"
-        for line in Exports(config, request)
+        for line in lines
         if line.name in spans
         and (end := spans[line.name].end.astimezone(line.export.timezone)) > now
     ]
@@ -50,13 +52,13 @@ def coming(lines: Exports, ledger: Ledger, now: datetime) -> dict[str, datetime]
     """Return, by export, when the next window comes due that is not due yet."""
     return {
         line.name: next(moment for moment in map(line.export.calendar.due, windows) if moment > now)
-        for line, _, windows in _to_come(lines, ledger, ledger.spans(), now)
+        for line, _, windows in _to_come(lines, ledger, _spans(lines, ledger), now)
     }
 
 
 def _scheduled(lines: Exports, ledger: Ledger, request: Request, now: datetime) -> Iterator[Job]:
     """Yield what waits in the ledger, and every window since."""
-    spans = ledger.spans()
+    spans = _spans(lines, ledger)
     waiting: set[tuple[str, Window]] = set()
     for entry in ledger.open_entries():
         owner = lines.owner(entry) if entry.scheduled or entry.state == WRITTEN else None
@@ -84,7 +86,7 @@ def _to_come(
     """Yield each export, the windows it has of late, and all from its last one on, without end."""
     begins = {line.name: _begin(line, spans.get(line.name), now) for line in lines}
     since = min([*begins.values(), *(spans[n].end for n in begins if n in spans)], default=now)
-    known = known_windows(ledger, since)
+    known = known_windows(lines, ledger, since)
     for line in lines:
         taken = known.get(line.name, [])
         yield line, taken, filled(line.export.calendar, begins[line.name], taken)
@@ -114,9 +116,9 @@ def requested(
     found: list[Job] = []
     too_early: list[tuple[ExportEntry, datetime]] = []
     windows: set[Window] = set()
-    spans = ledger.spans()
+    spans = _spans(lines, ledger)
     begins = [line.export.calendar.bounds(days)[0] for line in lines]
-    known = known_windows(ledger, min(begins)) if begins else {}
+    known = known_windows(lines, ledger, min(begins)) if begins else {}
     for line in lines:
         export, calendar = line.export, line.export.calendar
         # The newest window, asked for before anything else was exported, is where the schedule
@@ -146,13 +148,18 @@ def requested(
     return found
 
 
-def known_windows(ledger: Ledger, since: datetime) -> dict[str, list[Window]]:
+def _spans(lines: Exports, ledger: Ledger) -> dict[str, Window]:
+    return ledger.spans(line.name for line in lines)
+
+
+def known_windows(lines: Exports, ledger: Ledger, since: datetime) -> dict[str, list[Window]]:
     """Return, by export, the windows that end at this moment or later, as the ledger has them.
 
     What was asked for and could never be made is not among them: it may be asked for otherwise.
     """
     found: dict[str, list[Window]] = {}
-    for (name, window), entry in ledger.entries(since=since - _MOMENT).items():
+    entries = ledger.entries(since=since - _MOMENT, exports=[line.name for line in lines])
+    for (name, window), entry in entries.items():
         if entry.scheduled or entry.state != PLANNED or entry.revision > 1:
             found.setdefault(name, []).append(window)
     return {name: sorted(windows) for name, windows in found.items()}

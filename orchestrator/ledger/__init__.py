@@ -18,11 +18,14 @@ Each of these is one transaction, and each transaction costs a flush of the disk
 reach step 3 at the same time share one (`pipeline/shipping.py`), and so do the files of a window.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl
+from orchestrator.errors import ExportError, escaped
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
 from orchestrator.ledger.history import Failures, History, Recounts, Removals
@@ -52,7 +55,9 @@ __all__ = [
     "OldFile",
 ]
 
-_EVER = datetime.min.replace(tzinfo=UTC)
+_EVER = datetime(1000, 1, 1, tzinfo=UTC)
+_LONGEST = timedelta(days=32)
+"""No window is longer: a month, and what clock and time zone changes add."""
 
 
 class Ledger:
@@ -75,6 +80,7 @@ class Ledger:
         Raises LockedError where another run holds the lock.
         """
         self._database = LedgerDatabase(url, read_only=read_only)
+        self._claims: dict[int, tuple[str, Window, str]] = {}  # paths of this run, by their keys
         self.failures = Failures(self._database)
         self.history = History(self._database)
         self.recounts = Recounts(self._database)
@@ -90,24 +96,36 @@ class Ledger:
 
     # Questions about windows
 
-    def spans(self) -> dict[str, Window]:
-        """Return, by export, the time from its first scheduled window to the end of its last."""
-        rows = self._database.rows("spans")
-        return {row["export"]: records.window(row) for row in rows}
+    def spans(self, exports: Iterable[str]) -> dict[str, Window]:
+        """Return, by export, the time from its first scheduled window to the end of its last.
+
+        Exports without a scheduled window are left out.
+        """
+        rows = self._database.rows("spans", names=_names(exports))
+        return {row["export"]: records.window(row) for row in rows if row["window_start"]}
 
     def entries(
-        self, *, window: Window | None = None, since: datetime | None = None, written: bool = False
+        self,
+        *,
+        window: Window | None = None,
+        since: datetime | None = None,
+        exports: Iterable[str] | None = None,
+        written: bool = False,
     ) -> dict[tuple[str, Window], Entry]:
         """Return the newest revision of each export's window: of one window, or of many.
 
-        `since` leaves out the windows that end at this moment or earlier. With `written` the
-        result is the newest revision that has files.
+        `since` leaves out the windows that end at this moment or earlier, `exports` those of other
+        exports. With `written` the result is the newest revision that has files.
         """
+        since = max(since or _EVER, _EVER)
+        bounds = {"since": since, "earliest": since - _LONGEST}
         if window:
             bounds = {"window_start": window.start, "window_end": window.end}
             rows = self._database.rows("entries_of_window", **bounds)
+        elif exports is None:
+            rows = self._database.rows("entries_since", **bounds)
         else:
-            rows = self._database.rows("entries_since", since=since or _EVER)
+            rows = self._database.rows("entries_of_exports", names=_names(exports), **bounds)
         # The rows come in the order of revisions, and the last one of a window counts.
         found = map(records.entry, rows)
         return {
@@ -174,22 +192,57 @@ class Ledger:
             session.each("forget_activities", [records.key(entry) for entry in built])
             session.each("put_activity", counted)
 
+    def claim(self, entry: Entry, files: Iterable[File]) -> ExportError | None:
+        """Reserve the paths of a revision's files, right before the files get them.
+
+        Returns None, or the error that names the first path that is taken. A path belongs to one
+        kind of file of one window of one export, at every destination and in the outbox, and for
+        ever: a receiver may have the file still. Paths are compared as `path_identity` does.
+        """
+        wanted = {records.path_key(file.path): file for file in files}
+        owners = {key: self._claims[key] for key in wanted if key in self._claims}
+        for row in self._database.rows("files_alike", path_keys=_names(map(str, wanted))):
+            owners.setdefault(row["path_key"], (row["export"], records.window(row), row["kind"]))
+        for key, file in wanted.items():
+            mine = entry.export, entry.window, file.kind
+            export, window, kind = owners.get(key, mine)
+            if (export, window, kind) != mine:
+                return ExportError(
+                    f"{file.path}: this path, or one that some receivers take for the same, is "
+                    f"that of the {kind} file of {escaped(export)} {window}. No file is "
+                    "published over another one: change 'directory' or the file name patterns in "
+                    "exports.yml so that the two differ"
+                )
+        self._claims |= {key: (entry.export, entry.window, f.kind) for key, f in wanted.items()}
+        return None
+
     def announce(
-        self, files: Iterable[DeliveryKey], *, arrived: Mapping[DeliveryKey, datetime] | None = None
+        self,
+        files: Iterable[DeliveryKey],
+        *,
+        places: Mapping[str, str] | None = None,
+        arrived: Mapping[DeliveryKey, datetime] | None = None,
     ) -> None:
         """Note that these files may get their final names from now on.
 
-        `arrived` are files announced earlier that were delivered, and when. They are noted in the
-        same transaction, which is flushed once.
+        `places` says for each destination at which host and folder. `arrived` are files announced
+        earlier that were delivered, and when. They are noted in the same transaction, which is
+        flushed once.
         """
+        places = places or {}
+        announced = [
+            {**_at(file), "rename_sent": True, "announced_to": places.get(file.destination)}
+            for file in files
+        ]
         arrivals = [{**_at(file), "delivered_at": at} for file, at in (arrived or {}).items()]
         with self._database.begin() as session:
             session.each("arrived", arrivals)
-            session.each("announce", [{**_at(file), "rename_sent": True} for file in files])
+            session.each("announce", announced)
 
     def withdraw(self, files: Iterable[DeliveryKey]) -> None:
         """Note that announced files did not get their final names."""
-        self._database.each("announce", [{**_at(file), "rename_sent": False} for file in files])
+        withdrawn = [{**_at(file), "rename_sent": False, "announced_to": None} for file in files]
+        self._database.each("announce", withdrawn)
 
     def finish(self, entries: Iterable[Entry]) -> None:
         """Note that every file of these revisions is delivered to every destination."""
@@ -207,6 +260,11 @@ class Ledger:
             session.each("reopen_files", files)
             session.each("reopen_entry", [key for key, _ in keys])
             session.each("drop_plans", [key for key, _ in keys])
+
+
+def _names(values: Iterable[str]) -> str:
+    """Return texts as the keys of a JSON object, which both databases read as rows."""
+    return json.dumps(dict.fromkeys(values), ensure_ascii=False)
 
 
 def _at(file: DeliveryKey) -> dict[str, object]:

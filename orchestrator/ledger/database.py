@@ -8,9 +8,19 @@ from pathlib import Path
 from orchestrator import system
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.errors import LedgerError
+from orchestrator.ledger import records
 from orchestrator.ledger.session import LedgerSession, Row, SqliteSession
 
-TABLES = ("windows", "deliveries", "recounts", "removals", "activities", "failures")
+TABLES = ("windows", "deliveries", "recounts", "activities", "failures")
+COLUMNS = ("path_key", "announced_to", "removed_at", "tidied_at")
+"""Columns of `deliveries` that the ledgers of earlier releases lack."""
+INDEXES = (
+    "windows_by_start",
+    "windows_open",
+    "deliveries_by_path",
+    "deliveries_kept",
+    "deliveries_untidied",
+)
 
 
 class LedgerDatabase:
@@ -93,6 +103,7 @@ class LedgerDatabase:
                 return self._empty() if "windows" in missing else session
             for table in missing:
                 session.run(f"tables/{table}")
+            _upgrade(session)
         return session
 
     def _in_file(self, file: Path, *, read_only: bool) -> LedgerSession:
@@ -133,6 +144,25 @@ class LedgerDatabase:
                 raise LedgerError(f"the ledger {what}: {full}") from error
             reason = " ".join(str(error).split())
             raise LedgerError(f"the ledger {self.name} {what}: {reason}{advice}") from error
+
+
+def _upgrade(session: LedgerSession) -> None:
+    """Bring the ledger of an earlier release up to this one, in the transaction that is open.
+
+    A kill undoes all of it. With a year of a thousand brands it takes some seconds, once.
+    """
+    for column in COLUMNS:
+        if not session.has("deliveries", column=column):
+            session.run(f"upgrades/{column}")
+    if session.has("removals"):
+        session.run("upgrades/removals")
+        session.run("upgrades/drop_removals")
+    for index in INDEXES:
+        if not session.has(index):
+            session.run(f"indexes/{index}")
+    while rows := list(session.rows("files_without_key")):
+        keys = [{**row, "path_key": records.path_key(row["path"])} for row in rows]
+        session.each("put_path_key", keys)
 
 
 _OF_A_SERVER = (

@@ -5,14 +5,13 @@ as empty.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
 from orchestrator.ledger.records import Delivery, Entry, Failure, NewestWindow, OldFile
-from orchestrator.ledger.session import Row
 from orchestrator.windows import Window
 
 _REASONS = 20
@@ -136,65 +135,40 @@ class Removals:
     """Which delivered files are old, and which were removed.
 
     A file is never old where its path was written again later, or is about to be, nor in the
-    newest window of its export.
+    newest window of its export. `destination` is None for the outbox: there a file is old once it
+    was delivered everywhere.
     """
 
     database: LedgerDatabase
 
-    def outdated(self, before: datetime, destination: str) -> list[OldFile]:
-        """Return the files that were delivered before a moment, and not removed since."""
-        rows = self.database.rows("outdated", destination=destination, before=before)
-        return self._lasting(rows, before, destination)
+    def old(self, destination: str | None, before: datetime, *, most: int) -> list[OldFile]:
+        """Return files that were delivered before a moment and not removed since, `most` at once.
 
-    def delivered(self, paths: Iterable[str]) -> list[OldFile]:
-        """Return those of these paths that have been delivered to all their destinations.
-
-        They are old by the same rule, except that the time of delivery does not matter.
+        They come window by window, the oldest first, each window's in the reverse of their order
+        of delivery.
         """
-        # At a server a path may start at the root.
-        names = {name: None for path in paths for name in (path, f"/{path}")}
-        if not names:
-            return []
-        asked = json.dumps(names, ensure_ascii=False)
-        return self._lasting(self.database.rows("files_at_paths", paths=asked))
+        bounds = {"before": before, "most": most}
+        if destination is None:
+            rows = self.database.rows("old_outbox_files", **bounds)
+        else:
+            rows = self.database.rows("old_files", destination=destination, **bounds)
+        return [*map(records.old_file, rows)]
 
-    def note(self, destination: str, paths: Iterable[str]) -> None:
-        """Note that files are removed from a destination, or are not the delivered ones now."""
+    def note(self, destination: str | None, paths: Iterable[str]) -> None:
+        """Note that retention is done with files: removed, or not the delivered ones any more."""
         now = datetime.now(UTC)
-        rows = [{"destination": destination, "path": path, "removed_at": now} for path in paths]
-        self.database.each("put_removal", rows)
+        rows = [
+            {
+                "destination": destination,
+                "path": path,
+                "path_key": records.path_key(path),
+                "removed_at": now,
+            }
+            for path in paths
+        ]
+        self.database.each("tidied" if destination is None else "removed", rows)
 
     def silence(self, until: datetime) -> timedelta:
         """Return for how long, up to a moment, no window was noted; zero where none is known."""
         (last,) = self.database.rows("last_noted", until=until)
         return until - last["updated_at"] if last["updated_at"] else timedelta(0)
-
-    def _lasting(
-        self, files: Sequence[Row], before: datetime | None = None, destination: str | None = None
-    ) -> list[OldFile]:
-        by_path: dict[str, list[Row]] = {}
-        for row in files:
-            by_path.setdefault(row["path"].lstrip("/"), []).append(row)
-        newest: dict[str, datetime] = {}
-        for row in self.database.rows("newest_ends") if by_path else ():
-            if destination in (None, row["destination"]):
-                end = row["window_end"]
-                newest[row["export"]] = max(end, newest.get(row["export"], end))
-        return [old for rows in by_path.values() for old in _last(rows, before, newest)]
-
-
-def _last(
-    rows: Iterable[Row], before: datetime | None, newest: Mapping[str, datetime]
-) -> Iterator[OldFile]:
-    """Yield the file that is at a path, unless one waits to go there or came since `before`."""
-    # The rows come in the order of revisions, and the last one of a window counts.
-    revisions = {
-        (row["export"], row["window_start"], row["window_end"], row["destination"]): row
-        for row in rows
-    }
-    moments = [row["delivered_at"] for row in revisions.values()]
-    if any(moment is None or (before and moment >= before) for moment in moments):
-        return
-    row = max(revisions.values(), key=lambda row: row["delivered_at"])
-    if row["window_end"] < newest[row["export"]]:
-        yield records.old_file(row)

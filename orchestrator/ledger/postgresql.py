@@ -63,9 +63,11 @@ class PostgresqlSession(LedgerSession):
         found: AbstractContextManager[object] = self._connection.transaction()
         return found
 
-    def has(self, table: str) -> bool:
-        """Tell whether a table exists."""
-        return any(self.rows("postgresql/has_table", name=table))
+    def has(self, name: str, *, column: str | None = None) -> bool:
+        """Tell whether a table or an index exists, or a column of a table."""
+        if column:
+            return any(self.rows("postgresql/has_column", table=name, name=column))
+        return any(self.rows("postgresql/has_table", name=name))
 
     def stream(self, statement: str, /, **parameters: object) -> Iterator[Row]:
         """Keep the rows on the server, in a cursor, and fetch a part at a time."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.config.exports import File
+from orchestrator.config.patterns import path_identity
 from orchestrator.errors import escaped
 from orchestrator.ledger.session import Row
 from orchestrator.windows import Window
@@ -39,12 +40,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One file of a revision at one destination; `delivered_at` is None until it is delivered."""
+    """One file of a revision at one destination; `delivered_at` is None until it is delivered.
+
+    `rename_sent` says that its rename was announced, and `announced_to` at which host and folder
+    (None where an earlier release announced it).
+    """
 
     file: File
     destination: str
     delivered_at: datetime | None = None
     rename_sent: bool = False
+    announced_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class DeliveryKey:
 
 @dataclass(frozen=True)
 class OldFile:
-    """A file as it was delivered last; `position` is its place in the order of its window."""
+    """A delivered file that retention may remove; `position` is its place in its window's order."""
 
     export: str
     window: Window
@@ -141,7 +147,15 @@ def file(of: Delivery) -> dict[str, Any]:
         "sha256": of.file.sha256,
         "delivered_at": of.delivered_at,
         "rename_sent": of.rename_sent,
+        "path_key": path_key(of.file.path),
+        "announced_to": of.announced_to,
     }
+
+
+def path_key(path: str) -> int:
+    """Return a number of 64 bits that is the same for paths that are one file to some receiver."""
+    digest = hashlib.blake2b(path_identity(path).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
 
 
 def failed(of: Failure) -> dict[str, Any]:
@@ -171,7 +185,13 @@ def entry(row: Row) -> Entry:
 
 def delivery(row: Row) -> Delivery:
     """Read the row of a file."""
-    return Delivery(file_of(row), row["destination"], row["delivered_at"], row["rename_sent"])
+    return Delivery(
+        file_of(row),
+        row["destination"],
+        row["delivered_at"],
+        row["rename_sent"],
+        row.get("announced_to"),  # the ledger of an earlier release that is only read has none
+    )
 
 
 def old_file(row: Row) -> OldFile:

@@ -46,8 +46,8 @@ class LedgerSession(ABC):
         return False
 
     @abstractmethod
-    def has(self, table: str) -> bool:
-        """Tell whether a table exists."""
+    def has(self, name: str, *, column: str | None = None) -> bool:
+        """Tell whether a table or an index exists, or a column of a table."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[object]:
@@ -120,9 +120,11 @@ class SqliteSession(LedgerSession):
             self._connection.execute("begin")
             yield
 
-    def has(self, table: str) -> bool:
-        """Tell whether a table exists."""
-        return any(self.rows("sqlite/has_table", name=table))
+    def has(self, name: str, *, column: str | None = None) -> bool:
+        """Tell whether a table or an index exists, or a column of a table."""
+        if column:
+            return any(self.rows("sqlite/has_column", table=name, name=column))
+        return any(self.rows("sqlite/has_table", name=name))
 
     def _found(self, cursor: Any, statement: str, values: Mapping[str, object]) -> Iterator[Row]:  # noqa: ANN401 - as in the base class
         cursor.execute(self._text(statement), self._stored(values))

@@ -3,7 +3,7 @@
 import logging
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,11 @@ _log = logging.getLogger(__name__)
 _DAY = timedelta(days=1)
 _SILENCE = timedelta(days=35)
 """The longest time without a window that is not suspicious: a month, and a run that is late."""
+_PIECE = 10_000
+"""Files of each destination that are removed before the ledger notes it."""
+_EVERYTHING = 2**62
+_TO_RETRY = ("recent", "failed")
+"""Outcomes after which a file is still due."""
 _SHOWN = 3
 """Errors of one destination that are shown; mostly they are alike."""
 
@@ -72,7 +77,7 @@ def prune(config: Config, *, now: datetime) -> PruneResult:
 class Retention:
     """Finds and removes files that are older than exports.yml allows.
 
-    At a destination a file's age counts from its delivery, in the outbox from its writing. These
+    Age counts from the delivery, in the outbox from the delivery to the last destination. These
     are never removed: files that the ledger did not deliver, files that have other content now,
     paths that a later delivery wrote again or will write, and the newest window of each export.
     """
@@ -86,24 +91,35 @@ class Retention:
 
     def foresee(self) -> PruneResult:
         """Return what would be removed, and remove nothing."""
-        removals = [_removal(None, old, "due") for old in self._local()]
-        for name, found in self._remote().items():
-            removals += [_removal(name, old, "due") for old in found]
+        due = self._due([None, *self._config.retention], most=_EVERYTHING)
+        due[None] = [old for old in due[None] if self._outbox.path(old.file.path).exists()]
+        removals = [_removal(name, old, "due") for name, found in due.items() for old in found]
         doubts = self.doubts() if removals else []
         return self._logged([] if doubts else removals, doubts)
 
     def prune(self, *, destinations: bool = True) -> PruneResult:
         """Remove what is due in the outbox and, over one connection each, at the destinations.
 
-        The warnings say what could not be done. Raises LedgerError.
+        There may be millions of files, so they are removed and noted in pieces: a run that is
+        killed has little to do again. The warnings say what could not be done. Raises LedgerError.
         """
-        local, remote = self._local(), self._remote() if destinations else {}
-        warnings = self.doubts() if local or any(remote.values()) else []
         removals: list[Removal] = []
-        if not warnings:
-            removals += self._remove_local(local, warnings)
-            removals += self._remove_remote(remote, warnings)
-        return self._logged(removals, warnings)
+        warnings: list[str] = []
+        names = [None, *(self._config.retention if destinations else ())]
+        while not warnings and any((due := self._due(names, most=_PIECE)).values()):
+            if warnings := self.doubts():
+                break
+            outcomes = {**self._remove(due, warnings), None: self._tidy(due[None], warnings)}
+            names = []
+            for name, found in outcomes.items():
+                done = [path for path, outcome in found.items() if outcome not in _TO_RETRY]
+                self._files.note(name, done)
+                removals += [_removal(name, old, found[old.file.path]) for old in due[name]]
+                if len(done) == _PIECE:  # else it was the last one, or the next would be the same
+                    names.append(name)
+        # What is gone from the outbox already was removed by an earlier release, or by hand.
+        shown = [item for item in removals if item.destination or item.outcome != "gone"]
+        return self._logged(shown, warnings)
 
     def doubts(self) -> list[str]:
         """Return why the clock cannot be trusted, empty where it can.
@@ -121,12 +137,14 @@ class Retention:
         )
         return [doubt]
 
-    def _local(self) -> list[OldFile]:
-        return self._files.delivered(self._outbox.older_than(self._now - self._config.keep_local))
-
-    def _remote(self) -> dict[str, list[OldFile]]:
-        ages = self._config.retention
-        return {name: self._files.outdated(self._now - age, name) for name, age in ages.items()}
+    def _due(
+        self, names: Iterable[str | None], *, most: int
+    ) -> dict[str | None, Sequence[OldFile]]:
+        """Return the old files of some destinations, `most` of each, and of the outbox (None)."""
+        ages: dict[str | None, timedelta] = {None: self._config.keep_local}
+        ages.update(self._config.retention.items())
+        due = {name: self._files.old(name, self._now - ages[name], most=most) for name in names}
+        return {None: [], **due}
 
     def _logged(self, removals: Sequence[Removal], warnings: Sequence[str]) -> PruneResult:
         for removal in removals:
@@ -138,46 +156,47 @@ class Retention:
             _log.warning("%s", warning)
         return PruneResult(self._now, removals, warnings)
 
-    def _remove_local(self, due: Sequence[OldFile], warnings: list[str]) -> list[Removal]:
-        outcome = "removed"
+    def _tidy(self, due: Sequence[OldFile], warnings: list[str]) -> dict[str, str]:
+        """Remove files from the outbox, and return what became of each."""
+        found = dict.fromkeys((old.file.path for old in due), "failed")
         try:
-            self._outbox.tidy(old.file.path for old in due)
+            for path in found:
+                here = self._outbox.path(path)
+                found[path] = "removed" if here.exists() else "gone"
+                here.unlink(missing_ok=True)
         except OSError as error:
+            found[path] = "failed"
             warnings.append(f"{error.filename}: cannot be removed ({error.strerror})")
-            outcome = "failed"
-        return [_removal(None, old, outcome) for old in due]
+        return found
 
-    def _remove_remote(
-        self, due: dict[str, list[OldFile]], warnings: list[str]
-    ) -> Iterator[Removal]:
+    def _remove(
+        self, due: Mapping[str | None, Sequence[OldFile]], warnings: list[str]
+    ) -> dict[str | None, dict[str, str]]:
+        """Remove files from their destinations, and return what became of each."""
         requests: dict[str, RemovalRequest] = {
             name: (self._config.destinations[name], self._config.retention[name], [*batches])
             for name, found in due.items()
-            if (batches := [*self._batches(found)])
+            if name and (batches := [*self._batches(found)])
         }
         if not requests:
-            return
-        from orchestrator.delivery.removal import (  # noqa: PLC0415 - mostly nothing is old
-            Found,
-            remove_all,
-        )
+            return {}
+        from orchestrator.delivery.removal import remove_all  # noqa: PLC0415 - mostly none is old
 
+        outcomes: dict[str | None, dict[str, str]] = {}
         for name, result in remove_all(requests).items():
-            done = (path for path, found in result.found.items() if found is not Found.RECENT)
-            self._files.note(name, done)
+            outcomes[name] = dict.fromkeys((old.file.path for old in due[name]), "failed")
+            outcomes[name] |= {path: str(found) for path, found in result.found.items()}
             errors = [f"destination '{name}': {error}" for error in result.errors]
             warnings += errors[:_SHOWN]
             if len(errors) > _SHOWN:
                 warnings.append(f"destination '{name}': {len(errors) - _SHOWN} more errors")
-            for old in due[name]:
-                yield _removal(name, old, str(result.found.get(old.file.path, "failed")))
+        return outcomes
 
     def _batches(self, found: Iterable[OldFile]) -> Iterator[list["Upload"]]:
         """Yield the files of each window, in the reverse of their order of delivery."""
         from orchestrator.delivery.uploads import Upload  # noqa: PLC0415 - as above
 
-        ordered = sorted(found, key=lambda old: (old.window, old.export, -old.position))
-        for _, files in groupby(ordered, operator.attrgetter("window", "export")):
+        for _, files in groupby(found, operator.attrgetter("window", "export")):
             yield [Upload(self._outbox.path(old.file.path), old.file) for old in files]
 
 

@@ -20,7 +20,7 @@ from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl, checked
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry, Ledger
-from orchestrator.ledger.database import TABLES
+from orchestrator.ledger.database import COLUMNS, INDEXES, TABLES
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"
@@ -52,10 +52,10 @@ def ledger(url: LedgerUrl) -> Iterator[Ledger]:
 
 def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
     assert ledger.entries() == {}
-    assert ledger.spans() == {}
+    assert ledger.spans([ENTRY.export]) == {}
     ledger.plan([ENTRY])
     assert [entry.state for entry in ledger.entries().values()] == [PLANNED]
-    assert ledger.spans() == {"ACME daily": WINDOW}
+    assert ledger.spans(["ACME daily", "no"]) == {"ACME daily": WINDOW}
     written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
     ledger.write([(written, FILES)])
     assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
@@ -89,7 +89,7 @@ def test_the_newest_revision_counts(ledger: Ledger) -> None:
 
 def test_what_was_asked_for_by_date_is_no_start(ledger: Ledger) -> None:
     ledger.plan([replace(ENTRY, scheduled=False)])
-    assert ledger.spans() == {}
+    assert ledger.spans([ENTRY.export]) == {}
 
 
 def test_exports_are_kept_apart(ledger: Ledger) -> None:
@@ -168,16 +168,40 @@ def test_what_is_old_is_found(ledger: Ledger) -> None:
         ledger.write([(entry, files)])
         ledger.finish([entry])
     assert removals.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
-    old = removals.outdated(START + 2 * DAY, "there")
+    old = removals.old("there", START + 2 * DAY, most=9)
     assert sorted(item.file.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
-    assert removals.outdated(START + 9 * DAY, "elsewhere") == []
+    assert len(removals.old("there", START + 2 * DAY, most=1)) == 1
+    assert removals.old("elsewhere", START + 9 * DAY, most=9) == []
     removals.note("there", [item.file.path for item in old if item.file.path.startswith("/")])
-    assert [item.file.path[:3] for item in removals.outdated(START + 2 * DAY, "there")] == ["50%"]
+    left = removals.old("there", START + 2 * DAY, most=9)
+    assert [item.file.path[:3] for item in left] == ["50%"]
     removals.note("there", ["/rooted 0.csv"])  # once more
-    some = removals.delivered(["rooted 1.csv", "50% \\ é 'x' 1.csv", "rooted 2.csv", "foreign.csv"])
-    assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 1.csv"]
-    assert removals.delivered([]) == []
-    assert removals.delivered(f"{number}.csv" for number in range(20_000)) == []
+    # In the outbox a path starts at its folder; there nothing was removed yet.
+    some = removals.old(None, START + 9 * DAY, most=9)
+    assert sorted(item.file.path[-5:] for item in some) == ["0.csv", "0.csv", "1.csv", "1.csv"]
+    removals.note(None, ["rooted 0.csv", "50% \\ é 'x' 1.csv"])
+    some = removals.old(None, START + 9 * DAY, most=9)
+    assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 0.csv"]
+    # What is delivered again is there again.
+    again = Entry("ACME daily", Window(START, START + DAY), 1)
+    ledger.announce([], arrived={DeliveryKey(again, "there", "/rooted 0.csv"): START + DAY})
+    assert len(removals.old(None, START + 9 * DAY, most=9)) == 3
+    assert len(removals.old("there", START + 2 * DAY, most=9)) == 2
+
+
+def test_a_path_belongs_to_one_file(ledger: Ledger) -> None:
+    file = replace(FILES[0].file, path="Straße/a\u0301.csv")
+    other = replace(ENTRY, export="BETA daily")
+    assert ledger.claim(ENTRY, [file]) is None
+    for path in ("Straße/a\u0301.csv", "STRASSE./\u00c1.csv", "/strasse /\u00e1.CSV"):
+        alike = replace(file, path=path)
+        assert "broadcast file of ACME daily" in str(ledger.claim(other, [alike]))  # in this run
+        assert ledger.claim(replace(ENTRY, revision=2), [alike]) is None
+    ledger.write([(other, [Delivery(replace(file, path="elsewhere.csv"), "there")])])
+    assert "of BETA daily" in str(ledger.claim(ENTRY, [replace(file, path="Elsewhere.csv")]))
+    # What was never delivered, and will not be, takes no path.
+    ledger.write([(replace(other, revision=2), [Delivery(replace(file, path="b.csv"), "there")])])
+    assert ledger.claim(ENTRY, [replace(file, path="elsewhere.csv")]) is None
 
 
 def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:
@@ -215,7 +239,7 @@ import sys
 from pathlib import Path
 from orchestrator.ledger import Ledger
 from orchestrator.config.ledger_url import LedgerUrl
-print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans())
+print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans(["ACME daily"]))
 """
 
 
@@ -387,13 +411,18 @@ def test_every_statement_is_in_use() -> None:
     folder = package / "ledger/sql"
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")}
     assert len(found) > 40
-    folders = ("tables/", "views/")
+    folders = ("tables/", "views/", "indexes/")
     statements = [name for name in found if not name.startswith(folders)]
-    assert [name for name in statements if f'"{name}"' not in code] == []
+    assert [
+        name
+        for name in statements
+        if f'"{name}"' not in code and name.removeprefix("upgrades/") not in COLUMNS
+    ] == []
     texts = "".join((folder / f"{name}.sql").read_text() for name in statements)
     views = [name.removeprefix("views/") for name in found if name.startswith("views/")]
     assert views
     assert [name for name in views if f"{{{name}}}" not in texts] == []
+    assert {name for name in found if "indexes/" in name} == {f"indexes/{n}" for n in INDEXES}
     assert {name for name in found if "tables/" in name} == {f"tables/{name}" for name in TABLES}
 
 

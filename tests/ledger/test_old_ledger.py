@@ -80,6 +80,12 @@ def rows(file: Path) -> list[str]:
         return sorted(line for line in connection.iterdump() if line.startswith("INSERT"))
 
 
+def dump(file: Path) -> list[str]:
+    """Return a ledger as SQL."""
+    with closing(sqlite3.connect(file)) as connection:
+        return [*connection.iterdump()]
+
+
 def columns(file: Path) -> dict[str, list[tuple[object, ...]]]:
     """Return what SQLite knows of each table's columns, and whether it has row ids."""
     with closing(sqlite3.connect(file)) as connection:
@@ -95,7 +101,7 @@ def columns(file: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_it_is_read(ledger: Ledger) -> None:
-    assert ledger.spans() == {"ACME daily": WINDOW}
+    assert ledger.spans(["ACME daily", "Ünïcode daily"]) == {"ACME daily": WINDOW}
     assert ledger.entries() == {("ACME daily", WINDOW): DONE, ("Ünïcode daily", NEXT): PLAN}
     assert ledger.open_entries() == [PLAN]
     assert ledger.deliveries(DONE) == FILES
@@ -122,7 +128,7 @@ def test_it_is_gone_on_with(ledger: Ledger) -> None:
     ledger.announce([there], arrived={there: utc("2026-10-28 05:00")})
     ledger.finish([again])
     assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
-    found = ledger.removals.outdated(utc("2026-12-01 00:00"), "there")
+    found = ledger.removals.old("there", utc("2026-12-01 00:00"), most=9)
     assert [(item.file.path, item.delivered_at) for item in found] == []  # the newest window stays
     ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
     assert [failure.times for failure in ledger.failures.failing()] == [4]
@@ -149,11 +155,12 @@ def test_the_same_work_makes_the_same_rows(
         ledger.recounts.note([replace(written, activity_rows=4)])
         ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
         ledger.removals.note("there", ["old.csv"])
+    Ledger(LedgerUrl("it", old)).close()
     assert rows(file) == rows(old)
     assert columns(file) == columns(old)
 
 
-@pytest.mark.parametrize("table", ["activities", "failures", "recounts", "removals"])
+@pytest.mark.parametrize("table", ["activities", "failures", "recounts"])
 def test_one_that_lacks_a_table_is_read_and_widened(old: Path, table: str) -> None:
     with closing(sqlite3.connect(old)) as connection:
         connection.execute(f"drop table {table}")
@@ -162,8 +169,51 @@ def test_one_that_lacks_a_table_is_read_and_widened(old: Path, table: str) -> No
         assert looking.history.newest()["ACME daily"].entry == DONE
         assert [*looking.history.rows(WINDOW.start)] or table == "activities"
         assert looking.failures.failing() or table == "failures"
+        assert looking.spans(["ACME daily"]) == {"ACME daily": WINDOW}
+        assert looking.deliveries(DONE) == FILES
     with closing(Ledger(LedgerUrl("it", old))) as ledger:
         ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
         ledger.removals.note("there", ["old.csv"])
         ledger.recounts.note([replace(DONE, choice="all include")])
-    assert len(rows(old)) == 9 - (2 if table == "activities" else 0)
+    assert len(rows(old)) == 8 - (2 if table == "activities" else 0)
+
+
+def test_what_was_removed_stays_removed(old: Path) -> None:
+    later = Window(NEXT.start, NEXT.end + timedelta(days=1))
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("insert into removals values ('there', 'b.csv', '2026-11-01 00:00')")
+        connection.commit()
+    with closing(Ledger(LedgerUrl("it", old))) as ledger:
+        entry = Entry("ACME daily", later, 1, WRITTEN)
+        newest = Delivery(replace(FILES[0].file, path="c.csv"), "there", later.end)
+        ledger.write([(entry, [newest])])
+        found = ledger.removals.old("there", utc("2026-12-01 00:00"), most=9)
+        assert [item.file.path for item in found] == ["a.csv"]
+        assert len(ledger.removals.old(None, utc("2026-12-01 00:00"), most=9)) == 2
+
+
+def test_an_upgrade_that_is_cut_short_is_undone(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dump(old)
+
+    def killed(path: str) -> int:
+        raise KeyboardInterrupt(path)
+
+    monkeypatch.setattr(records, "path_key", killed)  # the last step
+    with pytest.raises(KeyboardInterrupt):
+        Ledger(LedgerUrl("it", old))
+    assert dump(old) == before
+    monkeypatch.undo()
+    Ledger(LedgerUrl("it", old)).close()
+    assert dump(old) != before
+
+
+def test_a_path_of_before_is_not_given_away(ledger: Ledger) -> None:
+    other = Entry("BETA daily", NEXT, 1)
+    for path in ("a.csv", "A.CSV", "/a.csv ", "a.csv."):
+        error = ledger.claim(other, [replace(FILES[1].file, path=path)])
+        assert str(error).startswith(f"{path}: this path, or one that some receivers take for")
+        assert "the activity file of ACME daily 2026-10-24T22:00:00Z" in str(error)
+    assert ledger.claim(replace(DONE, revision=2), [item.file for item in FILES]) is None
+    swapped = replace(FILES[1].file, kind="broadcast")
+    assert ledger.claim(DONE, [swapped]) is not None
+    assert ledger.claim(replace(DONE, window=NEXT), [FILES[1].file]) is not None

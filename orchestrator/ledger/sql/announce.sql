@@ -1,5 +1,7 @@
 update deliveries
-set rename_sent = :rename_sent
+set
+    rename_sent = :rename_sent,
+    announced_to = :announced_to
 where
     (export, window_start, window_end, revision)
     = (:export, :window_start, :window_end, :revision)

@@ -1,4 +1,4 @@
 select *
 from windows
-where window_end > :since
+where window_start > :earliest and window_end > :since
 order by revision

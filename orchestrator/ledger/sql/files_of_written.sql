@@ -1,4 +1,4 @@
 select deliveries.*
 from {newest} as windows
 inner join deliveries using (export, window_start, window_end, revision)
-where windows.state = 'written'
+where windows.state <> 'delivered' and windows.state = 'written'

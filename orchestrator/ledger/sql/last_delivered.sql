@@ -1,4 +1,17 @@
-with delivered as (
+with bounds as (
+    select
+        newest.export,
+        (
+            select written.window_start
+            from {newest_written} as written
+            where written.export = newest.export and written.state = 'delivered'
+            order by written.window_start desc
+            limit 1 offset :last - 1
+        ) as window_start
+    from {newest_windows} as newest
+),
+
+delivered as (
     select
         windows.*,
         recounts.choice,
@@ -6,8 +19,15 @@ with delivered as (
             partition by windows.export
             order by windows.window_start desc
         ) as place
-    from {newest_written} as windows
-    left outer join recounts using (export, window_start, window_end, revision)
+    from bounds
+    inner join {newest_written} as windows
+        on bounds.export = windows.export
+        and (bounds.window_start is null or windows.window_start >= bounds.window_start)
+    left outer join recounts
+        on (
+            (recounts.export, recounts.window_start, recounts.window_end, recounts.revision)
+            = (windows.export, windows.window_start, windows.window_end, windows.revision)
+        )
     where windows.state = 'delivered'
 )
 

@@ -1,7 +1,18 @@
+-- The windows of an export tile time, so the one that starts last ends last.
 select
-    export,
-    min(window_start) as window_start,
-    max(window_end) as window_end
-from windows
-where scheduled
-group by export
+    names.key as export,
+    (
+        select windows.window_start
+        from windows
+        where windows.export = names.key and windows.scheduled
+        order by windows.window_start
+        limit 1
+    ) as window_start,
+    (
+        select windows.window_end
+        from windows
+        where windows.export = names.key and windows.scheduled
+        order by windows.window_start desc
+        limit 1
+    ) as window_end
+from json_each(:names) as names

@@ -13,5 +13,9 @@ create table deliveries (
     -- The rename was announced: it may have happened, also where delivered_at is null.
     rename_sent boolean not null,
     delivered_at {moment},
+    path_key bigint, -- alike for paths that are one file to some receiver
+    announced_to varchar, -- the host and folder where the rename was sent, until it is delivered
+    removed_at {moment}, -- retention is done with it at the destination,
+    tidied_at {moment}, -- and in the outbox
     primary key (export, window_start, window_end, revision, destination, path)
 )

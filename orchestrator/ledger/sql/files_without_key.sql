@@ -1,0 +1,4 @@
+select *
+from deliveries
+where path_key is null
+limit 10000

@@ -1,0 +1,1 @@
+create index deliveries_by_path on deliveries (path_key)

@@ -1,0 +1,3 @@
+select 1 as found
+from pg_attribute
+where attrelid = to_regclass(:table) and attname = :name and not attisdropped

@@ -1,0 +1,3 @@
+select 1 as found
+from pragma_table_info(:table)
+where name = :name
