@@ -243,10 +243,10 @@ def test_a_dry_run_says_what_would_go(archive: Archive) -> None:
     archive.deliver(1, "b.csv")
     result = retention.foresee(archive.config(), now=NOW)
     assert [(r.destination, r.path, r.outcome) for r in result.removals] == [
-        (None, "a.csv", "due"),
         (None, "a.csv.ready", "due"),
-        ("there", "a.csv", "due"),
+        (None, "a.csv", "due"),
         ("there", "a.csv.ready", "due"),
+        ("there", "a.csv", "due"),
     ]
     assert archive.files() == ["a.csv", "b.csv"]
     assert archive.files("outbox") == ["a.csv", "b.csv"]
