@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The project's own checks must not follow what the caller's shell points at.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
 
-.PHONY: wheels help setup environment demo check format test faults bench docs site reference lock clean
+.PHONY: wheels help setup environment demo check format test faults bench docs site reference pictures lock clean
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
@@ -88,6 +88,9 @@ reference: .venv/.runtime ## Write the pages of docs/ that are generated from th
 
 wheels: .venv/.runtime ## Install the wheel on every supported Python here, run the demo, compare the files
 	.ci/wheels
+
+pictures: .venv/.runtime programs ## Take the pictures of the status page and the lineage again
+	$(BIN)/python site/pictures.py
 
 docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the demo's warehouse, in target/docs
 	test -f demo/warehouse.duckdb || $(MAKE) demo
