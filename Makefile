@@ -89,7 +89,7 @@ reference: .venv/.runtime ## Write the pages of docs/ that are generated from th
 wheels: .venv/.runtime ## Install the wheel on every supported Python here, run the demo, compare the files
 	.ci/wheels
 
-pictures: .venv/.runtime programs ## Take the pictures of the status page and the lineage again
+pictures: .venv/.dev programs ## Take the pictures of the status page and the lineage again
 	$(BIN)/python site/pictures.py
 
 docs: .venv/.runtime ## The lineage of every column and dbt's own pages, of the demo's warehouse, in target/docs

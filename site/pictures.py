@@ -89,9 +89,13 @@ def _window(ledger: Ledger, brand: str, entry: Entry, age: int, chance: random.R
 
 def lineage(folder: Path) -> Path:
     """Write the pages of `orchestrate docs` for the project as it is; return the lineage."""
-    command = [sys.executable, "-m", "orchestrator", "docs", "--output", str(folder / "docs")]
     environment = {**os.environ, "DUCKDB_PATH": str(folder / "warehouse.duckdb")}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    for arguments in (
+        ["load", str(ROOT / "docs/samples/raw")],  # the lineage needs the raw tables
+        ["docs", "--output", str(folder / "docs")],
+    ):
+        command = [sys.executable, "-m", "orchestrator", *arguments]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return folder / "docs/index.html"
 
 
