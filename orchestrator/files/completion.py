@@ -23,14 +23,18 @@ def files(
 ) -> list[WrittenFile]:
     """Return all files of a window as this revision, in the order of delivery.
 
-    Those of completion are written beside the activity file. The same data files give the same
-    bytes.
+    Those of completion are written beside the activity file, and are named after the data files,
+    whose names may be those of an earlier revision. The same data files give the same bytes.
     """
     folder = made["activity"].local.parent
     found = [made[kind] for kind in KINDS]
     data = [written.file for written in found]
     checked = iter(data)
-    for kind, path in export.files(brand=brand, window=window)[len(data) :]:
+    named = export.files(brand=brand, window=window)
+    names = {path: file.path for (_, path), file in zip(named, data, strict=False)}
+    for kind, default in named[len(data) :]:
+        of = max((path for path in names if default.startswith(path)), key=len)
+        path = names[of] + default[len(of) :]
         text = (
             _line(next(checked))
             if kind == "ready"

@@ -1,8 +1,8 @@
 """Jobs: an export's windows to be made and delivered, and under which name the ledger has them."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -53,6 +53,8 @@ class Job:
     ordinal: int
     entry: Entry
     forced: bool = False
+    kept: Mapping[Kind, str] = field(default_factory=dict)
+    """The paths of a revision before, which a further one keeps."""
 
     @property
     def subject(self) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class Job:
 
     def path(self, kind: Kind) -> str:
         """Return the path of a data file at every destination."""
-        return self.export.path(kind, brand=self.brand, window=self.entry.window)
+        default = self.export.path(kind, brand=self.brand, window=self.entry.window)
+        return self.kept.get(kind, default)
 
     def plain_name(self, kind: Kind) -> str:
         """Return the name of a data file before it is compressed and encrypted."""

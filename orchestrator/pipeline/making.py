@@ -14,7 +14,7 @@ from orchestrator.files.formats import FileFormat
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job, key
 from orchestrator.pipeline import Run, holding, window_files
-from orchestrator.pipeline.window_files import WindowFiles
+from orchestrator.pipeline.window_files import WindowFiles, keeping_names
 from orchestrator.warehouse import Warehouse
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
@@ -63,7 +63,7 @@ class Maker:
         held = holding.unknown_brands(run, self.open(), jobs, stage.brands)
         jobs = [job for job in jobs if job.entry.export not in held]
         ready = [*held.values(), *self._expand(jobs, stage, window=window, taken=taken)]
-        to_write = [item for item in ready if isinstance(item, Job)]
+        to_write = [keeping_names(run, item) for item in ready if isinstance(item, Job)]
         run.ledger.plan(job.entry for job in to_write)
         written = list(self._write(stage, to_write))
         run.outbox.flush()

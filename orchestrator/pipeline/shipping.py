@@ -1,7 +1,7 @@
 """Shipping: files of the outbox go to their destinations, and the ledger notes what arrived."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -91,7 +91,7 @@ class Shipping:
             found[name][0] = replace(
                 found[name][0],
                 abandoned=_abandoned(here, before),
-                retracted=_retracted(here, before),
+                retracted=_retracted(here, before, [d.file.path for d in window.deliveries]),
             )
         return found
 
@@ -122,14 +122,25 @@ def _abandoned(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tupl
     return tuple(file for file in never if (file.path, file.sha256) not in wanted)
 
 
-def _retracted(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[File, ...]:
-    """Return the completion files to remove before the first data file gets its name.
+def _retracted(
+    waiting: Sequence[Delivery], earlier: Sequence[Delivery], paths: Collection[str]
+) -> tuple[File, ...]:
+    """Return the files to remove before the first data file gets its name, in this order.
 
-    Those of an earlier delivery would say of the new data files what is true of the old ones.
+    First completion files: those of an earlier delivery would say of the new data files what is
+    true of the old ones. Then the data files of earlier revisions whose names are not among the
+    `paths` of this one, so that no row of a window is in two files at a receiver.
     """
     if waiting[0].file.kind in COMPLETION:
         return ()
     files = [item.file for item in (*waiting, *earlier) if item.file.kind in COMPLETION]
+    files += [
+        item.file
+        for item in reversed(earlier)
+        if (item.delivered_at or item.rename_sent)
+        and item.file.kind not in COMPLETION
+        and item.file.path not in paths
+    ]
     return tuple({file.path: file for file in files}.values())
 
 

@@ -1,15 +1,17 @@
 """The files of one brand's window: in the outbox, on their way, and in the result of a run."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.config import public_key
+from orchestrator.config.dialect import COMPRESSION_SUFFIXES
 from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError
 from orchestrator.files import completion
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs.job import Job
-from orchestrator.ledger import WRITTEN, Delivery, Failure
+from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import FileResult, Hold, Status, WindowResult
 
@@ -111,7 +113,8 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
         broadcast_rows=rows["broadcast"],
         choice=job.export.content.choice,
     )
-    if job.export.empty == "skip" and not any(rows.values()):
+    # A further revision without rows replaces what is delivered, so it is not skipped.
+    if job.export.empty == "skip" and not any(rows.values()) and not delivered_before(run, entry):
         return WindowFiles(replace(job, entry=entry))
     earlier = {_identity(item): item for item in run.ledger.deliveries(entry)}
     files, deliveries = _completed(replace(job, entry=entry), written)
@@ -129,6 +132,36 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
         run.outbox.tidy({item.file.path for item in other} - {file.file.path for file in files})
         deliveries = [earlier.get(_identity(item), item) for item in deliveries]
     return WindowFiles(replace(job, entry=entry), deliveries)
+
+
+def delivered_before(run: Run, entry: Entry) -> list[File]:
+    """Return the files of this window that a receiver has or may have, first revision first."""
+    known = [*run.ledger.earlier(entry), *run.ledger.deliveries(entry)]
+    return [item.file for item in known if item.delivered_at or item.rename_sent]
+
+
+def keeping_names(run: Run, job: Job) -> Job:
+    """Return the job with the names of the window's first revision that was delivered.
+
+    A revision replaces what it revises, so its files get the same names, whatever exports.yml says
+    by now: under new names a receiver would load the rows of a window twice. Where compression or
+    encryption was switched on or off since, the old names would lie about the content. Then the
+    new names count, and the delivery removes the old files (`pipeline/shipping.py`).
+    """
+    kept: dict[Kind, str] = {}
+    for file in delivered_before(run, job.entry):
+        for kind in KINDS:
+            if file.kind == kind and packed_suffix(file.path) == job.export.dialect.packed_suffix:
+                kept.setdefault(kind, file.path)
+    return replace(job, kept=kept) if len(kept) == len(KINDS) else job
+
+
+def packed_suffix(path: str) -> str:
+    """Return the end of a path that compression and encryption add, such as `.gz.pgp`."""
+    packings = "|".join(re.escape(suffix) for suffix in COMPRESSION_SUFFIXES.values() if suffix)
+    encrypted = re.escape(public_key.OPENPGP_SUFFIX)
+    found = re.search(f"(?:{packings})?(?:{encrypted})?$", path)
+    return found[0] if found else ""
 
 
 def is_plain(export: Export, file: File) -> bool:

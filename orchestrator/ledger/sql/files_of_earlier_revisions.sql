@@ -3,3 +3,4 @@ from deliveries
 where
     (export, window_start, window_end) = (:export, :window_start, :window_end)
     and revision < :revision
+order by revision, position
