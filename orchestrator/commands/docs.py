@@ -3,16 +3,17 @@
 import json
 import shutil
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
-from orchestrator.commands import lineage
+from markupsafe import Markup
+
+from orchestrator.commands import asset, lineage, template
 from orchestrator.commands.lineage import Lineage
 from orchestrator.warehouse import open_engine
 from orchestrator.warehouse.dbt import Dbt
 from orchestrator.warehouse.project import Project
 
-_D3 = "d3-7.9.2.min.js"
+_SCRIPTS = ("d3-7.9.2.min.js", "lineage.js")
 
 
 def write(project: Project, folder: Path) -> Path:
@@ -55,7 +56,15 @@ def _page(found: Lineage) -> str:
                 "name": table.name,
                 "layer": table.layer,
                 "description": table.description,
-                "columns": [{"name": k, "description": v} for k, v in table.columns.items()],
+                "columns": [
+                    {
+                        "name": name,
+                        "description": text,
+                        "type": table.types.get(name, ""),
+                        "additional": name in table.additional,
+                    }
+                    for name, text in table.columns.items()
+                ],
             }
             for table in found.tables
         ],
@@ -65,8 +74,5 @@ def _page(found: Lineage) -> str:
             for parent in parents
         ),
     }
-    assets = files("orchestrator") / "assets"
-    page = (assets / "lineage.html").read_text(encoding="utf-8")
-    script = json.dumps(data).replace("<", "\\u003c")  # no end of the script within a text
-    page = page.replace("/*data*/", script)
-    return page.replace("/*d3*/", (assets / _D3).read_text(encoding="utf-8"))
+    scripts = [Markup(asset(name)) for name in _SCRIPTS]  # noqa: S704 - our own and the libraries'
+    return template("lineage.html").render(data=data, scripts=scripts)

@@ -4,7 +4,7 @@ It is read from the SQL that dbt compiled, by sqlglot, in the dialect of the eng
 column is made from counts; that a row is chosen by a column does not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
@@ -16,6 +16,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import build_scope
 
 from orchestrator.errors import ExportError
+from orchestrator.files.fields import DEFAULT
 
 
 @dataclass(frozen=True, order=True)
@@ -28,13 +29,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the picture: its layer, what it is, and what each of its columns is."""
+    """A table of the picture: its layer, its description, and those of its columns.
+
+    `types` are the types of columns that are known, `additional` the columns of a delivered file
+    that are not in it by default.
+    """
 
     id: str
     name: str
     layer: str
     description: str
     columns: Mapping[str, str]
+    types: Mapping[str, str]
+    additional: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ def read(manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> Lineage:
             ) from error
         columns[name] = list(made_from)
         _add(schema, node, columns[name])
-    return Lineage(tuple(_tables(manifest, nodes, columns, parents)), parents)
+    types = {name: _types(node, in_warehouse.get(name, {})) for name, node in nodes.items()}
+    return Lineage(tuple(_tables(manifest, nodes, columns, types, parents)), parents)
 
 
 def _add(schema: dict[str, Any], node: Mapping[str, Any], columns: Sequence[str]) -> None:
@@ -103,6 +111,13 @@ def _add(schema: dict[str, Any], node: Mapping[str, Any], columns: Sequence[str]
     table = {name: declared.get(name, {}).get("data_type") or "text" for name in columns}
     place = schema.setdefault(node["database"], {}) if node["database"] else schema
     place.setdefault(node["schema"], {})[node.get("identifier") or node["alias"]] = table
+
+
+def _types(node: Mapping[str, Any], in_warehouse: Mapping[str, Any]) -> dict[str, str]:
+    """Return the types of a table's columns: as declared, else as the catalog found them."""
+    found = {k.lower(): c["type"] for k, c in in_warehouse.get("columns", {}).items()}
+    declared = {k: c["data_type"] for k, c in node["columns"].items() if c.get("data_type")}
+    return {**found, **declared}
 
 
 def _columns(
@@ -131,22 +146,35 @@ def _tables(
     manifest: Mapping[str, Any],
     nodes: Mapping[str, Any],
     columns: Mapping[str, Sequence[str]],
+    types: Mapping[str, Mapping[str, str]],
     parents: dict[Column, frozenset[Column]],
 ) -> Iterator[Table]:
     for name, node in nodes.items():
         layer = node["fqn"][1] if node["resource_type"] == "model" else "raw"
         declared = node["columns"]
         described = {key: declared.get(key, {}).get("description", "") for key in columns[name]}
-        yield Table(name, node["name"], layer, node["description"], described)
+        yield Table(name, node["name"], layer, node["description"], described, types[name])
     for name, exposure in manifest["exposures"].items():
         fields: dict[str, str] = {}
+        of_fields: dict[str, str] = {}
+        additional: set[str] = set()
+        default = {column for names in DEFAULT.values() for column in names}
         for below in exposure["depends_on"]["nodes"]:
             for column, found in nodes[below]["columns"].items():
                 labels = (found.get("config") or {}).get("meta", {}).get("labels") or {}
                 if labels:
                     heading = labels.get("en", column)
                     fields[heading] = found["description"]
+                    of_fields[heading] = types[below].get(column, "")
+                    if column not in default:
+                        additional.add(heading)
                     parents[Column(name, heading)] = frozenset({Column(below, column)})
         yield Table(
-            name, exposure["label"] or exposure["name"], "files", exposure["description"], fields
+            name,
+            exposure["label"] or exposure["name"],
+            "files",
+            exposure["description"],
+            fields,
+            of_fields,
+            additional,
         )

@@ -110,3 +110,15 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as caught:
         metrics.write_metrics(StatusResult(AT, [NEW]), tmp_path / "none" / "exports.prom")
     assert str(tmp_path / "none") in str(caught.value.filename)
+
+
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    path = tmp_path / "exports.prom"
+    for name in ("exports.prom", f"exports.prom.{os.getpid()}.1", ".exports.prom.part"):
+        (tmp_path / name).symlink_to(precious)
+    metrics.write_metrics(StatusResult(AT, [NEW]), path)
+    assert precious.read_text() == "precious"
+    assert not path.is_symlink()
+    assert read(path)

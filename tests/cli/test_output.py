@@ -1,12 +1,16 @@
 """Colours and moving text: on a terminal that wants them, and nowhere else."""
 
 import fcntl
+import json
+import logging
 import os
 import pty
 import re
 import struct
 import subprocess
 import termios
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,9 @@ from forked_commands import ORCHESTRATE
 from workspace import Workspace
 
 from orchestrator.cli import output
+from orchestrator.cli.output import LogFormat
+from orchestrator.cli.report import Report
+from orchestrator.errors import ExportError
 
 ESCAPE = "\x1b"
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
@@ -117,3 +124,72 @@ def test_what_would_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str
     assert ESCAPE not in told
     for text in (r"a\x1b[2J", "[bold]b", r"\x1b]0;title\x07", "null", r"two\nlines", "[red]"):
         assert text in told
+
+
+@pytest.fixture
+def log() -> Iterator[None]:
+    """The log as it was, after a report has started it."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    root.handlers[:] = before
+    logging.captureWarnings(capture=False)
+
+
+EVIL = "no\x1b[2J\x1b[31m\nINFO all delivered\u202e fine\x9b"
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_a_message_cannot_forge_a_line_nor_move_the_cursor(
+    log_format: LogFormat, log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report(log_format=log_format)
+    report.start()
+    report.error(ExportError(f"the server says: {EVIL}"))
+    text = capsys.readouterr().err
+    assert all(line.isprintable() for line in text.splitlines())
+    assert not any(line.startswith("INFO") for line in text.splitlines())
+    assert "INFO all delivered" in text
+    if log_format is LogFormat.JSON:
+        assert json.loads(text)["message"].startswith(r"the server says: no\x1b[2J")
+
+
+def test_a_message_is_bounded(log: None, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    report.start()
+    report.error(ExportError("A" * 200_000))
+    assert len(capsys.readouterr().err) < 2_100
+
+
+def test_a_document_has_the_very_value(capsys: pytest.CaptureFixture[str]) -> None:
+    Report(as_json=True).error(ExportError(EVIL))
+    text = capsys.readouterr().out
+    assert all(line.isprintable() for line in text.splitlines())
+    assert json.loads(text)["error"] == EVIL
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_warnings_of_libraries_are_lines_of_the_log(
+    log: None, capsys: pytest.CaptureFixture[str], *, verbose: bool
+) -> None:
+    Report(log_format=LogFormat.JSON, verbose=verbose).start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("an old cipher", DeprecationWarning, stacklevel=1)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert ["an old cipher" in line["message"] for line in lines] == [True] * verbose
+
+
+def test_rows_that_do_not_fit_are_records(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    headings = [f"Heading {number}" for number in range(9)]
+    output.print_rows(headings, [[f"a value of {number}" for number in range(9)]])
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].strip() == "row 1"
+    assert [line.split() for line in lines[1:]] == [
+        ["Heading", str(number), "a", "value", "of", str(number)] for number in range(9)
+    ]

@@ -1,4 +1,4 @@
-"""The pages of `orchestrate docs`, opened from disk and clicked in a browser."""
+"""The pages of `orchestrate docs`, opened from disk and used in a browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,25 +35,28 @@ def column(page: Browser, name: str) -> WebElement:
 
 
 def shown(page: Browser, lane: str) -> list[str]:
-    """Return the columns of a lane that a person sees."""
+    """Return the columns of a lane that are displayed."""
     title = f'//section[h3="{lane}"]//button'
     buttons = page.driver.find_elements(By.XPATH, title)
     return sorted(str(b.get_attribute("data-name")) for b in buttons if b.is_displayed())
 
 
 def choose(page: Browser, name: str) -> None:
+    """Choose a column, after opening its table where that is collapsed."""
+    if not column(page, name).is_displayed():
+        toggle = f"//button[@class='open'][.='{name.partition('.')[0]}']"
+        page.driver.find_element(By.XPATH, toggle).click()
     column(page, name).click()
     page.wait("document.querySelector('#about h2') !== null")
     assert page.driver.find_element(By.CSS_SELECTOR, "#about h2").text == name
 
 
 def test_a_click_shows_the_raw_columns_of_a_field(page: Browser) -> None:
-    assert len(shown(page, "Raw tables")) > 50
     choose(page, "activities_daily.email_address")
     assert shown(page, "Raw tables") == RAW
     origins = page.driver.find_element(By.ID, "origins")
     assert origins.is_displayed()
-    assert origins.text == f"Made from {', '.join(RAW)}."
+    assert origins.text == f"Built from {', '.join(RAW)}."
     assert column(page, "activities_daily.email_address").get_attribute("aria-current") == "true"
     assert shown(page, "Delivered files") == ["Activity file.E-mail address"]
 
@@ -90,20 +93,71 @@ def test_every_edge_that_is_drawn_begins_and_ends_at_a_column_shown(page: Browse
 
 
 def test_a_column_is_found_by_its_name_and_everything_comes_back(page: Browser) -> None:
-    everything = shown(page, "Raw tables")
+    everything = shown(page, "Delivered files")
     find = page.driver.find_element(By.ID, "find")
     find.send_keys("activities_daily.email_address\t")
     page.wait("document.querySelector('#origins') !== null")
     assert shown(page, "Raw tables") == RAW
     page.driver.find_element(By.ID, "all").click()
     page.wait("document.querySelector('#origins') === null")
-    assert shown(page, "Raw tables") == everything
+    assert shown(page, "Delivered files") == everything
+
+
+def test_the_page_begins_with_the_files_and_collapsed_tables(page: Browser) -> None:
+    titles = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, ".lane > h3")]
+    assert titles[0].lower() == "delivered files"
+    assert titles[-1].lower() == "raw tables"
+    fields = shown(page, "Delivered files")
+    assert "Activity file.E-mail address" in fields
+    assert shown(page, "Raw tables") == []
+    address = column(page, "Activity file.E-mail address")
+    assert address.text.split("\n") == ["E-mail address", "text"]  # with its type
+    assert address.get_attribute("title")  # and its description
+    italic = page.driver.find_elements(By.CSS_SELECTOR, ".column.additional")
+    names = {str(each.get_attribute("data-name")) for each in italic if each.is_displayed()}
+    assert "Activity file.Operating system" in names
+    assert "Activity file.E-mail address" not in names
+
+
+def test_a_part_of_a_name_finds_it(page: Browser) -> None:
+    find = page.driver.find_element(By.ID, "find")
+    find.send_keys("MAIL_ADDR")
+    found = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, "#found button")]
+    assert found[0] == "activities_daily.email_address"
+    assert {*RAW} < {*found}
+    page.driver.find_element(By.CSS_SELECTOR, "#found button").click()
+    page.wait("document.querySelector('#origins') !== null")
+    assert page.driver.find_elements(By.CSS_SELECTOR, "#found button") == []
+
+
+def test_no_line_runs_behind_a_box(page: Browser) -> None:
+    behind = page.run("""
+        const lanes = document.querySelector("#lanes").getBoundingClientRect();
+        const boxes = [...document.querySelectorAll(".table")].filter(b => b.offsetParent)
+            .map(b => b.getBoundingClientRect());
+        const inside = p => boxes.some(b => p.x + lanes.left > b.left + 2
+            && p.x + lanes.left < b.right - 2
+            && p.y + lanes.top > b.top + 2 && p.y + lanes.top < b.bottom - 2);
+        const paths = [...document.querySelectorAll("#lanes path")];
+        return [paths.length, paths.filter(path => d3.range(0, path.getTotalLength(), 5)
+            .some(at => inside(path.getPointAtLength(at)))).length]""")
+    assert behind[0] > 20
+    assert behind[1] == 0
+
+
+def test_a_phone_shows_a_list(page: Browser, index: Path) -> None:
+    page.open(index, width=400)
+    lefts = page.run("""
+        return [...document.querySelectorAll(".table")].map(t => t.getBoundingClientRect().left)""")
+    assert len({*lefts}) == 1
+    assert not page.driver.find_element(By.CSS_SELECTOR, "#lanes svg").is_displayed()
 
 
 def test_dbt_s_own_pages_open_too(browser: Browser, index: Path) -> None:
     browser.open(index)
     choose(browser, "activities_daily.email_address")
-    browser.driver.find_element(By.LINK_TEXT, "activities_daily").click()
+    link = "a[href='dbt.html#!/model/model.event_based_export.activities_daily']"
+    browser.driver.find_element(By.CSS_SELECTOR, link).click()
     browser.wait("document.querySelector('h1')?.innerText.startsWith('activities_daily')")
     page = "/dbt.html#!/model/model.event_based_export.activities_daily"
     assert browser.driver.current_url.endswith(page)
