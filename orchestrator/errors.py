@@ -40,6 +40,15 @@ def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 
+def valid_names(name: str, valid: Collection[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest valid one, and all of them.
+
+    They are not listed where the nearest one is the only one.
+    """
+    hint = did_you_mean(name, valid)
+    return hint if hint and len(valid) == 1 else f"{hint}; valid: {', '.join(valid)}"
+
+
 class ExportError(Exception):
     """A command or an export cannot continue. Exit code 1."""
 

@@ -164,6 +164,7 @@ def _preview(
             config, project, request, most=rows, now=datetime.now(UTC), progress=progress
         )
     report.preview(heads)
+    report.log("Next, to see where they would go: orchestrate run --dry-run")
     report.finish(PreviewResult(heads))
 
 

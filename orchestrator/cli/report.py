@@ -181,6 +181,11 @@ def check_lines(result: "CheckResult") -> Iterator[str]:
     """Yield what was checked, and what to do about each failure."""
     for finding in result.findings:
         yield f"{'ok' if finding.ok else 'FAILED':<6} {finding.subject}: {finding.text}"
+    failed = sum(1 for finding in result.findings if not finding.ok)
+    if failed:
+        yield f"{count(failed, ('check', 'checks'))} failed: correct what they say, and check again"
+    else:
+        yield "A run has everything that it needs. See what it would do: orchestrate run --dry-run"
 
 
 def window_line(result: WindowResult) -> str:

@@ -82,7 +82,8 @@ def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - any value of the file
     if isinstance(value, ZoneInfo):
         return value
     if not isinstance(value, str) or value not in _timezones():
-        hint = did_you_mean(str(value), _timezones())
+        # An abbreviation is near to another one: EST is no help for CEST.
+        hint = did_you_mean(str(value), [name for name in _timezones() if "/" in name])
         raise ValueError(f"expected an IANA time zone, such as Europe/Amsterdam{hint}")
     return ZoneInfo(str(value))
 

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from orchestrator.config import Config
 from orchestrator.config.exports import Export, FieldChoice, Kind
-from orchestrator.errors import did_you_mean
+from orchestrator.errors import valid_names
 from orchestrator.warehouse.contract import ViewColumn
 
 DEFAULT: dict[Kind, tuple[str, ...]] = {
@@ -97,4 +97,4 @@ def _field(choice: FieldChoice, column: ViewColumn, language: str) -> FileField:
 
 
 def _unknown(name: str, kind: str, valid: Collection[str]) -> str:
-    return f"no {kind} '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}"
+    return f"no {kind} '{name}'{valid_names(name, valid)}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND, Export, Kind
-from orchestrator.errors import UsageError, did_you_mean
+from orchestrator.errors import UsageError, valid_names
 from orchestrator.ledger import DELIVERED, Entry
 from orchestrator.windows import Days, Interval, Window
 
@@ -136,10 +136,9 @@ class Exports:
         self._brands = set(request.brands)
         for brand in request.brands:
             if brand not in self.own and EVERY_BRAND not in self.own:
-                valid = ", ".join(sorted(self.own))
                 raise UsageError(
                     f"{config.source.path}: no export of brand '{brand}'"
-                    f"{did_you_mean(brand, self.own)}; valid: {valid}"
+                    f"{valid_names(brand, sorted(self.own))}"
                 )
         self._lines: dict[str, ExportEntry] = {}
         counts: dict[tuple[str, Interval], int] = {}

@@ -30,6 +30,10 @@ EXPORTS = ("activities_daily", "broadcasts_daily", "brands")
 """The models that a run reads."""
 
 
+_COMPILE_LINES = 8
+"""Lines of an error of compilation that are shown."""
+
+
 @dataclass(frozen=True)
 class TestWarning:
     """A data test of severity warn that found rows."""
@@ -136,7 +140,7 @@ class Dbt:
         built = {node.node.name for node in nodes if node.status == "success"}
         if not result.success or not built.issuperset(EXPORTS):
             missing = ", ".join(sorted(set(EXPORTS) - built))
-            why = redacted("\n".join(self._faults) or str(result.exception))
+            why = self._why(result)
             raise GateError(f"dbt did not build {missing or 'everything'}: {why}")
         return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
 
@@ -184,7 +188,7 @@ class Dbt:
         """
         result = self._invoke("docs", {}, "generate", "--static")
         if not result.success:
-            why = redacted("\n".join(self._faults) or str(result.exception))
+            why = self._why(result)
             raise ExportError(f"dbt cannot document {self._project.folder}: {why}")
         return self._cache
 
@@ -192,7 +196,14 @@ class Dbt:
         """Raise GateError that lists what the raw tables lack of their contract."""
         result = self._invoke("run-operation", {}, "check_raw_tables")
         if not result.success:
-            raise GateError("\n".join(self._faults) or str(result.exception))
+            raise GateError(self._why(result, hide=False))
+
+    def _why(self, result: dbtRunnerResult, *, hide: bool = True) -> str:
+        """Return why dbt failed; `hide` the values of rows that a database quotes."""
+        why = "\n".join(self._faults) or str(result.exception or "")
+        if not why:
+            return f"dbt gave no reason; run 'dbt build' in {self._project.folder} to see it"
+        return _compile_error(why) or (redacted(why) if hide else why)
 
     def _node(self, model: str) -> Any:  # noqa: ANN401 - dbt's own, which differs by release
         for node in self._nodes.values():
@@ -244,7 +255,7 @@ class Dbt:
         name = node.node.name
         if node.status != "fail":
             sql = str(getattr(node.node, "compiled_code", "") or "")
-            message = redacted(str(node.message), sql)
+            message = _compile_error(str(node.message)) or redacted(str(node.message), sql)
             return f"{node.node.resource_type.value} {name} failed: {message}"
         where = [
             *("--project-dir", str(self._project.folder)),
@@ -263,3 +274,15 @@ class Dbt:
         shown: Any = self._invoke("show", bounds, "--select", node.node.name, "--quiet").result
         (result,) = shown.results
         return f" ({', '.join(f'{column}: {rows}' for column, rows in result.agate_table.rows)})"
+
+
+def _compile_error(message: str) -> str:
+    """Return what is wrong with SQL or Jinja, without the stack of macros; empty if it compiles.
+
+    It names the file, and quotes the project's own names: no row was read.
+    """
+    if not message.lstrip().startswith("Compilation Error"):
+        return ""
+    lines = [line.strip() for line in message.strip().splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("> in macro", "> called by"))]
+    return "\n".join(kept[:_COMPILE_LINES])

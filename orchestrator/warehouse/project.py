@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from orchestrator.config import yaml_source
-from orchestrator.errors import ConfigError, UsageError, did_you_mean
+from orchestrator.errors import ConfigError, UsageError, valid_names
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find(beside: Path, target: str | None) -> Project:
     if chosen not in outputs:
         raise UsageError(
             f"{profiles / 'profiles.yml'}: profile '{name}' has no target '{chosen}'"
-            f"{did_you_mean(chosen, outputs)}; valid: {', '.join(outputs)}"
+            f"{valid_names(chosen, outputs)}"
         )
     return Project(
         folder, profiles, name, chosen, _mapping(outputs[chosen]), _mapping(project.get("vars"))

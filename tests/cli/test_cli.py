@@ -71,7 +71,7 @@ def test_a_dry_run_changes_nothing(acme: Workspace) -> None:
         (["daily", "--date", "2999-01-01"], "2999-01-01 is not over for ACME in UTC"),
         (
             ["daily", "--brand", "ACNE"],
-            "no export of brand 'ACNE'; did you mean ACME?; valid: ACME",
+            "no export of brand 'ACNE'; did you mean ACME?\n",
         ),
         (["daily", "--brand", "acme"], "no export of brand 'acme'; did you mean ACME?"),
         (["daily", "--config", "nope.yml"], "nope.yml: no such file; name it with --config"),
@@ -108,6 +108,14 @@ def test_what_is_mistyped_in_exports_yml_is_answered_with_the_nearest(
     ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
     assert ran.returncode == 2
     assert message in ran.stderr
+
+
+def test_no_name_is_offered_that_does_not_help(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, timezone: CEST}")
+    ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
+    assert ran.returncode == 2
+    assert "expected an IANA time zone" in ran.stderr
+    assert "did you mean" not in ran.stderr  # not EST
 
 
 def test_so_is_what_the_views_do_not_have(acme: Workspace) -> None:

@@ -139,9 +139,10 @@ def log() -> Iterator[None]:
 EVIL = "no\x1b[2J\x1b[31m\nINFO all delivered\u202e fine\x9b"
 
 
+@pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("log_format", LogFormat)
 def test_a_message_cannot_forge_a_line_nor_move_the_cursor(
-    log_format: LogFormat, log: None, capsys: pytest.CaptureFixture[str]
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = Report(log_format=log_format)
     report.start()
@@ -154,7 +155,8 @@ def test_a_message_cannot_forge_a_line_nor_move_the_cursor(
         assert json.loads(text)["message"].startswith(r"the server says: no\x1b[2J")
 
 
-def test_a_message_is_bounded(log: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("log")
+def test_a_message_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     report.start()
     report.error(ExportError("A" * 200_000))
@@ -168,9 +170,10 @@ def test_a_document_has_the_very_value(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(text)["error"] == EVIL
 
 
+@pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("verbose", [False, True])
 def test_warnings_of_libraries_are_lines_of_the_log(
-    log: None, capsys: pytest.CaptureFixture[str], *, verbose: bool
+    capsys: pytest.CaptureFixture[str], *, verbose: bool
 ) -> None:
     Report(log_format=LogFormat.JSON, verbose=verbose).start()
     with warnings.catch_warnings():
