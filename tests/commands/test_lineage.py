@@ -108,8 +108,8 @@ def test_a_column_that_no_yaml_describes_is_in_the_lineage(
         f"model.{PREFIX}.activities_daily",
     ]
     for above, below in itertools.pairwise(steps):
-        assert f'["{above}", "device", "{below}", "device"]' in page
-    assert f'["{steps[-1]}", "device", "model.{PREFIX}.brands", "brand"]' in page
+        assert f'["{above}","device","{below}","device"]' in page
+    assert f'["{steps[-1]}","device","model.{PREFIX}.brands","brand"]' in page
 
 
 def test_the_pages_need_nothing_from_elsewhere(pages: Path) -> None:

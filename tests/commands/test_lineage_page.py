@@ -36,7 +36,7 @@ def column(page: Browser, name: str) -> WebElement:
 
 def shown(page: Browser, lane: str) -> list[str]:
     """Return the columns of a lane that are displayed."""
-    title = f'//section[h3="{lane}"]//button'
+    title = f'//section[h3="{lane}"]//button[@data-name]'
     buttons = page.driver.find_elements(By.XPATH, title)
     return sorted(str(b.get_attribute("data-name")) for b in buttons if b.is_displayed())
 

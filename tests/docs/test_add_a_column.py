@@ -115,6 +115,6 @@ def test_the_recipe_ships_a_column_of_a_raw_file(
         ("model.event_based_export.int_activities", "device"),
         ("model.event_based_export.activities_daily", "device"),
     ):
-        assert f'["{table}", "{column}", ' in page
-    assert '"exposure.event_based_export.activity_file", "Device"]' in page
+        assert f'["{table}","{column}",' in page
+    assert '"exposure.event_based_export.activity_file","Device"]' in page
     assert "The kind of device, such as phone or desktop." in page
