@@ -14,6 +14,7 @@ from orchestrator.config import Config, patterns
 from orchestrator.config.exports import EVERY_BRAND, Export
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.files import formats
+from orchestrator.files.outbox import Outbox
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import holding
 from orchestrator.warehouse import project
@@ -92,6 +93,11 @@ def _ledger(config: Config) -> str:
     # The check may run as another user than the runs. Who creates the file owns it.
     if url.file and not url.file.exists():
         _check_writable(_existing(url.file.parent), "the ledger")
+        if found := Outbox(config.outbox).any_file():
+            raise ExportError(
+                f"{url.name} does not exist, but the outbox has files of earlier runs, such as "
+                f"{found}: restore the ledger (docs/running.md, 'Back up the ledger')"
+            )
         return f"{url.name} will be created by the first run"
     with closing(Ledger(url)) as ledger:
         ledger.check_writable()

@@ -6,7 +6,7 @@ It takes no lock and writes nothing, so it can be read while a run is at work.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from orchestrator.config import Config
@@ -33,6 +33,7 @@ class ProblemKind(StrEnum):
 
 
 _WORST = list(ProblemKind)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,8 @@ def late_windows(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry
     # Windows that are no longer recounted were reported often enough: they are no problem now.
     audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
     found: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
-    for before, counted in recounts.late():
+    since = min((window.start for _, window in audited), default=_NEVER)
+    for before, counted in recounts.late(since):
         if (counted.export, counted.window) in audited:
             found[counted.export].append((before, counted))
     return found

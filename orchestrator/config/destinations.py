@@ -34,11 +34,21 @@ class Sftp(Strict):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def place(self) -> str:
+        """The server and the user, whose login folder paths begin at."""
+        return f"{self.username}@{self.address}"
+
 
 class Directory(Strict):
     """A local or mounted folder."""
 
     directory: FilePath
+
+    @property
+    def place(self) -> str:
+        """The folder that paths begin at."""
+        return str(self.directory)
 
 
 DestinationConfig = Sftp | Directory

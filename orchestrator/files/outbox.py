@@ -1,6 +1,7 @@
 """The outbox: the folder where whole files wait for delivery, and stay for a while after it."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,17 @@ class Outbox:
             return False
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+
+    def any_file(self) -> Path | None:
+        """Return a file that a run wrote here and did not remove, if there is one."""
+        own = {self.work, self.cache, self.folder / _LOCK}
+        for folder, folders, names in os.walk(self.folder):
+            here = Path(folder)
+            folders[:] = [name for name in folders if here / name not in own]
+            for name in names:
+                if here / name not in own:
+                    return here / name
+        return None
 
     def tidy(self, names: Iterable[str]) -> None:
         """Remove files."""

@@ -96,6 +96,10 @@ class Ledger:
 
     # Questions about windows
 
+    def is_empty(self) -> bool:
+        """Tell whether the ledger knows of no window at all."""
+        return not self._database.rows("any_window")
+
     def spans(self, exports: Iterable[str]) -> dict[str, Window]:
         """Return, by export, the time from its first scheduled window to the end of its last.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator import system
 from orchestrator.config.ledger_url import LedgerUrl
-from orchestrator.errors import LedgerError
+from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import records
 from orchestrator.ledger.session import LedgerSession, Row, SqliteSession
 
@@ -140,9 +140,19 @@ class LedgerDatabase:
         try:
             yield
         except self._errors as error:
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise LockedError(
+                    f"another program uses the ledger {self.name} ({error}); try again later"
+                ) from error
             if full := system.disk_full(error, self.name):
                 raise LedgerError(f"the ledger {what}: {full}") from error
             reason = " ".join(str(error).split())
+            if "statement timeout" in reason:
+                advice = (
+                    "; the database or this user has a statement_timeout that is too short for the "
+                    "ledger: 'alter role … set statement_timeout = 0', or add "
+                    "?options=-cstatement_timeout%3D0 to 'state'"
+                )
             raise LedgerError(f"the ledger {self.name} {what}: {reason}{advice}") from error
 
 
@@ -160,9 +170,7 @@ def _upgrade(session: LedgerSession) -> None:
     for index in INDEXES:
         if not session.has(index):
             session.run(f"indexes/{index}")
-    while rows := list(session.rows("files_without_key")):
-        keys = [{**row, "path_key": records.path_key(row["path"])} for row in rows]
-        session.each("put_path_key", keys)
+    session.fill_path_keys(records.path_key)
 
 
 _OF_A_SERVER = (

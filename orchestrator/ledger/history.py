@@ -107,10 +107,13 @@ class Recounts:
         rows = self.database.rows("last_delivered", last=last)
         return [replace(records.entry(row), choice=row["choice"] or "") for row in rows]
 
-    def late(self) -> list[tuple[Entry, Entry]]:
-        """Return windows with more rows than were delivered: as delivered, and as recounted."""
+    def late(self, since: datetime) -> list[tuple[Entry, Entry]]:
+        """Return windows with more rows than were delivered: as delivered, and as recounted.
+
+        `since` leaves out the windows that start before it.
+        """
         found = []
-        for row in self.database.rows("late"):
+        for row in self.database.rows("late", since=since):
             now = records.entry(row)
             rows = row["activity_rows_before"], row["broadcast_rows_before"]
             found.append((replace(now, activity_rows=rows[0], broadcast_rows=rows[1]), now))

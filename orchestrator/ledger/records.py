@@ -14,6 +14,8 @@ from orchestrator.windows import Window
 
 PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
 """The states of a revision: due, its files are in the outbox, all are delivered."""
+_NAME = 300
+"""Characters of an export's name that the database has room for."""
 _REASON = 500
 """Characters of a reason that are kept."""
 
@@ -163,6 +165,8 @@ def failed(of: Failure) -> dict[str, Any]:
     reason = escaped(" ".join(of.reason.split()), _REASON)
     return {
         **key(of),
+        # Also of a brand that no window can have: its name may be too long, or be no text.
+        "export": escaped(of.export, _NAME) if _is_odd(of.export) else of.export,
         "digest": hashlib.sha256(f"{of.status} {reason}".encode()).hexdigest(),
         "status": of.status,
         "reason": reason,
@@ -170,6 +174,11 @@ def failed(of: Failure) -> dict[str, Any]:
         "last_at": of.last_at,
         "times": of.times,
     }
+
+
+def _is_odd(name: str) -> bool:
+    """Tell whether a database refuses the name: it is too long, or has NUL or lone surrogates."""
+    return len(name) > _NAME or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def window(row: Row) -> Window:

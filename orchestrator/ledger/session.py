@@ -70,6 +70,11 @@ class LedgerSession(ABC):
         """Do the same for millions of rows, few of which are in memory at a time."""
         return self.rows(statement, **parameters)
 
+    def fill_path_keys(self, path_key: Callable[[str], int]) -> None:
+        """Give the files of an earlier release their path keys."""
+        while rows := list(self.rows("files_without_key")):
+            self.each("put_path_key", [{**row, "path_key": path_key(row["path"])} for row in rows])
+
     def close(self) -> None:
         """End the session."""
         self._connection.close()
@@ -125,6 +130,11 @@ class SqliteSession(LedgerSession):
         if column:
             return any(self.rows("sqlite/has_column", table=name, name=column))
         return any(self.rows("sqlite/has_table", name=name))
+
+    def fill_path_keys(self, path_key: Callable[[str], int]) -> None:
+        """Give the files of an earlier release their path keys, in one statement."""
+        self._connection.create_function("path_key", 1, path_key, deterministic=True)
+        self.run("sqlite/fill_path_keys")
 
     def _found(self, cursor: Any, statement: str, values: Mapping[str, object]) -> Iterator[Row]:  # noqa: ANN401 - as in the base class
         cursor.execute(self._text(statement), self._stored(values))

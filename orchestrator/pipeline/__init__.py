@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 
 from orchestrator.config import Config
+from orchestrator.errors import ExportError
 from orchestrator.files.outbox import Outbox
 from orchestrator.jobs.job import Exports, Request
 from orchestrator.ledger import Ledger
@@ -35,6 +36,21 @@ class Run:
     def exports(self) -> Exports:
         """The exports that the request is about."""
         return Exports(self.config, self.request)
+
+    def check_ledger(self) -> None:
+        """Raise ExportError where the ledger is empty and the outbox is not.
+
+        Then the ledger was lost, or `state` names another one. Scheduled windows that were
+        delivered would be delivered again, and others would be left out.
+        """
+        if self.ledger.is_empty() and (found := self.outbox.any_file()):
+            raise ExportError(
+                f"the ledger {self.config.state.name} is empty, but the outbox has files of "
+                f"earlier runs, such as {found}. No window is exported until you decide: restore "
+                "the ledger, correct 'state' in exports.yml, or go on without it: move the files "
+                "out of the outbox, and see that 'start' of each export is the first day that the "
+                "receiver lacks (docs/running.md, 'Back up the ledger')"
+            )
 
     def warn(self, message: str) -> None:
         """Log a warning and keep it for the result; one that applies to every window, once."""

@@ -104,6 +104,7 @@ def _wanted(run: Run) -> list[Job]:
     """Return the jobs of the request, oldest window first."""
     if run.request.resend:
         return shipping.resendable(run)
+    run.check_ledger()
     if not run.request.days:
         for warning in due.ahead(run.config, run.ledger, run.request, run.now):
             run.warn(warning)

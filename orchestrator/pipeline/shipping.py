@@ -82,10 +82,16 @@ class Shipping:
         earlier = self._run.ledger.earlier(entry) if entry.revision > 1 else []
         waiting = [item for item in window.deliveries if item.delivered_at is None]
         for name in dict.fromkeys(item.destination for item in waiting):
+            place = self._run.config.destinations[name].place
             here = [item for item in waiting if item.destination == name]
             before = [item for item in earlier if item.destination == name]
             found[name] = [
-                Upload(self._run.outbox.path(item.file.path), item.file, item.rename_sent)
+                Upload(
+                    self._run.outbox.path(item.file.path),
+                    item.file,
+                    # An announcement says nothing about another server or folder.
+                    item.rename_sent and item.announced_to in (None, place),
+                )
                 for item in here
             ]
             found[name][0] = replace(
@@ -104,7 +110,8 @@ class Shipping:
         from orchestrator.delivery import deliver_all  # noqa: PLC0415 - as above
 
         destinations = self._run.config.destinations
-        notes = DeliveryNotes(self._run.ledger, place)
+        places = {name: destinations[name].place for name in batches}
+        notes = DeliveryNotes(self._run.ledger, place, places)
         try:
             return deliver_all(
                 {name: (destinations[name], [*each.values()]) for name, each in batches.items()},
@@ -156,9 +163,15 @@ class DeliveryNotes:
     uploads that reach the same point at the same time share one.
     """
 
-    def __init__(self, ledger: Ledger, place: Callable[[str, "Upload"], DeliveryKey]) -> None:
-        """Take the ledger, and what returns the key of an upload at a destination."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        place: Callable[[str, "Upload"], DeliveryKey],
+        places: Mapping[str, str],
+    ) -> None:
+        """Take the ledger, what returns the key of an upload, and the place of each destination."""
         self._ledger = ledger
+        self._places = places
         self._place = place
         self._renaming: list[DeliveryKey] = []
         self._arrived: dict[DeliveryKey, datetime] = {}
@@ -189,7 +202,8 @@ class DeliveryNotes:
         await asyncio.sleep(0)  # uploads that reached this point share the transaction
         files, self._renaming, self._writing = self._renaming, [], None
         is_time = monotonic() - self._noted_at >= _ARRIVALS_EVERY
-        self._ledger.announce(files, arrived=self._arrived if is_time else None)
+        arrived = self._arrived if is_time else None
+        self._ledger.announce(files, places=self._places, arrived=arrived)
         if is_time:
             self._arrived.clear()
             self._noted_at = monotonic()

@@ -1,4 +1,5 @@
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +20,16 @@ import orchestrator
 from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl, checked
 from orchestrator.errors import LedgerError, LockedError
-from orchestrator.ledger import DELIVERED, PLANNED, WRITTEN, Delivery, DeliveryKey, Entry, Ledger
+from orchestrator.ledger import (
+    DELIVERED,
+    PLANNED,
+    WRITTEN,
+    Delivery,
+    DeliveryKey,
+    Entry,
+    Failure,
+    Ledger,
+)
 from orchestrator.ledger.database import COLUMNS, INDEXES, TABLES
 from orchestrator.windows import Window
 
@@ -146,15 +156,15 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     ]
     assert {(entry.revision, entry.choice) for entry in found} == {(1, "all include")}
     assert len(recounts.delivered(1)) == 2
-    assert recounts.late() == []
+    assert recounts.late(START) == []
     recounts.note([replace(found[2], activity_rows=2), replace(found[1], broadcast_rows=2)])
     recounts.note([replace(found[0], export="NEW daily", activity_rows=1, broadcast_rows=0)])
     assert [
         (was.export, was.activity_rows, was.broadcast_rows, now.activity_rows, now.broadcast_rows)
-        for was, now in recounts.late()
+        for was, now in recounts.late(START)
     ] == [("BETA daily", 3, 1, 3, 2), ("NEW daily", 0, 0, 1, 0)]
     ledger.write([(replace(other, revision=2, activity_rows=3, broadcast_rows=2), [])])
-    assert [now.export for _, now in recounts.late()] == ["NEW daily"]
+    assert [now.export for _, now in recounts.late(START)] == ["NEW daily"]
 
 
 def test_what_is_old_is_found(ledger: Ledger) -> None:
@@ -202,6 +212,48 @@ def test_a_path_belongs_to_one_file(ledger: Ledger) -> None:
     # What was never delivered, and will not be, takes no path.
     ledger.write([(replace(other, revision=2), [Delivery(replace(file, path="b.csv"), "there")])])
     assert ledger.claim(ENTRY, [replace(file, path="elsewhere.csv")]) is None
+
+
+def test_a_name_that_no_database_takes_stops_nothing(ledger: Ledger) -> None:
+    names = ["y" * 400 + " daily", "a\0b daily", "\ud800 daily"]
+    ledger.failures.note(Failure(name, WINDOW, 1, "failed", "\ud800 \0") for name in names)
+    found = ledger.failures.failing()
+    assert sorted(len(each.export) for each in found) == [12, 12, 300]
+    assert {each.reason for each in found} == {"\\ud800 \\x00"}
+
+
+def test_an_announcement_says_where(ledger: Ledger) -> None:
+    written = replace(ENTRY, state=WRITTEN)
+    ledger.write([(written, FILES)])
+    there = DeliveryKey(written, "there", "b.csv")
+    ledger.announce([there], places={"there": "/srv/exports"})
+    found = ledger.deliveries(written)
+    assert [(item.rename_sent, item.announced_to) for item in found] == [
+        (True, "/srv/exports"),
+        (False, None),
+    ]
+    ledger.withdraw([there])
+    assert ledger.deliveries(written) == FILES
+
+
+def test_a_ledger_that_another_program_holds_is_busy(tmp_path: Path) -> None:
+    url = checked("sqlite:///ledger.db", tmp_path)
+    Ledger(url).close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with closing(Ledger(url)) as ledger, pytest.raises(LockedError, match="another program"):
+            ledger.plan([ENTRY])
+
+
+def test_a_time_limit_of_the_server_is_named(postgres: Postgres) -> None:
+    url = of_server(postgres.database())
+    url = replace(url, server={**url.server, "options": "-cstatement_timeout=100"})
+    with (
+        closing(Ledger(url)) as ledger,
+        pytest.raises(LedgerError, match="statement timeout; the database or this user has a stat"),
+        ledger._database.begin() as session,  # noqa: SLF001 - a statement that takes long
+    ):
+        session._connection.execute("select pg_sleep(9)")  # noqa: SLF001 - as above
 
 
 def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:

@@ -22,6 +22,7 @@ from orchestrator.ledger import (
     history,
     records,
 )
+from orchestrator.ledger.session import SqliteSession
 from orchestrator.windows import Window
 
 OLD = Path(__file__).with_name("old_ledger.sql").read_text(encoding="utf-8")
@@ -105,7 +106,7 @@ def test_it_is_read(ledger: Ledger) -> None:
     assert ledger.entries() == {("ACME daily", WINDOW): DONE, ("Ünïcode daily", NEXT): PLAN}
     assert ledger.open_entries() == [PLAN]
     assert ledger.deliveries(DONE) == FILES
-    ((was, now),) = ledger.recounts.late()
+    ((was, now),) = ledger.recounts.late(WINDOW.start)
     assert (was.activity_rows, now.activity_rows) == (3, 4)
     assert ledger.recounts.delivered(3) == [replace(DONE, choice="all include")]
     assert ledger.failures.failing() == [Failure("Ünïcode daily", NEXT, 1, *WHY)]
@@ -195,10 +196,10 @@ def test_what_was_removed_stays_removed(old: Path) -> None:
 def test_an_upgrade_that_is_cut_short_is_undone(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = dump(old)
 
-    def killed(path: str) -> int:
-        raise KeyboardInterrupt(path)
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(records, "path_key", killed)  # the last step
+    monkeypatch.setattr(SqliteSession, "fill_path_keys", killed)  # the last step
     with pytest.raises(KeyboardInterrupt):
         Ledger(LedgerUrl("it", old))
     assert dump(old) == before

@@ -1,5 +1,7 @@
 """Rows that come in after their window was delivered."""
 
+from datetime import UTC, datetime
+
 import pytest
 from workspace import Workspace, days
 
@@ -39,7 +41,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
 def noted(workspace: Workspace) -> list[tuple[int | None, int | None]]:
     """Return how many late activities the ledger knows of: delivered, and now."""
     ledger = Ledger(config.load(workspace.folder / "exports.yml").state, read_only=True)
-    found = ledger.recounts.late()
+    found = ledger.recounts.late(datetime.min.replace(tzinfo=UTC))
     ledger.close()
     return [(was.activity_rows, now.activity_rows) for was, now in found]
 

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -11,8 +12,10 @@ import pytest
 from sshd import Sshd
 from workspace import ROOT, Workspace, days
 
+from orchestrator import config
 from orchestrator.cli import report
-from orchestrator.errors import ConfigError, LockedError, UsageError
+from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
+from orchestrator.ledger import DeliveryKey, Ledger
 from orchestrator.pipeline.holding import NO_BRANDS
 from orchestrator.pipeline.result import RunResult, Status
 
@@ -54,6 +57,36 @@ def test_a_day_s_two_files_arrive_once(acme: Workspace) -> None:
     assert acme.files("outbox") == [".lock", ACTIVITY, BROADCAST]
     assert acme.run(NOW).windows == []
     assert acme.run("2026-11-21 05:00").windows == []
+
+
+def test_a_lost_ledger_is_no_silent_fresh_start(acme: Workspace) -> None:
+    acme.run(NOW)
+    state, away = acme.folder / "state", acme.folder / "away"
+    state.rename(away)
+    for _ in range(2):
+        with pytest.raises(
+            ExportError, match="ledger.db is empty, but the outbox has files of ear"
+        ):
+            acme.run("2026-11-21 07:00")
+    shutil.rmtree(state)
+    away.rename(state)  # restored
+    assert starts(acme.run("2026-11-21 07:00")) == ["11-20 00:00"]
+    shutil.rmtree(state)
+    (acme.folder / "outbox").rename(acme.folder / "kept")  # going on without it
+    assert starts(acme.run("2026-11-22 07:00")) == ["11-21 00:00"]
+
+
+def test_a_rename_that_was_announced_elsewhere_says_nothing_here(acme: Workspace) -> None:
+    acme.run(NOW, deliver=False)
+    loaded = config.load(acme.folder / "exports.yml")
+    with closing(Ledger(loaded.state)) as ledger:  # what a run leaves that is killed at the rename
+        (entry,) = ledger.open_entries()
+        keys = [DeliveryKey(entry, "there", item.file.path) for item in ledger.deliveries(entry)]
+        ledger.announce(keys, places={"there": str(acme.folder / "there")})
+    acme.configure("  - {brand: ACME}", destinations="{there: {directory: moved}}")
+    (acme.folder / "moved").mkdir()
+    assert statuses(acme.run(NOW)) == {"ACME daily": Status.DELIVERED}
+    assert acme.files("moved") == [ACTIVITY, BROADCAST]
 
 
 def test_a_machine_that_was_off_catches_up_oldest_first(acme: Workspace) -> None:

@@ -1,12 +1,20 @@
-with bounds as (
+-- The bounds are found first, by the primary key, so that older windows are not read.
+with bounds as materialized (
     select
         newest.export,
-        (
-            select written.window_start
-            from {newest_written} as written
-            where written.export = newest.export and written.state = 'delivered'
-            order by written.window_start desc
-            limit 1 offset :last - 1
+        coalesce(
+            (
+                select written.window_start
+                from {newest_written} as written
+                where written.export = newest.export and written.state = 'delivered'
+                order by written.window_start desc
+                limit 1 offset :last - 1
+            ),
+            (
+                select min(windows.window_start)
+                from windows
+                where windows.export = newest.export
+            )
         ) as window_start
     from {newest_windows} as newest
 ),
@@ -21,8 +29,7 @@ delivered as (
         ) as place
     from bounds
     inner join {newest_written} as windows
-        on bounds.export = windows.export
-        and (bounds.window_start is null or windows.window_start >= bounds.window_start)
+        on bounds.export = windows.export and windows.window_start >= bounds.window_start
     left outer join recounts
         on (
             (recounts.export, recounts.window_start, recounts.window_end, recounts.revision)

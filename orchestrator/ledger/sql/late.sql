@@ -8,7 +8,8 @@ select
 from recounts
 left outer join {newest_written} as windows using (export, window_start, window_end)
 where
-    (
+    recounts.window_start >= :since
+    and (
         recounts.activity_rows > coalesce(windows.activity_rows, 0)
         or recounts.broadcast_rows > coalesce(windows.broadcast_rows, 0)
     )

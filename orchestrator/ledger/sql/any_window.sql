@@ -1,0 +1,3 @@
+select 1 as found
+from windows
+limit 1
