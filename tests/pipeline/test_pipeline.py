@@ -64,9 +64,7 @@ def test_a_lost_ledger_is_no_silent_fresh_start(acme: Workspace) -> None:
     state, away = acme.folder / "state", acme.folder / "away"
     state.rename(away)
     for _ in range(2):
-        with pytest.raises(
-            ExportError, match="ledger.db is empty, but the outbox has files of ear"
-        ):
+        with pytest.raises(ExportError, match="is empty, but the outbox has files"):
             acme.run("2026-11-21 07:00")
     shutil.rmtree(state)
     away.rename(state)  # restored
@@ -84,7 +82,6 @@ def test_a_rename_that_was_announced_elsewhere_says_nothing_here(acme: Workspace
         keys = [DeliveryKey(entry, "there", item.file.path) for item in ledger.deliveries(entry)]
         ledger.announce(keys, places={"there": str(acme.folder / "there")})
     acme.configure("  - {brand: ACME}", destinations="{there: {directory: moved}}")
-    (acme.folder / "moved").mkdir()
     assert statuses(acme.run(NOW)) == {"ACME daily": Status.DELIVERED}
     assert acme.files("moved") == [ACTIVITY, BROADCAST]
 
