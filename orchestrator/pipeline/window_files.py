@@ -127,6 +127,9 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
     if other:
         entry = replace(entry, revision=entry.revision + 1)
         files, deliveries = _completed(replace(job, entry=entry), written)
+    # After this the outbox, and soon the destinations, have the files by these names.
+    if error := run.ledger.claim(entry, [file.file for file in files]):
+        return WindowFiles(replace(job, entry=entry), error=error)
     run.outbox.publish([(file.local, file.file.path) for file in files])
     if not any(item.delivered_at or item.rename_sent for item in other):
         run.outbox.tidy({item.file.path for item in other} - {file.file.path for file in files})

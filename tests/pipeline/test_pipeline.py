@@ -86,6 +86,20 @@ def test_a_rename_that_was_announced_elsewhere_says_nothing_here(acme: Workspace
     assert acme.files("moved") == [ACTIVITY, BROADCAST]
 
 
+def test_no_file_is_published_over_another_brand_s(workspace: Workspace) -> None:
+    workspace.mailing("X", "2026-11-19")
+    workspace.mailing("X_BROADCAST", "2026-11-19")
+    patterns = "activity_file: '{brand}_{window_start:%Y%m%d}', "
+    patterns += "broadcast_file: '{brand}_broadcast_{window_start:%Y%m%d}'"
+    workspace.configure("  - {brand: '*'}", defaults=f"{{{patterns}}}")
+    for _ in range(2):  # the second run meets what the first has delivered
+        result = workspace.run(NOW)
+        (failed,) = (window for window in result.windows if window.error)
+        assert "change 'directory' or the file name patterns" in str(failed.error)
+    assert len(workspace.files()) == 2
+    assert len({name.casefold() for name in workspace.files("outbox")}) == 3
+
+
 def test_a_machine_that_was_off_catches_up_oldest_first(acme: Workspace) -> None:
     acme.run(NOW)
     acme.mailing("ACME", "2026-11-22", number=2)
