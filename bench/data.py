@@ -48,7 +48,7 @@ def make(folder: Path, shape: Shape) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "warehouse.duckdb"
     tables = _tables(folder)
-    with DuckdbLoader({"path": str(path)}) as loader:
+    with duckdb.connect() as rows, DuckdbLoader({"path": str(path)}, rows) as loader:
         for table in tables:
             loader.prepare(table)
     with duckdb.connect(path) as connection:
@@ -72,7 +72,8 @@ def copy_to_postgres(path: Path, variables: Mapping[str, str]) -> None:
     """
     os.environ |= variables
     tables = _tables(path.parent)
-    with PostgresLoader(project.find(path.parent, "postgres").output) as loader:
+    output = project.find(path.parent, "postgres").output
+    with duckdb.connect() as rows, PostgresLoader(output, rows) as loader:
         for table in tables:
             loader.prepare(table)
     with (

@@ -1,18 +1,21 @@
 """Raw files into the raw tables: good rows to the warehouse, bad rows to a file with the reason."""
 
+import functools
 import logging
-from contextlib import closing
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
 
 from orchestrator.errors import ExportError
-from orchestrator.loading import files
-from orchestrator.loading.sieve import Stage
-from orchestrator.warehouse import Loader, open_loader
+from orchestrator.loading import files, staging
+from orchestrator.loading.staging import Staging
+from orchestrator.warehouse import Loaded, Loader, open_loader
 from orchestrator.warehouse.contract import Contract, read_contract
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import out_of_memory
@@ -22,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableResult:
-    """What became of one table's files; rows = added + replaced + present + rejected."""
+    """The result of one table's files; rows = added + replaced + present + rejected.
+
+    A row that has a twin in the same load counts as replaced (entities) or present (events).
+    """
 
     table: str
     files: tuple[Path, ...]
@@ -36,13 +42,13 @@ class TableResult:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What became of a folder, table by table."""
+    """The result of a folder, table by table."""
 
     tables: tuple[TableResult, ...]
 
     @property
     def rejected(self) -> int:
-        """How many rows were rejected, of all tables."""
+        """The number of rejected rows of all tables."""
         return sum(table.rejected for table in self.tables)
 
     @property
@@ -52,69 +58,75 @@ class LoadResult:
 
 
 def load_into(project: Project, folder: Path, *, rejected: Path, now: datetime) -> LoadResult:
-    """Load every raw file in `folder` into the warehouse of the project's target.
-
-    As `load`; raises LockedError too, where another process holds the warehouse.
-    """
+    """Load every raw file in `folder` into the warehouse of the project's target, as `load`."""
+    opener = functools.partial(open_loader, project)
     contract = read_contract(project.folder)
-    files.find(folder, contract, rejected=rejected)  # before a warehouse is made for nothing
-    with open_loader(project) as warehouse:
-        return load(folder, contract=contract, warehouse=warehouse, rejected=rejected, now=now)
+    return load(folder, contract=contract, opener=opener, rejected=rejected, now=now)
 
 
 def load(
     folder: Path,
     *,
     contract: Contract,
-    warehouse: Loader,
+    opener: Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[Loader]],
     rejected: Path,
     now: datetime,
 ) -> LoadResult:
     """Load every raw file in `folder`, each table in one transaction, entities first.
 
-    Rows that break the contract go to `rejected/<table>-<now>.jsonl`, whole, with the reason;
-    that file is readable by its owner alone. Raises UsageError for what no row can be read
-    from: names and headers are checked before anything is loaded.
+    `opener` opens the warehouse. Rows that break the contract go to `rejected/<table>-<now>.jsonl`,
+    complete, with the reason; that file is readable by its owner alone.
+
+    Raises UsageError if no row can be read from a file; names and headers are checked before
+    anything is loaded. Raises LockedError if another process holds the warehouse.
     """
     found = files.find(folder, contract, rejected=rejected)
+    if not found:
+        return LoadResult(())
+    started = time.monotonic()
     results = []
     try:
-        for table in contract.tables:
-            warehouse.prepare(table)
-        with TemporaryDirectory(prefix="orchestrate-load-") as work:
+        with (
+            TemporaryDirectory(prefix="orchestrate-load-") as work,
+            closing(staging.connect(Path(work))) as arriving,
+            opener(arriving) as warehouse,
+        ):
+            for table in contract.tables:
+                warehouse.prepare(table)
             for table, raw_files in found:
-                with closing(Stage(Path(work) / table.name, table)) as stage:
+                with closing(Staging(arriving, Path(work) / table.name, table)) as staged:
                     for file in raw_files:
-                        stage.add(file)
-                    reject_file = stage.write_rejects(rejected, now)
-                    paths = tuple(file.path for file in raw_files)
-                    results.append(_hand_over(stage, warehouse, paths, reject_file))
+                        staged.add(file)
+                    reject_file = staged.write_rejects(rejected, now)
+                    merged = staged.merge_twins()
+                    # The rows of a long load are not older than their transaction.
+                    moment = now + timedelta(seconds=time.monotonic() - started)
+                    done = warehouse.load(table, staged.good, moment)
+                    results.append(_result(staged, raw_files, merged, done, reject_file))
     except duckdb.OutOfMemoryException as error:
-        raise ExportError(f"{folder} was not loaded whole: {out_of_memory()}") from error
-    except duckdb.OperationalError as error:  # the disk or the memory; no words of a row
-        raise ExportError(f"{folder} was not loaded whole; run it again. {error}") from error
+        raise ExportError(f"{folder} was not loaded completely: {out_of_memory()}") from error
+    except duckdb.OperationalError as error:  # of the disk or the memory: it quotes no value
+        raise ExportError(f"{folder} was not loaded completely; run it again. {error}") from error
     return LoadResult(tuple(results))
 
 
-def _hand_over(
-    stage: Stage, warehouse: Loader, paths: tuple[Path, ...], reject_file: Path | None
+def _result(
+    staged: Staging,
+    raw_files: tuple[files.RawFile, ...],
+    merged: int,
+    done: Loaded,
+    reject_file: Path | None,
 ) -> TableResult:
-    table = stage.table
-    handed = stage.pick()
-    done = warehouse.load(table, stage.good_rows())
-    if handed != done.added + done.replaced + done.present:
-        raise ExportError(f"{table.name}: rows were lost on the way to the warehouse: load again.")
-    # A row that stands twice in one load counts as what its twin made of it.
-    twins = stage.rows - stage.rejected - handed
-    is_event = table.kind == "event"
-    _log.debug("%s: %d rows read, %d added", table.name, stage.rows, done.added)
+    is_event = staged.table.kind == "event"
+    twins = staged.rows - staged.rejected - merged
+    _log.debug("%s: %d rows read, %d added", staged.table.name, staged.rows, done.added)
     return TableResult(
-        table=table.name,
-        files=paths,
-        rows=stage.rows,
+        table=staged.table.name,
+        files=tuple(file.path for file in raw_files),
+        rows=staged.rows,
         added=done.added,
         replaced=done.replaced + (0 if is_event else twins),
         present=done.present + (twins if is_event else 0),
-        rejected=stage.rejected,
+        rejected=staged.rejected,
         reject_file=reject_file,
     )

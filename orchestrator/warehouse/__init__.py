@@ -19,7 +19,9 @@ from orchestrator.warehouse.stage import VIEWS, Stage
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from datetime import datetime
+
+    import duckdb
 
     from orchestrator.warehouse.contract import Table, ViewColumn
     from orchestrator.warehouse.dbt import Dbt, TestWarning
@@ -90,11 +92,11 @@ class Loader(Protocol):
         cannot take rows of the contract.
         """
 
-    def load(self, table: "Table", rows: "pa.RecordBatchReader") -> Loaded:
-        """Write `rows` to the raw table, all or nothing.
+    def load(self, table: "Table", arriving: str, now: "datetime") -> Loaded:
+        """Merge rows into the raw table, all or nothing; `now` is the `loaded_at` of new rows.
 
-        The stream has the table's columns in the contract's order. No two rows of an event table
-        are equal; no two rows of an entity table have the same key.
+        `arriving` is a relation of the connection that the loader was opened with. Its columns
+        are those of the contract and `merging.LACKS`; of one event or entity it has one row.
         """
 
 
@@ -116,8 +118,12 @@ def open_engine(project: Project, folder: Path) -> Engine:
     return engine
 
 
-def open_loader(project: Project) -> AbstractContextManager[Loader]:
+def open_loader(
+    project: Project, arriving: "duckdb.DuckDBPyConnection"
+) -> AbstractContextManager[Loader]:
     """Open the warehouse of the project's target for raw rows, in the schema `raw_schema`.
+
+    `arriving` is the connection in which the rows to load are.
 
     Raises LockedError if another process holds the warehouse, ConfigError if the target names an
     environment variable that is not set, UsageError if the engine has no loader, if the warehouse
@@ -132,7 +138,7 @@ def open_loader(project: Project) -> AbstractContextManager[Loader]:
         )
     schema = str(project.variables.get("raw_schema", "raw"))
     loader: AbstractContextManager[Loader] = resolve_name(_LOADERS[kind])(
-        project.output, schema=schema
+        project.output, arriving, schema=schema
     )
     return loader
 

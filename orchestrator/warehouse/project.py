@@ -64,6 +64,8 @@ def rendered(output: Mapping[str, Any]) -> dict[str, Any]:
     env_var with a default, `as_number`, secrets in DBT_ENV_SECRET_… . Raises ConfigError if an
     environment variable is not set or an expression is not valid.
     """
+    if "{{" not in repr(output) and "{%" not in repr(output):
+        return dict(output)
     # dbt takes seconds to import, which a run with nothing due does not spend.
     from dbt.config.renderer import ProfileRenderer  # noqa: PLC0415 - as above
     from dbt.exceptions import EnvVarMissingError  # noqa: PLC0415 - as above

@@ -1,8 +1,9 @@
 import logging
+import os
 from pathlib import Path
 
 import pytest
-from raw_files import HEADER, Warehouse, bounce, broadcast, every_format, write
+from raw_files import HEADER, LINE, Warehouse, bounce, broadcast, every_format, write
 
 from orchestrator.errors import UsageError
 
@@ -17,10 +18,10 @@ def warehouse(tmp_path: Path) -> Warehouse:
     [
         ("email_bounces.csv", b"", "is empty: a CSV file starts with a line of column names"),
         ("email_bounces.csv", b"\n\n", "is empty"),
-        ("email_bounces.csv", b"PAR1\x00\x01\xff\xff", "is no CSV file in UTF-8"),
-        ("email_bounces.csv", f"{HEADER}\n".encode("utf-16"), "is no CSV file"),
+        ("email_bounces.csv", b"PAR1\x00\x01\xff\xff", "is not a CSV file in UTF-8"),
+        ("email_bounces.csv", f"{HEADER}\n".encode("utf-16"), "is not a CSV file"),
         ("email_bounces.csv", b'"open\nand so on', "its first line is no header"),
-        ("email_bounces.csv", b'{"event_id": 1}\n', "is no CSV file"),
+        ("email_bounces.csv", b'{"event_id": 1}\n', "is not a CSV file"),
         ("email_bounces.csv", HEADER.replace(",", ";").encode(), "column missing that email_bou"),
         ("email_bounces.csv", f"{HEADER},brand\n".encode(), "named more than once: brand"),
         ("email_bounces.csv", f"{HEADER},Brand\n".encode(), "named more than once: brand"),
@@ -29,12 +30,16 @@ def warehouse(tmp_path: Path) -> Warehouse:
             HEADER.replace("brand,", "brnad,").encode(),
             "column missing that email_bounces needs: brand. Is 'brnad' meant as brand?",
         ),
-        ("email_bounces.parquet", b"", "is no whole Parquet file: write it again"),
-        ("email_bounces.parquet", b"garbage" * 100, "is no whole Parquet file"),
-        ("email_bounces.parquet", HEADER.encode(), "is no whole Parquet file"),
-        ("email_bounces.jsonl", HEADER.encode(), "is no JSON Lines file: write one JSON object"),
-        ("email_bounces.jsonl", b'[\n{"event_id": "1"},\n{"event_id": "2"}\n]', "is no JSON Lines"),
-        ("email_bounces.jsonl", b"PAR1\x00\xff\n\xfe", "is no JSON Lines file"),
+        ("email_bounces.parquet", b"", "is not a complete Parquet file: write it again"),
+        ("email_bounces.parquet", b"garbage" * 100, "is not a complete Parquet file"),
+        ("email_bounces.parquet", HEADER.encode(), "is not a complete Parquet file"),
+        ("email_bounces.jsonl", HEADER.encode(), "is not a JSON Lines file: write one JSON object"),
+        (
+            "email_bounces.jsonl",
+            b'[\n{"event_id": "1"},\n{"event_id": "2"}\n]',
+            "is not a JSON Lines",
+        ),
+        ("email_bounces.jsonl", b"PAR1\x00\xff\n\xfe", "is not a JSON Lines file"),
         ("email_bounces.jsonl", b'{"brand": "B"}', "needs: event_id, broadcast_id, customer_id"),
     ],
 )
@@ -59,7 +64,7 @@ def test_a_parquet_file_cut_in_its_pages_is_refused(warehouse: Warehouse) -> Non
     path = write(warehouse, "email_bounces.parquet", [bounce(number) for number in range(2000)])
     data = path.read_bytes()
     path.write_bytes(data[:100])
-    with pytest.raises(UsageError, match="is no whole Parquet file"):
+    with pytest.raises(UsageError, match="is not a complete Parquet file"):
         warehouse.load()
     path.write_bytes(data[:200] + b"\xff" * (len(data) - 6000) + data[len(data) - 5800 :])
     with pytest.raises(UsageError, match=r"email_bounces\.parquet cannot be read as parquet"):
@@ -83,10 +88,12 @@ def test_a_name_that_is_no_raw_table_stops_everything(warehouse: Warehouse, name
 
 def test_nothing_to_load_is_an_error(warehouse: Warehouse, tmp_path: Path) -> None:
     warehouse.write("README.txt", "nothing here")
-    with pytest.raises(UsageError, match=r"holds no raw files: expected <table>\.parquet, \.csv"):
+    with pytest.raises(
+        UsageError, match=r"contains no raw files: expected <table>\.parquet, \.csv"
+    ):
         warehouse.load()
     warehouse.folder = tmp_path / "nowhere"
-    with pytest.raises(UsageError, match="nowhere is no folder"):
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
         warehouse.load()
 
 
@@ -162,3 +169,64 @@ def test_a_link_to_nothing_is_named(warehouse: Warehouse, suffix: str) -> None:
     assert warehouse.tables() == []
     path.unlink()
     assert warehouse.one().added == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (HEADER.upper(), "Is 'EVENT_ID' meant as event_id?"),
+        (HEADER.replace(",", ";"), "Its fields are separated by ;: write commas"),
+        (HEADER.replace(",", "\t"), "Its fields are separated by a tab: write commas"),
+        (f"sep=,\n{HEADER}", "The first line is 'sep=' for a spreadsheet: remove it."),
+        (HEADER.replace(",", ", "), "Is ' brand' meant as brand?"),
+        (HEADER.replace("is_test", "isTest"), "Is 'isTest' meant as is_test? Rename them."),
+    ],
+)
+def test_a_header_that_nearly_fits_is_refused_with_a_hint(
+    warehouse: Warehouse, content: str, hint: str
+) -> None:
+    warehouse.write("email_bounces.csv", f"{content}\n")
+    with pytest.raises(UsageError) as caught:
+        warehouse.load()
+    assert hint in str(caught.value)
+
+
+def test_keys_that_nearly_fit_are_refused_in_json_too(warehouse: Warehouse) -> None:
+    row = bounce(isTest=True)
+    del row["is_test"]
+    write(warehouse, "email_bounces.jsonl", [row])
+    with pytest.raises(UsageError, match="Is 'isTest' meant as is_test"):
+        warehouse.load()
+
+
+def test_many_unknown_columns_and_columns_without_a_name_are_one_short_warning(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = "," + ",".join(f"column_{'x' * at}" for at in range(1, 600))
+    warehouse.write("email_bounces.csv", f"{HEADER},,{more}\na,{LINE},,{',' * 599}\n")
+    assert warehouse.one().added == 1
+    (record,) = caplog.records
+    assert "and 589 more" in record.getMessage()
+    assert len(record.getMessage()) < 400
+
+
+def test_an_empty_folder_is_said_and_no_error(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert warehouse.load().tables == ()
+    assert (
+        f"{warehouse.folder} is empty, nothing is loaded: expected <table>.parquet" in caplog.text
+    )
+
+
+def test_a_pipe_is_not_waited_for(warehouse: Warehouse) -> None:
+    os.mkfifo(warehouse.folder / "customers.csv")
+    with pytest.raises(UsageError, match=r"customers\.csv is not a regular file"):
+        warehouse.load()
+
+
+def test_a_warehouse_may_be_named_as_the_schema(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    warehouse.path = tmp_path / "raw.duckdb"
+    write(warehouse, "email_bounces.csv", [bounce()])
+    assert (warehouse.one().added, warehouse.one().present) == (1, 1)

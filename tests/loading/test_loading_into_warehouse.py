@@ -112,7 +112,7 @@ def test_a_load_of_more_than_the_memory_goes_by_way_of_the_disk(
 def test_the_profile_says_how_much_memory_a_load_has(warehouse: Warehouse) -> None:
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
     output = {"path": str(warehouse.path), "settings": {"memory_limit": "1KB"}}
-    warehouse.loader = lambda: DuckdbLoader(output)  # type: ignore[method-assign] # of a profile
+    warehouse.loader = lambda arriving: DuckdbLoader(output, arriving)  # type: ignore[method-assign] # of a profile
     with pytest.raises(ExportError, match="DuckDB ran out of memory"):
         warehouse.load()
 
@@ -139,7 +139,7 @@ def test_a_warehouse_that_is_no_database_is_named(warehouse: Warehouse, tmp_path
     with pytest.raises(UsageError, match=r"warehouse\.duckdb cannot be opened as a DuckDB"):
         warehouse.load()
     warehouse.path = tmp_path / "nowhere" / "w.duckdb"
-    with pytest.raises(UsageError, match="nowhere is no folder: make it, or set DUCKDB_PATH"):
+    with pytest.raises(UsageError, match="nowhere is not a folder: create it, or set DUCKDB_PATH"):
         warehouse.load()
 
 

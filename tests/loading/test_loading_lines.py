@@ -3,7 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from raw_files import HEADER, LINE, NOW, Warehouse, as_text, bounce
+from raw_files import HEADER, LINE, NOW, Warehouse, as_text, bounce, write
 
 
 @pytest.fixture
@@ -101,3 +101,21 @@ def test_a_bad_json_line_is_rejected_alone(warehouse: Warehouse, bad: bytes) -> 
     assert warehouse.rejects(result) == [
         {"file": "email_bounces.jsonl", "line": 3, "reason": reason, "raw": raw},
     ]
+
+
+def test_half_a_surrogate_pair_is_named(warehouse: Warehouse) -> None:
+    good = json.dumps(bounce(), default=as_text)
+    warehouse.write("email_bounces.jsonl", f"{good}\n" + good.replace("e1", "cut \\ud83d"))
+    result = warehouse.one()
+    assert (result.added, result.rejected) == (1, 1)
+    assert "half of a surrogate pair" in warehouse.rejects(result)[0]["reason"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_line_that_is_too_long_is_rejected_alone(warehouse: Warehouse, suffix: str) -> None:
+    write(warehouse, f"email_bounces.{suffix}", [bounce(1), bounce(2, message="x" * 17_000_000)])
+    result = warehouse.one()
+    assert (result.added, result.rejected) == (1, 1)
+    (reject,) = warehouse.rejects(result)
+    assert reject["reason"] == "the line has more than 16,000,000 bytes, which load does not read"
+    assert len(reject["raw"]) > 17_000_000

@@ -1,4 +1,5 @@
 import csv
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,8 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_files import AT, NOW, WRITERS, Warehouse, as_text, bounce, every_format, write
-
-from orchestrator.errors import UsageError
 
 
 @pytest.fixture
@@ -129,23 +128,22 @@ def test_every_format_gives_the_same_table(values: list[dict[str, Any]]) -> None
 
 
 def test_json_values_become_their_text(warehouse: Warehouse) -> None:
-    values = '"brand": "B", "broadcast_id": 18446744073709551616000, "customer_id": 1.50'
+    values = '"brand": "B", "broadcast_id": 18446744073709551616000, "customer_id": -7'
     values += ', "occurred_at": "2026-11-21T10:00Z", "received_at": "2026-11-21 10:00"'
     values += ', "is_test": 1, "email_address": null'
     warehouse.write(
         "email_complaints.jsonl",
-        f'{{"event_id": 12345678901234567, {values},'
-        ' "message": {"code": [5, null], "text": "é"}}',
+        f'{{"event_id": 12345678901234567, {values}, "message": "caf\\u00e9"}}',
     )
     assert warehouse.one().rejected == 0
     (row,) = warehouse.rows("email_complaints")
-    assert row[:4] == ("12345678901234567", "B", "18446744073709551616000", "1.5")
+    assert row[:4] == ("12345678901234567", "B", "18446744073709551616000", "-7")
     assert row[4:] == (
         None,
         datetime(2026, 11, 21, 10, tzinfo=UTC),
         datetime(2026, 11, 21, 10, tzinfo=UTC),
         True,
-        '{"code":[5,null],"text":"é"}',
+        "café",
     )
 
 
@@ -179,11 +177,75 @@ def test_ids_of_other_parquet_types_become_text(
     assert warehouse.one().present == 1
 
 
-@pytest.mark.parametrize("column", [pa.array([1.0]), pa.array([["a"]])])
-def test_floats_and_lists_are_no_ids(warehouse: Warehouse, column: "pa.Array[Any]") -> None:
-    parquet_of(warehouse, event_id=column)
-    with pytest.raises(UsageError, match=r"email_bounces\.parquet: column event_id is .* as text"):
-        warehouse.load()
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([1.0]), "DOUBLE"),
+        (pa.array([["a"]]), "VARCHAR[]"),
+        (pa.array([[1]]), "BIGINT[]"),
+        (pa.array([{"a": 1}]), "STRUCT"),
+        (pa.array([Decimal("1.50")], pa.decimal128(9, 2)), "DECIMAL(9,2)"),
+        (pa.array([True]), "BOOLEAN"),
+        (pa.array([AT]), "TIMESTAMP WITH TIME ZONE"),
+        (pa.array([AT.date()]), "DATE"),
+    ],
+)
+@pytest.mark.parametrize("name", ["event_id", "message"])
+def test_what_is_no_text_and_no_whole_number_rejects_its_row(
+    warehouse: Warehouse, column: "pa.Array[Any]", kind: str, name: str
+) -> None:
+    parquet_of(warehouse, **{name: column})
+    result = warehouse.one()
+    assert (result.added, result.rejected) == (0, 1)
+    (reject,) = warehouse.rejects(result)
+    assert reject["reason"] == f"{name} is neither a text nor a whole number: {kind}"
+    assert name in reject["row"]
+    empty = pa.array([None], column.type)
+    parquet_of(warehouse, message=empty)
+    assert warehouse.one().added == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("12345678901234567.0", "double"),
+        ("1e5", "double"),
+        ("123456789012345.10", "double"),
+        ("true", "boolean"),
+        ("[1]", "array"),
+        ('{"id": 5}', "object"),
+        ("NaN", "double"),
+    ],
+)
+@pytest.mark.parametrize("beside", ["", '{"not an object"\n'])  # read at once, or line by line
+def test_json_of_another_type_rejects_its_row(
+    warehouse: Warehouse, value: str, kind: str, beside: str
+) -> None:
+    row = json.dumps(bounce(), default=as_text)
+    bad = row.replace('"b1"', value)
+    warehouse.write("email_bounces.jsonl", f"{row}\n{bad}\n{beside}")
+    result = warehouse.one()
+    assert (result.added, result.rejected) == (1, 1 + bool(beside))
+    reject = warehouse.rejects(result)[-1]
+    assert reject["line"] == 2
+    assert reject["reason"] == f"broadcast_id is neither a text nor a whole number: {kind}"
+
+
+def test_one_text_of_parquet_that_is_not_utf_8_rejects_its_row(warehouse: Warehouse) -> None:
+    rows = [bounce(number) for number in range(3)]
+    table = pa.Table.from_pylist(rows)
+    raw = pa.array([b"a@example.org", b"jos\xe9@example.org", None], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    at = table.column_names.index("email_address")
+    path = warehouse.folder / "email_bounces.parquet"
+    pq.write_table(table.set_column(at, "email_address", text), path)
+    result = warehouse.one()
+    assert (result.added, result.rejected) == (2, 1)
+    (reject,) = warehouse.rejects(result)
+    assert reject["reason"] == "email_address is not UTF-8"
+    assert reject["row"]["email_address"] == "jos\\xe9@example.org"
+    assert reject["row"]["event_id"] == "e1"
+    assert (warehouse.one().present, warehouse.one().rejected) == (2, 1)
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Amsterdam"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -48,7 +49,7 @@ class PostgresWorkspace(Workspace):
 
     def prepare(self) -> None:
         """Make the raw tables."""
-        with PostgresLoader(self.output) as loader:
+        with PostgresLoader(self.output, duckdb.connect()) as loader:
             for table in CONTRACT.tables:
                 loader.prepare(table)
 

@@ -38,17 +38,12 @@ class Warehouse:
         self.folder.mkdir()
 
     def load(self, *, contract: Contract = CONTRACT, now: datetime = NOW) -> LoadResult:
-        with self.loader() as loader:
-            return load(
-                self.folder,
-                contract=contract,
-                warehouse=loader,
-                rejected=self.rejected,
-                now=now,
-            )
+        return load(
+            self.folder, contract=contract, opener=self.loader, rejected=self.rejected, now=now
+        )
 
-    def loader(self) -> AbstractContextManager[Loader]:
-        return DuckdbLoader({"path": str(self.path)})
+    def loader(self, arriving: duckdb.DuckDBPyConnection) -> AbstractContextManager[Loader]:
+        return DuckdbLoader({"path": str(self.path)}, arriving)
 
     def execute(self, statement: str) -> None:
         with duckdb.connect(self.path) as con:
@@ -106,8 +101,8 @@ class PostgresWarehouse(Warehouse):
         names = ("host", "port", "user", "dbname")
         self.conninfo = " ".join(f"{name}={self.output[name]}" for name in names)
 
-    def loader(self) -> AbstractContextManager[Loader]:
-        return PostgresLoader(self.output)
+    def loader(self, arriving: duckdb.DuckDBPyConnection) -> AbstractContextManager[Loader]:
+        return PostgresLoader(self.output, arriving)
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(self.conninfo) as con:

@@ -3,14 +3,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
 from postgres_server import Postgres
-from raw_files import CONTRACT, PostgresWarehouse, event, write
+from raw_files import CONTRACT, NOW, PostgresWarehouse, event, write
 
 from orchestrator.errors import ExportError, LockedError, UsageError
 from orchestrator.loading import TableResult
+from orchestrator.warehouse.merging import LACKS, data_columns
 from orchestrator.warehouse.postgres import loader
 
 _SENDS = next(table for table in CONTRACT.tables if table.name == "email_sends")
@@ -88,7 +90,7 @@ def test_who_waits_for_too_long_is_told_to_try_again(
 ) -> None:
     write(warehouse, "email_sends.csv", [event()])
     warehouse.one()
-    monkeypatch.setattr(loader, "_PATIENCE", "50ms")
+    monkeypatch.setattr(loader, "_LOCK_TIMEOUT", "50ms")
     with psycopg.connect(warehouse.conninfo) as other:
         other.execute("lock table raw.email_sends")
         with pytest.raises(LockedError, match=r"raw\.email_sends: .* try again later"):
@@ -112,11 +114,12 @@ def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
     warehouse: PostgresWarehouse,
 ) -> None:
     write(warehouse, "email_sends.csv", [event(number) for number in range(10)])
-    with warehouse.loader() as loader:
+    arriving = duckdb.connect()
+    with warehouse.loader(arriving) as loader:
         loader.prepare(_SENDS)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        rows = [event(number) for number in range(1000)]
+        rows = [event(number) | {LACKS: 0} for number in range(1000)]
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
         cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s"
         with psycopg.connect(warehouse.conninfo) as other:
@@ -129,9 +132,11 @@ def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
         "timestamp": pa.timestamp("us", "UTC"),
         "boolean": pa.bool_(),
     }
-    schema = pa.schema([(column.name, kinds[column.type]) for column in _SENDS.columns])
-    with warehouse.loader() as loader, pytest.raises(ExportError) as caught:
-        loader.load(_SENDS, pa.RecordBatchReader.from_batches(schema, batches()))
+    names = [(column.name, kinds[column.type]) for column in data_columns(_SENDS)]
+    schema = pa.schema([*names, (LACKS, pa.int64())])
+    arriving.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
+    with warehouse.loader(arriving) as loader, pytest.raises(ExportError) as caught:
+        loader.load(_SENDS, "rows", NOW)
     assert "raw.email_sends" in str(caught.value)
     assert "example.org" not in str(caught.value)
     assert warehouse.rows("email_sends") == []

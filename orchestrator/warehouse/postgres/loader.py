@@ -1,16 +1,19 @@
 """Raw rows into a PostgreSQL warehouse."""
 
 # ruff: noqa: S608 -- names come from the checked contract, types from the database
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
+import duckdb
 from adbc_driver_manager import dbapi as adbc
 
-from orchestrator.errors import ExportError, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.warehouse import Loaded
 from orchestrator.warehouse.contract import RECEIVED, Table
+from orchestrator.warehouse.merging import LACKS, LOADED, Merge, data_columns
 from orchestrator.warehouse.postgres.server import (
     connect,
     credentials,
@@ -19,8 +22,11 @@ from orchestrator.warehouse.postgres.server import (
 )
 from orchestrator.warehouse.sql import identifier, literal
 
+_log = logging.getLogger(__name__)
+
 _TYPES = {"text": "text", "timestamp": "timestamp with time zone", "boolean": "boolean"}
-_PATIENCE = "10min"  # how long a load waits for another load, or to add a column
+_LOCK_TIMEOUT = "10min"  # for a load that waits for another load, or to add a column
+_ROWS_AT_ONCE = 100_000
 
 
 class PostgresLoader(AbstractContextManager["PostgresLoader"]):
@@ -29,141 +35,147 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
     Loads of one table wait for each other; readers wait for none.
     """
 
-    def __init__(self, output: Mapping[str, Any], *, schema: str = "raw") -> None:
-        """Connect to the database of dbt's target.
+    def __init__(
+        self, output: Mapping[str, Any], arriving: duckdb.DuckDBPyConnection, *, schema: str = "raw"
+    ) -> None:
+        """Connect to the database of dbt's target; `arriving` is where the rows are.
 
-        Raises ExportError where it cannot be reached.
+        Raises ExportError if it cannot be reached.
         """
         self._schema = schema
+        self._arriving = arriving
         self._connection = connect(credentials(output), autocommit=False)
+        self._created: set[str] = set()
 
     def __exit__(self, *_: object) -> None:
         """Close the connection."""
         self._connection.close()
 
     def prepare(self, table: Table) -> None:
-        """Make the raw table and its indexes, or add the columns that it lacks.
+        """Create the raw table and its indexes, or add the nullable columns that it lacks.
 
-        A table that is there keeps the indexes that it has. Raises UsageError where it cannot take
-        raw rows.
+        A table that exists keeps the indexes that it has.
         """
         with self._transaction(table):
-            run_cancellable(self._connection, lambda: self._fit(table))
+            run_cancellable(self._connection, lambda: self._prepare(table))
 
-    def load(self, table: Table, rows: pa.RecordBatchReader) -> Loaded:
-        """Bring `rows` into the raw table, all or nothing, as orchestrator.engines.Loader says.
-
-        Raises UsageError where the table cannot take them.
-        """
+    def load(self, table: Table, arriving: str, now: datetime) -> Loaded:
+        """Merge the rows of a relation into the raw table, as Loader.load says."""
         with self._transaction(table):
-            return run_cancellable(self._connection, lambda: self._bring(table, rows))
+            return run_cancellable(self._connection, lambda: self._load(table, arriving, now))
 
-    def _fit(self, table: Table) -> None:
-        self._wait_for_loads(self._schema)  # two may find the same table missing
-        existing = self._columns(table)
-        if existing is None:
-            self._make(table)
-        else:
-            self._widen(table, existing)
+    def _prepare(self, table: Table) -> None:
+        self._wait_for_loads(self._schema)  # two loads may find the same table missing
+        existing, stored = self._types(table), self._stored(table)
+        definitions = {
+            column.name: f"{_name(column.name)} {_TYPES[column.type]}"
+            + ("" if column.nullable else " not null")
+            for column in table.columns
+        }
+        if not existing:
+            schema = identifier(self._schema)
+            if self._fetch(f"select to_regnamespace({literal(schema)}) is null")[0]:
+                self._execute(f"create schema {schema}")
+            self._execute(f"create table {stored} ({', '.join(definitions.values())})")
+            self._create_indexes(table)
+            self._created.add(table.name)
+            return
+        where = f"{self._schema}.{table.name}"
+        for column in table.lacking(existing, where=where):
+            if column.name == LOADED and not self._is_ours(table):
+                _log.warning(
+                    "%s has no column %s, and this role may not add it: late rows cannot be found",
+                    *(where, LOADED),
+                )
+                continue
+            self._execute(f"alter table {stored} add column {definitions[column.name]}")
 
-    def _bring(self, table: Table, rows: pa.RecordBatchReader) -> Loaded:
+    def _load(self, table: Table, arriving: str, now: datetime) -> Loaded:
+        columns = ", ".join(
+            f"{identifier(column.name)} as {_name(column.name)}" for column in data_columns(table)
+        )
+        rows = self._arriving.sql(f"select {columns}, {identifier(LACKS)} from {arriving}")
         with self._connection.cursor() as cursor:
-            cursor.adbc_ingest("arriving", rows, mode="create", temporary=True)
-        self._wait_for_loads(self._target(table))  # what is there already is looked up once
-        self._arrive(table)
-        return self._write(table)
+            reader = rows.to_arrow_reader(_ROWS_AT_ONCE)
+            cursor.adbc_ingest("arriving", reader, mode="create", temporary=True)
+        self._wait_for_loads(self._stored(table))  # the stored rows are looked up once
+        self._execute("analyze arriving")
+        merge = Merge(
+            table=table,
+            stored=self._stored(table),
+            arriving="arriving",
+            types=self._types(table),
+            usual=_TYPES,
+            row="ctid",
+            temporary="create temp table {} on commit drop as",
+            quoted=_name,
+            execute=self._execute,
+            fetch=self._fetch,
+        ).find()
+        # One pass over all rows builds an index for less than each row's insert would extend it.
+        is_new = table.name in self._created
+        if is_new:
+            self._drop_indexes(table)
+        loaded = merge.write(now)
+        if is_new:
+            self._create_indexes(table)
+        self._created.discard(table.name)
+        self._execute("drop table arriving")
+        self._execute(f"analyze {self._stored(table)}")
+        return loaded
+
+    def _create_indexes(self, table: Table) -> None:
+        keys = ", ".join(_name(name) for name in table.key)
+        self._execute(f"create index on {self._stored(table)} ({keys})")
+        if table.is_received:
+            # Rows are in order of arrival: a BRIN index of some kilobytes finds a window.
+            options = "with (autosummarize = true)"
+            self._execute(
+                f"create index on {self._stored(table)} using brin ({RECEIVED}) {options}"
+            )
+
+    def _drop_indexes(self, table: Table) -> None:
+        indexes = self._fetch(
+            "select coalesce(string_agg(indexrelid::regclass::text, ', '), '') from pg_index"
+            f" where indrelid = to_regclass({literal(self._stored(table))})"
+        )[0]
+        if indexes:
+            self._execute(f"drop index {indexes}")
+
+    def _is_ours(self, table: Table) -> bool:
+        """Whether the role may alter the table."""
+        query = f"""select pg_has_role(relowner, 'usage') from pg_class
+            where oid = to_regclass({literal(self._stored(table))})"""
+        return bool(self._fetch(query)[0])
 
     def _wait_for_loads(self, name: str) -> None:
-        """Wait until this load is alone with a name, up to the end of the transaction.
+        """Wait for other loads that use this name; they then wait for this transaction.
 
-        A lock on the table itself would need more rights than a load does.
+        A lock on the table itself would need more rights than a load needs.
         """
         self._execute(
             f"select pg_advisory_xact_lock(hashtext('orchestrate load'), hashtext({literal(name)}))"
         )
 
-    def _make(self, table: Table) -> None:
-        schema, target = identifier(self._schema), self._target(table)
-        if self._fetch(f"select to_regnamespace({literal(schema)}) is null"):
-            self._execute(f"create schema {schema}")
-        self._execute(f"create table {target} ({', '.join(_definitions(table).values())})")
-        keys = ", ".join(_name(name) for name in table.key)
-        self._execute(f"create index on {target} ({keys})")
-        if table.is_received:
-            # Rows stand in order of arrival: a BRIN of some kilobytes finds a window.
-            options = "with (autosummarize = true)"
-            self._execute(f"create index on {target} using brin ({RECEIVED}) {options}")
-
-    def _widen(self, table: Table, existing: Mapping[str, str]) -> None:
-        """Add the nullable columns that the table lacks."""
-        for column in table.lacking(existing, where=f"{self._schema}.{table.name}"):
-            definition = _definitions(table)[column.name]
-            self._execute(f"alter table {self._target(table)} add column {definition}")
-
-    def _arrive(self, table: Table) -> None:
-        """Keep the rows that are to be written in `fresh`, of all that came in `incoming`."""
-        types = self._columns(table) or {}
-        # In the warehouse's own types, which may be others: alike is what is alike there.
-        values = ", ".join(
-            f"{_cast(_name(column.name), column.type, types[column.name.lower()])}"
-            f" as {_name(column.name)}"
-            for column in table.columns
-        )
-        self._execute(f"create temp table incoming on commit drop as select {values} from arriving")
-        self._execute("drop table arriving")
-        self._execute("analyze incoming")
-        others = [column.name for column in table.columns if column.name not in table.key]
-        alike = [
-            _same(table),
-            *(f"new.{_name(name)} is not distinct from old.{_name(name)}" for name in others),
-        ]
-        if table.kind == "event" and table.is_received:  # for the index
-            bounds = (f"(select {end}({RECEIVED}) from incoming)" for end in ("min", "max"))
-            alike.append(f"old.{RECEIVED} between {' and '.join(bounds)}")
-        self._execute(
-            "create temp table fresh on commit drop as select * from incoming as new"
-            f" where not exists (select from {self._target(table)} as old"
-            f" where {' and '.join(alike)})"
-        )
-
-    def _write(self, table: Table) -> Loaded:
-        target, same = self._target(table), _same(table)
-        incoming = self._fetch("select count(*) from incoming")
-        fresh = self._fetch("select count(*) from fresh")
-        replaced = 0
-        if table.kind == "entity":
-            replaced = self._fetch(
-                "select count(*) from fresh as new"
-                f" where exists (select from {target} as old where {same})"
-            )
-            self._execute(f"delete from {target} as old using fresh as new where {same}")
-        names = ", ".join(_name(column.name) for column in table.columns)
-        order = f"order by {RECEIVED}" if table.is_received else ""
-        added = self._execute(f"insert into {target} ({names}) select {names} from fresh {order}")
-        if added != fresh:
-            raise ExportError(f"{target}: a trigger or rule keeps rows out; none were loaded.")
-        self._execute(f"analyze {target}")
-        return Loaded(added=fresh - replaced, replaced=replaced, present=incoming - fresh)
-
-    def _columns(self, table: Table) -> dict[str, str] | None:
-        """Return the type of each column of the table; None where there is no table."""
+    def _types(self, table: Table) -> dict[str, str]:
+        """Return the type of each column of the stored table; empty if there is none."""
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "select attname, format_type(atttypid, atttypmod), relkind"
                 " from pg_attribute join pg_class on pg_class.oid = attrelid"
-                f" where attrelid = to_regclass({literal(self._target(table))})"
+                f" where attrelid = to_regclass({literal(self._stored(table))})"
                 " and attnum > 0 and not attisdropped"
             )
             columns = cursor.fetchall()
         if any(kind not in ("r", "p") for _, _, kind in columns):
-            raise UsageError(f"{self._schema}.{table.name} is no table: raw rows go into tables")
-        return {name: type_name for name, type_name, _ in columns} or None
+            raise UsageError(f"{self._schema}.{table.name} is not a table: raw rows go into tables")
+        return {name: type_name for name, type_name, _ in columns}
 
     @contextmanager
     def _transaction(self, table: Table) -> Iterator[None]:
         with translated_errors(f"{self._schema}.{table.name}"):
             try:
-                self._execute(f"set local lock_timeout = '{_PATIENCE}'")
+                self._execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
                 yield
                 self._connection.commit()
             except BaseException:
@@ -171,7 +183,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
                     self._connection.rollback()
                 raise
 
-    def _target(self, table: Table) -> str:
+    def _stored(self, table: Table) -> str:
         return f"{identifier(self._schema)}.{_name(table.name)}"
 
     def _execute(self, statement: str) -> int:
@@ -179,29 +191,11 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             cursor.execute(statement)
             return int(cursor.rowcount)
 
-    def _fetch(self, query: str) -> int:
+    def _fetch(self, query: str) -> tuple[Any, ...]:
         with self._connection.cursor() as cursor:
             cursor.execute(query)
-            return int((cursor.fetchone() or (0,))[0])
+            return cursor.fetchone() or ()
 
 
 def _name(name: str) -> str:
     return identifier(name.lower())  # as SQL that quotes nothing reads it
-
-
-def _definitions(table: Table) -> dict[str, str]:
-    return {
-        column.name: f"{_name(column.name)} {_TYPES[column.type]}"
-        + ("" if column.nullable else " not null")
-        for column in table.columns
-    }
-
-
-def _cast(value: str, kind: str, to: str) -> str:
-    if kind == "boolean" and to.startswith(("smallint", "bigint", "numeric")):
-        value = f"cast({value} as integer)"  # the one number that a boolean can become
-    return f"cast({value} as {to})"
-
-
-def _same(table: Table) -> str:
-    return " and ".join(f"new.{_name(name)} = old.{_name(name)}" for name in table.key)

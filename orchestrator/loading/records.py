@@ -1,0 +1,234 @@
+r"""The records of CSV (RFC 4180), JSON Lines and Parquet, read one by one where DuckDB cannot.
+
+DuckDB reads a file at full speed, or it refuses the file because of one row. These readers find
+that row, so that it alone is rejected, with the line on which it starts.
+"""
+
+import csv
+import json
+import mmap
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.errors import UsageError
+
+LONGEST_RECORD = 16_000_000  # bytes of one CSV row or JSON line; DuckDB's own default is 2 MB
+_LONGEST_HEADER = 1_000_000  # bytes
+_LINES_AT_ONCE = 8_000_000  # bytes
+_KEYS_WITHIN = 1_000_000  # bytes
+_ROWS_AT_ONCE = 10_000
+_BOM = b"\xef\xbb\xbf"
+# RFC 4180, section 2. Possessive, so that a long field costs one pass.
+_FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
+_RECORD = re.compile(rb"(" + _FIELD + rb"(?:," + _FIELD + rb")*+)(\r?\n|\Z)")
+_QUOTED = re.compile(rb'"[^"]*"')
+_COLUMNS: dict[str, pa.DataType] = {"line": pa.int64(), "raw": pa.binary(), "text": pa.string()}
+_SCHEMA = pa.schema(_COLUMNS)
+_TOO_LONG = f"the line has more than {LONGEST_RECORD:,} bytes, which load does not read"
+
+
+def csv_header(path: Path) -> tuple[str, ...]:
+    """Return the fields of a CSV file's first record.
+
+    Raises UsageError if there is none or it is not text, OSError if the file is unreadable.
+    """
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_HEADER).removeprefix(_BOM)
+    if not start.strip():
+        raise UsageError(f"{path} is empty: a CSV file starts with a line of column names.")
+    record = _RECORD.match(start)
+    if record is None:
+        raise UsageError(f"{path} is not a CSV file: its first line is no header (RFC 4180).")
+    try:
+        return tuple(next(csv.reader([record[1].decode()], strict=True)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is not a CSV file in UTF-8: write it again as such.") from error
+
+
+def csv_rows(path: Path, width: int) -> int | None:
+    """Return the number of rows of a CSV file that DuckDB reads as RFC 4180 has it, else None.
+
+    Each row must have `width` fields, and all the line ending of the header: DuckDB's strict mode
+    lets a trailing comma, a space before a quote and a mixture of line endings pass.
+    """
+    with _mapped(path) as (data, start):
+        header = _RECORD.match(data, start)
+        if header is None or not header[2]:
+            return None
+        if data.find(b'"', header.end()) < 0:
+            return _unquoted_rows(data, header.end(), width, header[2])
+        field = _FIELD + rb"(?:," + _FIELD + rb"){%d}" % (width - 1)
+        row = re.compile(field + rb"(?:" + header[2] + rb"|\Z)")
+        at, rows = header.end(), 0
+        while at < len(data):
+            found = row.match(data, at)  # finditer would search on from every byte of a bad row
+            if found is None:
+                return None
+            at = found.end()
+            rows += 1
+        return rows
+
+
+def _unquoted_rows(data: mmap.mmap, start: int, width: int, ending: bytes) -> int | None:
+    """Count rows without any quote, by their bytes: that costs a tenth of reading them.
+
+    DuckDB refuses a row of too few fields. So if the commas are as many as `width` asks for, no
+    row has too many either.
+    """
+    rows = commas = returns = 0
+    for at in range(start, len(data), _LINES_AT_ONCE):
+        block = data[at : at + _LINES_AT_ONCE]
+        rows += block.count(b"\n")
+        commas += block.count(b",")
+        returns += block.count(b"\r")
+    if len(data) > start and data[-1:] != b"\n":
+        rows += 1
+        returns += ending == b"\r\n"
+    is_clean = commas == rows * (width - 1) and returns == (rows if ending == b"\r\n" else 0)
+    return rows if is_clean and b"\n\n" not in data[start : start + 2] else None
+
+
+def csv_records(path: Path, width: int) -> Iterator[tuple[int, bytes, str]]:
+    """Yield each record below the header: its line, its bytes, and what is wrong with it, if any.
+
+    A line that starts no record is given up alone, so that an open quote swallows no rows.
+    """
+    with _mapped(path) as (data, start):
+        at, line, is_header = start, 1, True
+        while at < len(data):
+            found = _RECORD.match(data, at, min(at + LONGEST_RECORD, len(data)))
+            if found and (found[2] or found.end() == len(data)):
+                record, end = found[1], found.end()
+                reason = _csv_reason(record, width)
+            else:
+                end = data.find(b"\n", at) + 1 or len(data)
+                record = data[at:end].rstrip(b"\r\n")
+                reason = "the line is no CSV: a quote is not closed, or one or a CR is not quoted"
+                if len(record) > LONGEST_RECORD:
+                    reason = _TOO_LONG
+            if record and not is_header:
+                yield line, record, reason
+            is_header = False
+            line += data[at:end].count(b"\n")
+            at = end
+
+
+def json_lines(path: Path) -> pa.RecordBatchReader:
+    """Read the lines that are not blank: `line`, its bytes `raw`, and `text`, null if not UTF-8.
+
+    The text is null too if the line is longer than load reads.
+    """
+    return pa.RecordBatchReader.from_batches(_SCHEMA, _json_batches(path))
+
+
+def json_reason(raw: bytes) -> str:
+    """Return why a line is not a JSON object."""
+    if len(raw) > LONGEST_RECORD:
+        return _TOO_LONG
+    try:
+        value = json.loads(raw)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "the line contains half of a surrogate pair (such as \\ud83d), which is not a text"
+    except (ValueError, RecursionError):
+        pass
+    return "the line is not a JSON object in UTF-8"
+
+
+def json_keys(path: Path) -> set[str]:
+    """Return the keys of the objects at the start of a JSON Lines file (1 MB).
+
+    Empty if the file begins with no object.
+    """
+    keys: set[str] = set()
+    with path.open("rb") as file:
+        start = file.read(_KEYS_WITHIN).removeprefix(_BOM).lstrip()
+        for raw in start.split(b"\n") if start.startswith(b"{") else ():
+            try:
+                value = json.loads(raw)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict):
+                keys.update(value)
+    return keys
+
+
+def parquet_batches(path: Path) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:
+    r"""Yield the rows of a Parquet file, and which of them have a text that is not UTF-8.
+
+    The latter are the names of the column by the place of the row in the batch. In the batch such
+    a text has its invalid bytes as \xNN.
+    """
+    for batch in pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE):
+        invalid: dict[int, str] = {}
+        columns: list[pa.Array[Any]] = []
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            if _is_text(column.type):
+                values = column.cast(pa.large_binary()).to_pylist()
+                invalid |= {
+                    at: field.name
+                    for at, raw in enumerate(values)
+                    if raw is not None and _decoded(raw) is None
+                }
+                texts = [raw and raw.decode(errors="backslashreplace") for raw in values]
+                columns.append(pa.array(texts, pa.large_string()))
+            else:
+                columns.append(column)
+        yield pa.record_batch(columns, names=batch.schema.names), invalid
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _json_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    number = 0
+    with path.open("rb") as file:
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
+        while lines := file.readlines(_LINES_AT_ONCE):
+            rows = [
+                (at, raw.rstrip(b"\r\n"))
+                for at, raw in enumerate(lines, start=number + 1)
+                if not raw.isspace()
+            ]
+            number += len(lines)
+            texts = (_decoded(raw) if len(raw) <= LONGEST_RECORD else None for _, raw in rows)
+            columns: list[pa.Array[Any]] = [
+                pa.array([at for at, _ in rows], pa.int64()),
+                pa.array([raw for _, raw in rows], pa.binary()),
+                pa.array(texts, pa.string()),
+            ]
+            yield pa.record_batch(columns, schema=_SCHEMA)
+
+
+def _csv_reason(record: bytes, width: int) -> str:
+    if _decoded(record) is None:
+        return "the line is not UTF-8"
+    fields = _QUOTED.sub(b"", record).count(b",") + 1
+    return "" if fields == width else f"the line has {fields} fields, not {width}"
+
+
+def _decoded(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
+    """Yield a file's bytes, and where they start behind a byte order mark."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data, len(_BOM) if data[: len(_BOM)] == _BOM else 0
