@@ -19,8 +19,6 @@ from orchestrator.warehouse.stage import VIEWS, Stage
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import duckdb
 
     from orchestrator.warehouse.contract import Table, ViewColumn
@@ -92,7 +90,7 @@ class Loader(Protocol):
         cannot take rows of the contract.
         """
 
-    def load(self, table: "Table", arriving: str, now: "datetime") -> Loaded:
+    def load(self, table: "Table", arriving: str, now: datetime) -> Loaded:
         """Merge rows into the raw table, all or nothing; `now` is the `loaded_at` of new rows.
 
         `arriving` is a relation of the connection that the loader was opened with. Its columns

@@ -116,3 +116,92 @@ def test_a_load_goes_to_the_target_and_the_schema_of_the_project(
         (table,) = result.tables
         assert (table.added, table.present, result.rejected) == (added, present, 1)
     assert warehouse.query('select broadcast_id from "in ""it""".broadcasts') == [("b1",)]
+
+
+def test_the_newest_row_of_a_broadcast_counts(warehouse: Warehouse) -> None:
+    path = write(warehouse, "broadcasts.csv", [broadcast(received_at=AT, subject="newest")])
+    assert warehouse.one().added == 1
+    older = broadcast(received_at=AT - timedelta(days=9), subject="older")
+    write(warehouse, "broadcasts.csv", [older])
+    assert (warehouse.one().replaced, warehouse.one().present) == (0, 1)
+    query = "select broadcast_id, subject from raw.broadcasts order by 1"
+    assert warehouse.query(query) == [("b1", "newest")]
+    path.unlink()
+    rows = [broadcast(2, received_at=AT, subject="newest"), older | {"broadcast_id": "b2"}]
+    write(warehouse, "broadcasts.jsonl", rows)
+    assert (warehouse.one().added, warehouse.one().present) == (1, 1)
+    assert warehouse.query(query) == [("b1", "newest"), ("b2", "newest")]
+
+
+@every_format
+def test_a_column_that_a_file_lacks_keeps_its_value(warehouse: Warehouse, suffix: str) -> None:
+    row = {"brand": "B", "customer_id": "1", "external_customer_number": "CRM"}
+    query = "select external_customer_number, email_address from raw.customers"
+    write(warehouse, f"customers.{suffix}", [row | {"email_address": "a@example.org"}])
+    assert warehouse.one().added == 1
+    write(warehouse, f"customers.{suffix}", [row | {"external_customer_number": "CRM-2"}])
+    assert warehouse.one().replaced == 1
+    assert warehouse.query(query) == [("CRM-2", "a@example.org")]
+    erased = row | {"email_address": None}  # a null that the file gives is taken
+    write(warehouse, f"customers.{suffix}", [erased])
+    assert warehouse.one().replaced == 1
+    assert warehouse.query(query) == [("CRM", None)]
+
+
+def test_a_key_that_a_json_line_lacks_keeps_its_value(warehouse: Warehouse) -> None:
+    rows = [{"brand": "B", "customer_id": key, "email_address": "a@example.org"} for key in "12"]
+    write(warehouse, "customers.jsonl", rows)
+    warehouse.one()
+    del rows[0]["email_address"]
+    rows[1]["email_address"] = None  # type: ignore[assignment] # which erases it
+    write(warehouse, "customers.jsonl", rows)
+    assert (warehouse.one().replaced, warehouse.one().present) == (1, 2)
+    query = "select customer_id, email_address from raw.customers order by 1"
+    assert warehouse.query(query) == [("1", "a@example.org"), ("2", None)]
+
+
+def test_a_column_added_to_the_contract_is_filled_in_rows_that_are_stored(
+    warehouse: Warehouse,
+) -> None:
+    rows = [bounce(number, screen="wide") for number in (1, 2)]
+    write(warehouse, "email_bounces.csv", rows)
+    warehouse.load()
+    tables = tuple(
+        replace(table, columns=(*table.columns, Column("screen", "text", nullable=True)))
+        if table.name == "email_bounces"
+        else table
+        for table in CONTRACT.tables
+    )
+    write(warehouse, "email_bounces.csv", [*rows, bounce(3, screen="small")])
+    for added, replaced, present in ((1, 2, 0), (0, 0, 3)):
+        (result,) = warehouse.load(contract=Contract(tables)).tables
+        assert (result.added, result.replaced, result.present) == (added, replaced, present)
+    query = "select event_id, screen from raw.email_bounces order by 1"
+    assert warehouse.query(query) == [("e1", "wide"), ("e2", "wide"), ("e3", "small")]
+
+
+def test_loaded_at_is_when_a_row_reached_the_table(warehouse: Warehouse) -> None:
+    def tables(*more: Column) -> Contract:
+        return Contract(
+            tuple(
+                replace(
+                    table,
+                    columns=(*(c for c in table.columns if c.name != "loaded_at"), *more),
+                )
+                for table in CONTRACT.tables
+            )
+        )
+
+    write(warehouse, "email_bounces.csv", [bounce(1)])
+    warehouse.load(contract=tables())  # a warehouse of before
+    loaded = tables(Column("loaded_at", "timestamp", nullable=True))
+    write(warehouse, "email_bounces.csv", [bounce(1), bounce(2)])
+    write(warehouse, "broadcasts.csv", [broadcast()])
+    warehouse.load(contract=loaded)
+    write(warehouse, "broadcasts.csv", [broadcast(subject="new")])
+    warehouse.load(contract=loaded, now=NOW + timedelta(hours=1))
+    query = "select event_id, loaded_at is null, loaded_at >= '2026-11-22 04:30:00+00' and"
+    query += " loaded_at < '2026-11-22 04:40:00+00' from raw.email_bounces order by 1"
+    assert warehouse.query(query) == [("e1", True, None), ("e2", False, True)]
+    query = "select loaded_at >= '2026-11-22 05:30:00+00' from raw.broadcasts"
+    assert warehouse.query(query) == [(True,)]
