@@ -20,6 +20,7 @@ from figures import FULL, Figure, Size
 
 _FIGURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "idle": figures.idle,
+    "year": figures.year,
     "small": figures.small,
     "history": figures.history,
     "window": figures.window,

@@ -9,6 +9,7 @@ import data
 from data import Shape
 from home import BIN, Home
 from timing import Cost, interleaved
+from year import fill
 
 _HERE = Path(__file__).parent
 _MEMORY = 1024  # MB
@@ -146,3 +147,19 @@ def idle(size: Size) -> Iterator[Figure]:
         rounds=max(size.rounds, 15),
     )
     yield Figure("nothing due / import duckdb", costs["run"], costs["import"], at_most=3)
+
+
+def year(size: Size) -> Iterator[Figure]:
+    """Measure the same run, and `status`, with a year of a thousand brands in the ledger."""
+    brands = size.part(1_000, least=20)
+    home = Home.make(size.folder / "year", Shape(1_000, brands=3))
+    fill(home.folder, brands=brands, days=365)
+    costs = interleaved(
+        lambda: {"run": home.run(BIN / "orchestrate", "run")},
+        lambda: {"status": home.run(BIN / "orchestrate", "status")},
+        lambda: {"import": home.run(sys.executable, "-c", "import duckdb")},
+        rounds=max(size.rounds, 5),
+    )
+    title = f"a year of {brands:,} brands"
+    yield Figure(f"{title}: nothing due / import duckdb", costs["run"], costs["import"], at_most=3)
+    yield Figure(f"{title}: status / import duckdb", costs["status"], costs["import"], at_most=6)

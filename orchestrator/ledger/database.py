@@ -170,7 +170,8 @@ def _upgrade(session: LedgerSession) -> None:
     for index in INDEXES:
         if not session.has(index):
             session.run(f"indexes/{index}")
-    session.fill_path_keys(records.path_key)
+    if next(session.rows("files_without_key"), None):
+        session.fill_path_keys(records.path_key)
 
 
 _OF_A_SERVER = (
