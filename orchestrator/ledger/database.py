@@ -17,6 +17,7 @@ COLUMNS = ("path_key", "announced_to", "removed_at", "tidied_at")
 INDEXES = (
     "windows_by_start",
     "windows_open",
+    "windows_by_update",
     "deliveries_by_path",
     "deliveries_kept",
     "deliveries_untidied",
