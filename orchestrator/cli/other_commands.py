@@ -14,7 +14,7 @@ from orchestrator import config as configs
 from orchestrator.cli.options import Common, Configured, Day, Output, brands, one_of
 from orchestrator.cli.report import check_lines, load_lines
 from orchestrator.commands import schedule as schedules
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.warehouse import project as projects
 
 if TYPE_CHECKING:

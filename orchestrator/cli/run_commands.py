@@ -11,7 +11,7 @@ from orchestrator import config as configs
 from orchestrator.cli import notify
 from orchestrator.cli.options import Common, Configured, Day, brands, day, interruptible, one_day
 from orchestrator.cli.report import dry_run_lines, prune_lines
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.pipeline import retention
 from orchestrator.warehouse import project as projects
 from orchestrator.windows import Days

@@ -14,7 +14,7 @@ import duckdb
 
 from orchestrator import config, loading
 from orchestrator.errors import UsageError
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.pipeline import run as pipeline_run
 from orchestrator.pipeline.result import RunResult
 from orchestrator.pipeline.run import Progress

@@ -13,8 +13,7 @@ from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
 from orchestrator.errors import ExportError, UsageError, did_you_mean
 from orchestrator.files import formats, lines, writing
 from orchestrator.files.formats import FileFormat
-from orchestrator.jobs import due
-from orchestrator.jobs.job import Exports, Request
+from orchestrator.jobs import Exports, Request, due
 from orchestrator.ledger import Ledger
 from orchestrator.warehouse import Warehouse, check_target
 from orchestrator.warehouse.project import Project

@@ -13,8 +13,7 @@ from orchestrator.config import Config
 from orchestrator.config.exports import KINDS, File
 from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.files.outbox import Outbox
-from orchestrator.jobs import due
-from orchestrator.jobs.job import ExportEntry, Exports, Job, Request
+from orchestrator.jobs import ExportEntry, Exports, Job, Request, due
 from orchestrator.ledger import WRITTEN, Entry, Failure, Ledger, NewestWindow
 from orchestrator.pipeline.retention import Retention
 from orchestrator.windows import Window
@@ -131,7 +130,7 @@ class _Reader:
         self._holders = ledger.holders()
         self._newest = ledger.history.newest()
         self._spans = ledger.spans(entry.name for entry in self._entries)
-        self._coming = due.coming(self._entries, ledger, now)
+        self._coming = due.next_due(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():
             self._failing[failure.export][failure.window] = failure

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.commands.status import late_windows
 from orchestrator.config import Config
-from orchestrator.jobs.job import ExportEntry, Exports, Request
+from orchestrator.jobs import ExportEntry, Exports, Request
 from orchestrator.ledger import DELIVERED, Entry, Failure, Ledger
 from orchestrator.windows import Window
 

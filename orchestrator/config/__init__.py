@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_valid
 
 from orchestrator.config import ledger_url, patterns, public_key, yaml_source
 from orchestrator.config.destinations import DestinationConfig, DestinationLine
-from orchestrator.config.exports import Export
+from orchestrator.config.exports import EVERY_BRAND, Export, FileKind
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.config.problems import Problems
 from orchestrator.config.values import (
@@ -192,30 +192,34 @@ def _exports(top: Top, problems: Problems) -> Iterator[Export]:
 
 
 def _refuse_shared(exports: Sequence[Export], problems: Problems) -> None:
-    """Note as a problem each path that no file can have, or that two files would share."""
+    """Note as a problem each path that no file can have, or that two files can share."""
     # Windows of every interval begin at this moment, the first of a month and a Monday.
     moment = datetime(2027, 2, 1, 0, 5)  # noqa: DTZ001 - local in each export's own zone
-    owners: dict[str, int] = {}
+    found: list[tuple[str, tuple[int, FileKind, str]]] = []
     for index, export in enumerate(exports):
         at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
         window = export.calendar.containing(at)
-        own: set[str] = set()
-        reported: set[int] = set()  # two exports may share several paths
-        for _, path in export.files(brand=export.brand, window=window):
+        brand = None if export.brand == EVERY_BRAND else export.brand
+        shown = export.files(brand=export.brand, window=window)
+        for (kind, path), (_, pattern) in zip(shown, export.file_patterns(), strict=True):
             try:
                 patterns.check_path(path)
             except ValueError as error:
                 problems.add(("exports", index), str(error))
-            owner = owners.setdefault(path.lstrip("/"), index)
-            if owner not in reported and (owner != index or path in own):
-                reported.add(owner)
-                other = f"exports[{owner}]" if owner != index else "another of its files"
-                problems.add(
-                    ("exports", index),
-                    f"would write the same path as {other} (such as '{path}'); "
-                    "give one of them its own directory or file names",
-                )
-            own.add(path)
+            found += [(form, (index, kind, path)) for form in patterns.forms(pattern, brand=brand)]
+    reported: set[tuple[int, int]] = set()  # two exports may share several paths
+    for pair in patterns.meeting(found, {export.brand for export in exports}):
+        (first, _, other_path), (last, _, path) = sorted(pair)
+        if exports[last].brand == EVERY_BRAND:
+            path = other_path
+        if pair[0] != pair[1] and (first, last) not in reported:
+            reported.add((first, last))
+            other = f"exports[{first}]" if first != last else "another of its files"
+            problems.add(
+                ("exports", last),
+                f"would write the same path as {other} (such as '{path}'); "
+                "give one of them its own directory or file names",
+            )
 
 
 def _only(destinations: dict[str, Any]) -> str:

@@ -253,16 +253,30 @@ class Export(Strict):
         A window that is not one of the calendar's, as after a change of the time zone, has its
         local time in the name: it must not share the name of the calendar's window.
         """
-        name: str = getattr(self, f"{kind}_file")
+        path = self._pattern(kind)
         if self.calendar.containing(window.start) != window:
-            name += "_{window_start:%H%M}"
-        path = f"{self.directory}/{name}" if self.directory else name
+            path += "_{window_start:%H%M}"
         rendered = patterns.render(path, brand=brand, window=window, timezone=self.timezone)
-        return f"{rendered}.{self.extension}{self.dialect.packed_suffix}"
+        return rendered + self._suffix
 
     def files(self, *, brand: str, window: Window) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of a window, in the order of delivery."""
-        data = {kind: self.path(kind, brand=brand, window=window) for kind in KINDS}
+        return self._files({k: self.path(k, brand=brand, window=window) for k in KINDS})
+
+    def file_patterns(self) -> list[tuple[FileKind, str]]:
+        """Return the kind and pattern of every file of a window, likewise."""
+        return self._files({kind: self._pattern(kind) + self._suffix for kind in KINDS})
+
+    def _pattern(self, kind: Kind) -> str:
+        name: str = getattr(self, f"{kind}_file")
+        return f"{self.directory}/{name}" if self.directory else name
+
+    @property
+    def _suffix(self) -> str:
+        return f".{self.extension}{self.dialect.packed_suffix}"
+
+    def _files(self, data: dict[Kind, str]) -> list[tuple[FileKind, str]]:
+        """Return the data files, followed by the completion files that belong to them."""
         found: list[tuple[FileKind, str]] = [*data.items()]
         if self.completion in ("ready", "both"):
             found += [("ready", f"{path}.ready") for path in data.values()]

@@ -1,20 +1,54 @@
 """Paths: patterns of folders and file names: `activity_{brand}_{window_start:%Y%m%d}`."""
 
 import functools
+import itertools
 import re
 import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import dropwhile
 from string import Formatter
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 from orchestrator.windows import Interval, Window
 
 TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
 """The strftime codes that mean the same to Python, for names, and to DuckDB, for rows."""
+# A form of a path is its text with these characters where a time is: each is one character of the
+# set. A pattern cannot contain control characters, so they are free for this.
+_BRAND = "\0"  # any brand of `*`, of unknown length
+_SETS = {
+    "\1": "0123456789",
+    "\2": "01",
+    "\3": "0123",
+    "\4": "012",
+    "\5": "0123456",
+    "\6": "abcdefghijklmnopqrstuvwxyz",
+    "\7": "+-",
+}
+_FORMS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("Y", "G"), ("\1\1\1\1",)),
+    **dict.fromkeys(("m", "I"), ("\2\1",)),
+    **dict.fromkeys(("M", "S", "U", "V", "W"), ("\5\1",)),
+    **dict.fromkeys(("u", "w"), ("\1",)),
+    **dict.fromkeys(("a", "b"), ("\6\6\6",)),
+    **dict.fromkeys(("-d", "-H", "-I", "-m", "-M", "-S", "-y"), ("\1", "\1\1")),
+    "A": tuple("\6" * length for length in range(6, 10)),
+    "B": tuple("\6" * length for length in range(3, 10)),
+    "d": ("\3\1",),
+    "f": ("\1" * 6,),
+    "H": ("\4\1",),
+    "j": ("\3\1\1",),
+    "-j": ("\1", "\1\1", "\1\1\1"),
+    "p": ("\6\6",),
+    "y": ("\1\1",),
+    "z": ("\7\1\1\1\1",),
+    "%": ("%",),
+}
+"""What each code of strftime writes, once for each length."""
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name adds to it
 _LONGEST_PATH = 1000  # bytes; PATH_MAX is 4096, and the destination's own folder comes first
+_T = TypeVar("_T")
 _MOMENTS = ("window_start", "window_end")
 _Part: TypeAlias = tuple[str, str | None, str | None, str | None]
 """One part of a pattern as string.Formatter parses it: literal text, then a field's name, format
@@ -71,15 +105,108 @@ def check_path(path: str) -> str:
 
 
 def path_identity(path: str) -> str:
-    """Return a form that is the same for paths that some receiver takes for one file.
+    """Return a text that two paths share exactly when some receiver may take them for one path.
 
-    Those are alike after NFC, after case folding, and without dots and spaces at the end of each
-    name: macOS normalises names, Windows ignores case and drops those ends.
+    That is when they differ in case or Unicode form only, or in dots and spaces at the end of a
+    name, which Windows drops.
     """
     if not path.isascii():
         path = unicodedata.normalize("NFC", path)
     folded = unicodedata.normalize("NFC", path.casefold())
     return "/".join(name.rstrip(". ") for name in folded.strip("/").split("/"))
+
+
+def forms(pattern: str, *, brand: str | None) -> list[str]:
+    """Return the forms of all paths of a pattern; without a brand, those for any brand of `*`.
+
+    Together they match every path that the pattern gives at any moment, and some that it does not:
+    the 39th of a month is not excluded.
+    """
+    choices: list[Sequence[str]] = []
+    for literal, name, spec, _ in _parsed(pattern):
+        choices.append([literal])
+        if name == "brand":
+            choices.append([_BRAND if brand is None else brand])
+        elif name:
+            codes = re.split(r"%(-?[A-Za-z%])", spec or "")
+            choices += [_FORMS[c] if at % 2 else [c] for at, c in enumerate(codes)]
+    return [*{path_identity("".join(parts)): 1 for parts in itertools.product(*choices)}]
+
+
+def meeting(found: Iterable[tuple[str, _T]], brands: Collection[str]) -> Iterator[tuple[_T, _T]]:
+    """Yield the owners of each two forms that can be the forms of one path.
+
+    `brands` are those with an export of their own, which `*` does not include. Two forms of `*` are
+    compared for the same brand only: which brands it includes is not known before a run.
+    """
+    owners: dict[str, list[_T]] = {}
+    for form, owner in found:
+        owners.setdefault(form, []).append(owner)
+    for same in owners.values():
+        yield from itertools.combinations(same, 2)
+    own = {path_identity(brand) for brand in brands}
+    for one, two in itertools.chain(_overlapping(owners), _included(owners, own)):
+        yield from itertools.product(owners[one], owners[two])
+
+
+def _overlapping(forms: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each two different forms of the same length that have a path in common.
+
+    Forms are grouped by where they have times. Two groups are compared by their texts without the
+    places where either has a time: a thousand exports are a few groups, and half a million pairs.
+    """
+    by_mask: dict[tuple[int, ...], list[str]] = {}
+    for form in forms:
+        times = (at for at, character in enumerate(form) if character in _SETS)
+        by_mask.setdefault((len(form), *times), []).append(form)
+    for one, two in itertools.combinations(by_mask, 2):
+        if one[0] != two[0]:
+            continue
+        blanks = {*one[1:], *two[1:]}
+        alike: dict[str, list[str]] = {}
+        for form in by_mask[one]:
+            alike.setdefault(_blanked(form, blanks), []).append(form)
+        for form in by_mask[two]:
+            for other in alike.get(_blanked(form, blanks), ()):
+                if all(map(_common, form, other)):
+                    yield other, form
+
+
+def _included(forms: Collection[str], own: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield each form of `*` with each form that it has for some brand that is not in `own`."""
+    for star in (form for form in forms if _BRAND in form):
+        for form in forms:
+            if _BRAND not in form and _includes(star, form, own):
+                yield star, form
+
+
+def _blanked(form: str, positions: set[int]) -> str:
+    return "".join(" " if at in positions else character for at, character in enumerate(form))
+
+
+def _common(one: str, two: str) -> bool:
+    """Tell whether two characters of forms can be the same character."""
+    return one == two or bool({*_SETS.get(one, one)} & {*_SETS.get(two, two)})
+
+
+def _includes(star: str, form: str, own: set[str]) -> bool:
+    """Tell whether a form of `*` becomes another form for some brand that is not one of `own`."""
+    count = star.count(_BRAND)
+    length, rest = divmod(len(form) - len(star) + count, count)
+    if length < 1 or rest:
+        return False
+    brand, at = "", 0
+    for character in star:
+        if character == _BRAND:
+            part, at = form[at : at + length], at + length
+            if "/" in part or (brand and part != brand):
+                return False
+            brand = part
+        elif not _common(character, form[at]):
+            return False
+        else:
+            at += 1
+    return brand not in own
 
 
 def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> str:
@@ -102,7 +229,7 @@ def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> s
 def repeats(pattern: str, interval: Interval) -> str | None:
     """Return a path that two windows of this interval would share, or None."""
     # The text before the first moment is the same in all paths.
-    parts = (*dropwhile(lambda part: part[1] not in _MOMENTS, _parsed(pattern)),)
+    parts = (*itertools.dropwhile(lambda part: part[1] not in _MOMENTS, _parsed(pattern)),)
     window = _repeated((("", *parts[0][1:]), *parts[1:]) if parts else (), interval)
     if window is None:
         return None

@@ -1,1 +1,184 @@
-"""Jobs: which windows of which export are to be built and delivered."""
+"""Jobs: which windows of which exports to build and deliver, and their names in the ledger."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND, Export, Kind
+from orchestrator.errors import UsageError, valid_names
+from orchestrator.ledger import DELIVERED, Entry
+from orchestrator.windows import Days, Interval, Window
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks for: all windows that are due, or those that begin on these `days`.
+
+    With `resend` it asks for the files that were delivered of those windows, again.
+    """
+
+    daily_only: bool = False
+    brands: Sequence[str] = ()
+    days: Days | None = None
+    force: bool = False
+    deliver: bool = True
+    resend: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The window of a brand that a result is about; `export` is its name in the ledger."""
+
+    export: str
+    brand: str
+    interval: str
+    timezone: str
+    window: Window
+    revision: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export's window to build and deliver, as the revision in `entry`.
+
+    The brand is `*` until the window's rows have been read, which say which brands exist.
+    """
+
+    export: Export
+    brand: str
+    ordinal: int
+    entry: Entry
+    forced: bool = False
+    kept: Mapping[Kind, str] = field(default_factory=dict)
+    """The paths of the revision before, which the next one keeps."""
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """The attributes of the Subject of a result about this job."""
+        return vars(
+            Subject(
+                export=self.entry.export,
+                brand=self.brand,
+                interval=self.export.interval.value,
+                timezone=self.export.timezone.key,
+                window=self.entry.window,
+                revision=self.entry.revision,
+            )
+        )
+
+    def path(self, kind: Kind) -> str:
+        """Return the path of a data file at every destination."""
+        default = self.export.path(kind, brand=self.brand, window=self.entry.window)
+        return self.kept.get(kind, default)
+
+    def plain_name(self, kind: Kind) -> str:
+        """Return the name of a data file before it is compressed and encrypted."""
+        return PurePosixPath(self.path(kind)).name.removesuffix(self.export.dialect.packed_suffix)
+
+    def is_over(self, now: datetime) -> bool:
+        """Tell whether the window has ended and settled."""
+        return self.entry.window.end + self.export.settle <= now
+
+    def of_brand(self, brand: str) -> "Job":
+        """Return the job of one of the brands that `*` stands for."""
+        name, every = ledger_name(brand, self.export, self.ordinal), self.entry
+        entry = Entry(name, every.window, 1, scheduled=every.scheduled)
+        return replace(self, brand=brand, entry=entry)
+
+    def command(self) -> str:
+        """Return the command that rebuilds the window and delivers it as the next revision."""
+        name = "daily" if self.export.interval is Interval.DAILY else "run"
+        day = self.entry.window.start.astimezone(self.export.timezone).date()
+        return shlex.join(
+            ["orchestrate", name, "--date", f"{day}", "--brand", self.brand, "--force"]
+        )
+
+    def revised(self, known: Entry | None) -> "Job | None":
+        """Return the job with the revision to write, or None where the window is delivered."""
+        if known is None:
+            return self
+        if known.state != DELIVERED:
+            scheduled = known.scheduled or self.entry.scheduled
+            return replace(self, entry=replace(known, scheduled=scheduled))
+        if not self.forced:
+            return None
+        entry = Entry(known.export, known.window, known.revision + 1, scheduled=known.scheduled)
+        return replace(self, entry=entry)
+
+
+@dataclass(frozen=True)
+class ExportEntry:
+    """One export of exports.yml, and its number among those of its brand and interval."""
+
+    export: Export
+    ordinal: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the ledger."""
+        return ledger_name(self.export.brand, self.export, self.ordinal)
+
+    def job(self, entry: Entry, *, brand: str | None = None, forced: bool = False) -> Job:
+        """Return the job of a window, or of the window of one brand that `*` stands for."""
+        return Job(self.export, brand or self.export.brand, self.ordinal, entry, forced)
+
+
+class Exports:
+    """The entries of exports.yml that a request is about."""
+
+    def __init__(self, config: Config, request: Request) -> None:
+        """Select them. Raises UsageError for a brand that no export names."""
+        self.own = {export.brand for export in config.exports}
+        self._brands = set(request.brands)
+        for brand in request.brands:
+            if brand not in self.own and EVERY_BRAND not in self.own:
+                raise UsageError(
+                    f"{config.source.path}: no export of brand '{brand}'"
+                    f"{valid_names(brand, sorted(self.own))}"
+                )
+        self._entries: dict[str, ExportEntry] = {}
+        counts: dict[tuple[str, Interval], int] = {}
+        for export in config.exports:
+            ordinal = counts.get((export.brand, export.interval), 0) + 1
+            counts[export.brand, export.interval] = ordinal
+            entry = ExportEntry(export, ordinal)
+            if export.interval is Interval.DAILY or not request.daily_only:
+                self._add(entry)
+
+    def __iter__(self) -> Iterator[ExportEntry]:
+        """Yield each entry, in the order of exports.yml."""
+        return iter(self._entries.values())
+
+    def star_includes(self, brand: str) -> bool:
+        """Tell whether `*` includes this brand and the request is about it."""
+        is_included = brand not in self.own and brand != EVERY_BRAND
+        return is_included and (not self._brands or brand in self._brands)
+
+    def owner(self, entry: Entry) -> tuple[ExportEntry, str] | None:
+        """Return the export and brand that an entry of the ledger belongs to, or None."""
+        if own := self._entries.get(entry.export):
+            return own, own.export.brand
+        for each in self:
+            brand = entry.export.removesuffix(ledger_name("", each.export, each.ordinal))
+            if each.export.brand == EVERY_BRAND and brand != entry.export:
+                return (each, brand) if self.star_includes(brand) else None
+        return None
+
+    def _add(self, entry: ExportEntry) -> None:
+        every = entry.export.brand == EVERY_BRAND
+        wanted = self._brands - self.own if every else self._brands & {entry.export.brand}
+        if wanted or not self._brands:
+            self._entries[entry.name] = entry
+
+
+def ledger_name(brand: str, export: Export, ordinal: int) -> str:
+    """Return the name of an export in the ledger.
+
+    It does not depend on directories, file names or dialects, so that a changed export continues
+    where it stopped. A second entry of the same brand and interval gets a number.
+    """
+    return f"{brand} {export.interval}" + (f" {ordinal}" if ordinal > 1 else "")

@@ -1,4 +1,4 @@
-"""What is due: the windows of each export that the ledger does not show as delivered."""
+"""Which windows are due: those of each export that the ledger does not show as delivered."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -6,26 +6,26 @@ from itertools import takewhile
 
 from orchestrator.config import Config
 from orchestrator.errors import UsageError
-from orchestrator.jobs.job import ExportEntry, Exports, Job, Request
+from orchestrator.jobs import ExportEntry, Exports, Job, Request
 from orchestrator.ledger import PLANNED, WRITTEN, Entry, Ledger
 from orchestrator.windows import Calendar, Days, Window
 
 MOST_WINDOWS = 10_000
-"""Windows of one command, each of which takes about a second."""
+"""The most windows that one command builds; each takes about a second."""
 _MOMENT = timedelta(microseconds=1)
 
 
 def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[Job]:
-    """Return every job that is due, or asked for and not delivered, oldest window first.
+    """Return every job that is due, or requested and not delivered, oldest window first.
 
-    Raises UsageError for a brand that no export names, or days of which none is over.
+    Raises UsageError for a brand that no export names, or days of which none has ended.
     """
-    lines = Exports(config, request)
+    exports = Exports(config, request)
     if request.days:
-        found = requested(lines, ledger, request.days, now=now, forced=request.force)
+        found = requested(exports, ledger, request.days, now=now, forced=request.force)
     else:
-        # A clock that was ahead may have left windows that are not over.
-        found = [job for job in _scheduled(lines, ledger, request, now) if job.is_over(now)]
+        # A clock that was ahead may have put windows into the ledger that have not ended.
+        found = [job for job in _scheduled(exports, ledger, request, now) if job.is_over(now)]
     since = min((job.entry.window.start for job in found), default=now)
     known = ledger.entries(since=since, exports=[job.entry.export for job in found])
     revised = (job.revised(known.get((job.entry.export, job.entry.window))) for job in found)
@@ -34,67 +34,67 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
     )
 
 
-def ahead(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[str]:
-    """Say of which exports the ledger has windows that end in the future: none of them is due."""
-    lines = Exports(config, request)
-    spans = _spans(lines, ledger)
+def future_warnings(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[str]:
+    """Return a warning for each export whose newest window in the ledger ends in the future."""
+    exports = Exports(config, request)
+    spans = _spans(exports, ledger)
     return [
-        f"{line.name}: the ledger reaches to {end:%Y-%m-%d %H:%M}, which is after now: nothing is "
-        "due until then. Was the clock wrong? If so, 'orchestrate backfill --from D --to D --force'"
-        " makes again what is over of the days since then"
-        for line in lines
-        if line.name in spans
-        and (end := spans[line.name].end.astimezone(line.export.timezone)) > now
+        f"{each.name}: the ledger reaches to {end:%Y-%m-%d %H:%M}, which is after now: nothing is "
+        "due until then. If the clock was wrong, 'orchestrate backfill --from D --to D --force'"
+        " rebuilds the windows of those days that have ended"
+        for each in exports
+        if each.name in spans
+        and (end := spans[each.name].end.astimezone(each.export.timezone)) > now
     ]
 
 
-def coming(lines: Exports, ledger: Ledger, now: datetime) -> dict[str, datetime]:
-    """Return, by export, when the next window comes due that is not due yet."""
+def next_due(exports: Exports, ledger: Ledger, now: datetime) -> dict[str, datetime]:
+    """Return, by export, when its next window is due that is not due yet."""
     return {
-        line.name: next(moment for moment in map(line.export.calendar.due, windows) if moment > now)
-        for line, _, windows in _to_come(lines, ledger, _spans(lines, ledger), now)
+        each.name: next(moment for moment in map(each.export.calendar.due, windows) if moment > now)
+        for each, _, windows in _to_come(exports, ledger, _spans(exports, ledger), now)
     }
 
 
-def _scheduled(lines: Exports, ledger: Ledger, request: Request, now: datetime) -> Iterator[Job]:
-    """Yield what waits in the ledger, and every window since."""
-    spans = _spans(lines, ledger)
+def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime) -> Iterator[Job]:
+    """Yield the unfinished windows of the ledger, and every due window since."""
+    spans = _spans(exports, ledger)
     waiting: set[tuple[str, Window]] = set()
     for entry in ledger.open_entries():
-        owner = lines.owner(entry) if entry.scheduled or entry.state == WRITTEN else None
+        owner = exports.owner(entry) if entry.scheduled or entry.state == WRITTEN else None
         if owner:
-            line, brand = owner
+            each, brand = owner
             waiting.add((entry.export, entry.window))
-            yield line.job(entry, brand=brand, forced=request.force)
-    for line, taken, to_come in _to_come(lines, ledger, spans, now):
-        calendar = line.export.calendar
+            yield each.job(entry, brand=brand, forced=request.force)
+    for each, taken, to_come in _to_come(exports, ledger, spans, now):
+        calendar = each.export.calendar
         windows = set()
         for window in to_come:
             if calendar.due(window) > now:
                 break
             windows.add(window)
-        if request.force and line.name in spans:
-            windows |= {window for window in taken if window.end == spans[line.name].end}
+        if request.force and each.name in spans:
+            windows |= {window for window in taken if window.end == spans[each.name].end}
         for window in windows:
-            if (line.name, window) not in waiting:
-                yield line.job(Entry(line.name, window, 1), forced=request.force)
+            if (each.name, window) not in waiting:
+                yield each.job(Entry(each.name, window, 1), forced=request.force)
 
 
 def _to_come(
-    lines: Exports, ledger: Ledger, spans: Mapping[str, Window], now: datetime
+    exports: Exports, ledger: Ledger, spans: Mapping[str, Window], now: datetime
 ) -> Iterator[tuple[ExportEntry, Sequence[Window], Iterator[Window]]]:
-    """Yield each export, the windows it has of late, and all from its last one on, without end."""
-    begins = {line.name: _begin(line, spans.get(line.name), now) for line in lines}
+    """Yield each export, its newest windows in the ledger, and the endless windows after those."""
+    begins = {each.name: _begin(each, spans.get(each.name), now) for each in exports}
     since = min([*begins.values(), *(spans[n].end for n in begins if n in spans)], default=now)
-    known = known_windows(lines, ledger, since)
-    for line in lines:
-        taken = known.get(line.name, [])
-        yield line, taken, filled(line.export.calendar, begins[line.name], taken)
+    known = _windows_in_ledger(exports, ledger, since)
+    for each in exports:
+        taken = known.get(each.name, [])
+        yield each, taken, _tiled(each.export.calendar, begins[each.name], taken)
 
 
-def _begin(line: ExportEntry, span: Window | None, now: datetime) -> datetime:
-    """Return where the windows begin that are not in the ledger's span of this export."""
-    calendar, day = line.export.calendar, line.export.start
+def _begin(each: ExportEntry, span: Window | None, now: datetime) -> datetime:
+    """Return the begin of the first window that is not in the ledger's span of this export."""
+    calendar, day = each.export.calendar, each.export.start
     start = calendar.first_from(calendar.start_of(day)) if day else None
     if span is None:
         return start or calendar.last_due(now).start
@@ -104,43 +104,43 @@ def _begin(line: ExportEntry, span: Window | None, now: datetime) -> datetime:
 
 
 def requested(
-    lines: Exports, ledger: Ledger, days: Days, *, now: datetime, forced: bool = False
+    exports: Exports, ledger: Ledger, days: Days, *, now: datetime, forced: bool = False
 ) -> list[Job]:
-    """Return the windows that begin on these days and are over, delivered or not.
+    """Return the windows that begin on these days and have ended, delivered or not.
 
-    Raises UsageError where none is over, none begins there, they are too many, or the last day
-    comes before the first.
+    Raises UsageError where none has ended, none begins on these days, they are too many, or the
+    last day is before the first.
     """
     if days.last < days.first:
-        raise UsageError(f"--to {days.last} comes before --from {days.first}")
+        raise UsageError(f"--to {days.last} is before --from {days.first}")
     found: list[Job] = []
     too_early: list[tuple[ExportEntry, datetime]] = []
     windows: set[Window] = set()
-    spans = _spans(lines, ledger)
-    begins = [line.export.calendar.bounds(days)[0] for line in lines]
-    known = known_windows(lines, ledger, min(begins)) if begins else {}
-    for line in lines:
-        export, calendar = line.export, line.export.calendar
-        # The newest window, asked for before anything else was exported, is where the schedule
-        # begins, unless `start` says where.
-        newest = None if line.name in spans or export.start else calendar.last_due(now)
-        for window in _beginning(calendar, days, known.get(line.name, [])):
+    spans = _spans(exports, ledger)
+    begins = [each.export.calendar.bounds(days)[0] for each in exports]
+    known = _windows_in_ledger(exports, ledger, min(begins)) if begins else {}
+    for each in exports:
+        export, calendar = each.export, each.export.calendar
+        # A request for the newest window, before anything else was exported, begins the schedule
+        # there, unless `start` says where it begins.
+        newest = None if each.name in spans or export.start else calendar.last_due(now)
+        for window in _beginning(calendar, days, known.get(each.name, [])):
             ready = window.end + export.settle
             if ready > now:
-                too_early.append((line, ready))
+                too_early.append((each, ready))
                 break
-            entry = Entry(line.name, window, 1, scheduled=window == newest)
-            found.append(line.job(entry, forced=forced))
+            entry = Entry(each.name, window, 1, scheduled=window == newest)
+            found.append(each.job(entry, forced=forced))
             windows.add(window)
             if len(windows) > MOST_WINDOWS:
                 raise UsageError(
                     f"{days}: more than {MOST_WINDOWS:,} windows; ask for fewer days at once"
                 )
     if too_early and not found:
-        line, ready = too_early[0]
-        zone = line.export.timezone
+        each, ready = too_early[0]
+        zone = each.export.timezone
         raise UsageError(
-            f"{days.first} is not over for {line.export.brand} in {zone.key}: "
+            f"{days.first} is not over for {each.export.brand} in {zone.key}: "
             f"its first window can be exported from {ready.astimezone(zone):%Y-%m-%d %H:%M}"
         )
     if not found:
@@ -148,27 +148,29 @@ def requested(
     return found
 
 
-def _spans(lines: Exports, ledger: Ledger) -> dict[str, Window]:
-    return ledger.spans(line.name for line in lines)
+def _spans(exports: Exports, ledger: Ledger) -> dict[str, Window]:
+    return ledger.spans(each.name for each in exports)
 
 
-def known_windows(lines: Exports, ledger: Ledger, since: datetime) -> dict[str, list[Window]]:
-    """Return, by export, the windows that end at this moment or later, as the ledger has them.
+def _windows_in_ledger(
+    exports: Exports, ledger: Ledger, since: datetime
+) -> dict[str, list[Window]]:
+    """Return, by export, the windows of the ledger that end at this moment or later.
 
-    What was asked for and could never be made is not among them: it may be asked for otherwise.
+    Requested windows that were never built are left out: their bounds do not bind the schedule.
     """
     found: dict[str, list[Window]] = {}
-    entries = ledger.entries(since=since - _MOMENT, exports=[line.name for line in lines])
+    entries = ledger.entries(since=since - _MOMENT, exports=[each.name for each in exports])
     for (name, window), entry in entries.items():
         if entry.scheduled or entry.state != PLANNED or entry.revision > 1:
             found.setdefault(name, []).append(window)
     return {name: sorted(windows) for name, windows in found.items()}
 
 
-def filled(calendar: Calendar, begin: datetime, known: Sequence[Window]) -> Iterator[Window]:
-    """Yield the windows from a moment on, without end: those known, and the calendar's between.
+def _tiled(calendar: Calendar, begin: datetime, known: Sequence[Window]) -> Iterator[Window]:
+    """Yield endless windows from a moment on: those known, and the calendar's between them.
 
-    They tile time: where the time zone was changed, those between are cut to fit.
+    They tile time. After a change of the time zone, windows of the calendar are cut to fit.
     """
     for window in known:
         yield from calendar.tiles(begin, max(begin, window.start))
@@ -180,7 +182,7 @@ def filled(calendar: Calendar, begin: datetime, known: Sequence[Window]) -> Iter
 
 def _beginning(calendar: Calendar, days: Days, known: Sequence[Window]) -> Iterator[Window]:
     begin, end = calendar.bounds(days)
-    goes_on = any(window.start < begin <= window.end for window in known)
-    first = begin if goes_on else calendar.first_from(begin)
-    windows = filled(calendar, first, known)
+    continues = any(window.start < begin <= window.end for window in known)
+    first = begin if continues else calendar.first_from(begin)
+    windows = _tiled(calendar, first, known)
     return (w for w in takewhile(lambda window: window.start < end, windows) if w.start >= begin)

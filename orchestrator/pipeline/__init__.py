@@ -8,7 +8,7 @@ from functools import cached_property
 from orchestrator.config import Config
 from orchestrator.errors import ExportError
 from orchestrator.files.outbox import Outbox
-from orchestrator.jobs.job import Exports, Request
+from orchestrator.jobs import Exports, Request
 from orchestrator.ledger import Ledger
 from orchestrator.warehouse.project import Project
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.errors import ExportError, LedgerError
-from orchestrator.jobs.job import Job
+from orchestrator.jobs import Job
 from orchestrator.ledger import Entry
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.making import Maker
@@ -104,7 +104,7 @@ class Audit:
         """Yield the jobs; that of `*` stands for the brands of which the ledger knows nothing."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
-            for brand in filter(self._lines.stands_for, stage.brands):
+            for brand in filter(self._lines.star_includes, stage.brands):
                 job = every.of_brand(brand)
                 if (job.entry.export, job.entry.window) not in known:
                     entry = replace(job.entry, choice=job.export.content.choice)

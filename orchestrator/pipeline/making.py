@@ -12,7 +12,7 @@ from orchestrator.errors import ConfigError, ExportError
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.writing import WrittenFile
-from orchestrator.jobs.job import Job, key
+from orchestrator.jobs import Job, ledger_name
 from orchestrator.pipeline import Run, holding, window_files
 from orchestrator.pipeline.window_files import WindowFiles, keeping_names
 from orchestrator.warehouse import Warehouse
@@ -113,7 +113,7 @@ class Maker:
         yield from (self._checked(job) for job in jobs if job.brand != EVERY_BRAND)
         known = self._run.ledger.entries(window=window)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
-            for brand in filter(self._run.exports.stands_for, stage.brands):
+            for brand in filter(self._run.exports.star_includes, stage.brands):
                 job = every.of_brand(brand)
                 if job.entry.export in taken:
                     continue
@@ -127,7 +127,7 @@ class Maker:
             for kind in KINDS:
                 form = self.format(job.export, kind)
                 # A brand has one export of each interval and ordinal.
-                name = form.identity + key("", job.export, job.ordinal)
+                name = form.identity + ledger_name("", job.export, job.ordinal)
                 groups.setdefault(name, (form, {}))[1][job.brand] = job
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
         counted = functools.cache(stage.activities)  # most exports want the same rows

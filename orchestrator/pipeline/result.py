@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.config.exports import Kind
-from orchestrator.jobs.job import Subject
+from orchestrator.jobs import Subject
 
 
 class Status(StrEnum):

@@ -13,8 +13,7 @@ from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, LedgerError, LockedError, UsageError
 from orchestrator.files.outbox import Outbox
-from orchestrator.jobs import due
-from orchestrator.jobs.job import Job, Request
+from orchestrator.jobs import Job, Request, due
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import Run, holding, shipping, window_files
 from orchestrator.pipeline.audit import Audit, Late
@@ -106,7 +105,7 @@ def _wanted(run: Run) -> list[Job]:
         return shipping.resendable(run)
     run.check_ledger()
     if not run.request.days:
-        for warning in due.ahead(run.config, run.ledger, run.request, run.now):
+        for warning in due.future_warnings(run.config, run.ledger, run.request, run.now):
             run.warn(warning)
     return due.jobs(run.config, run.ledger, run.request, run.now)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config.exports import COMPLETION, File
 from orchestrator.errors import DeliveryError, ExportError, UsageError
-from orchestrator.jobs.job import Job
+from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, DeliveryKey, Ledger
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.window_files import WindowFiles, is_plain

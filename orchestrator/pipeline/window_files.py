@@ -10,7 +10,7 @@ from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError
 from orchestrator.files import completion
 from orchestrator.files.writing import WrittenFile
-from orchestrator.jobs.job import Job
+from orchestrator.jobs import Job
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import FileResult, Hold, Status, WindowResult

@@ -17,7 +17,7 @@ from orchestrator.cli import status_page
 from orchestrator.commands.status import read_status
 from orchestrator.commands.status_history import read_history
 from orchestrator.config.exports import EVERY_BRAND, File
-from orchestrator.jobs.job import Exports, Request
+from orchestrator.jobs import Exports, Request
 from orchestrator.ledger import Delivery, Entry, Failure, Ledger
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

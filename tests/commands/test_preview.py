@@ -17,7 +17,7 @@ from orchestrator import config
 from orchestrator.commands import preview
 from orchestrator.commands.preview import Head
 from orchestrator.errors import UsageError
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
 from orchestrator.warehouse import project
 

@@ -27,7 +27,7 @@ from orchestrator.commands.status import (
 from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import checked
 from orchestrator.errors import ConfigError, UsageError
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, Ledger, session
 from orchestrator.windows import Window
 

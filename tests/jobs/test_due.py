@@ -18,8 +18,7 @@ from orchestrator import config
 from orchestrator.config import Config
 from orchestrator.config.ledger_url import checked
 from orchestrator.errors import UsageError
-from orchestrator.jobs import due
-from orchestrator.jobs.job import Job, Request
+from orchestrator.jobs import Job, Request, due
 from orchestrator.ledger import Ledger
 from orchestrator.windows import Days, Interval, Window
 
@@ -194,7 +193,7 @@ def test_windows_tile_time_when_the_time_zone_changes(
 
 def test_a_clock_that_was_far_ahead_is_spoken_of(exports: Exports) -> None:
     def ahead(now: str, **request: Any) -> list[str]:  # noqa: ANN401 - any of a request
-        return due.ahead(exports.config, exports.ledger, Request(**request), utc(now))
+        return due.future_warnings(exports.config, exports.ledger, Request(**request), utc(now))
 
     exports.run(utc("2026-11-20 07:00"))
     assert ahead("2026-11-20 07:00") == []
@@ -244,7 +243,7 @@ def test_what_is_not_over_is_left_out(exports: Exports) -> None:
 
 def test_days_that_cannot_be_asked_for(exports: Exports) -> None:
     now = utc("2026-11-20 07:00")
-    with pytest.raises(UsageError, match="--to 2026-11-18 comes before --from 2026-11-19"):
+    with pytest.raises(UsageError, match="--to 2026-11-18 is before --from 2026-11-19"):
         exports.run(now, days=days("2026-11-19", "2026-11-18"))
     exports.configure("brand: ACME, interval: 15m")
     with pytest.raises(UsageError, match="1970-01-01 to 2026-11-19: more than 10,000 windows; ask"):

@@ -156,4 +156,4 @@ def test_the_commands(acme: Workspace) -> None:
     assert acme.files() == ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
     wrong = orchestrate(acme.folder, "backfill", "--from", "2026-11-19", "--to", "2026-11-18")
     assert wrong.returncode == 2
-    assert "--to 2026-11-18 comes before --from 2026-11-19" in wrong.stderr
+    assert "--to 2026-11-18 is before --from 2026-11-19" in wrong.stderr

@@ -14,7 +14,7 @@ from raw_files import CONTRACT, as_text
 from spark_cluster import ENVIRONMENT
 
 from orchestrator import config
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.loading import LoadResult, load_into
 from orchestrator.pipeline import run
 from orchestrator.pipeline.result import RunResult

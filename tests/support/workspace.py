@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator import config
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.pipeline import run
 from orchestrator.pipeline.result import RunResult
 from orchestrator.warehouse import project

@@ -12,7 +12,7 @@ from orchestrator import config
 from orchestrator.commands import preview
 from orchestrator.commands.preview import Head
 from orchestrator.errors import LockedError
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.warehouse import open_engine, project
 
 

@@ -20,7 +20,7 @@ from spark_workspace import fill
 from orchestrator import config
 from orchestrator.config.dialect import Compression
 from orchestrator.files.packing import PackedFile
-from orchestrator.jobs.job import Request
+from orchestrator.jobs import Request
 from orchestrator.loading import load_into
 from orchestrator.pipeline import run
 from orchestrator.pipeline.result import Status
