@@ -55,9 +55,9 @@ def check_all(
     findings.append(_checked("ledger", lambda: _ledger(config)))
     findings.append(_checked("outbox", lambda: _outbox(config.outbox)))
     findings += [
-        _checked("encrypt_for", partial(_key, config, export))
+        _checked("OpenPGP keys", partial(_key, config, export))
         for export in config.exports
-        if export.dialect.encrypt_for
+        if export.dialect.encrypt_for or export.dialect.sign_with
     ]
     progress("checking the warehouse: building the views of an empty window")
     warehouse = _checked("warehouse", lambda: _warehouse(config, target, now, brands))
@@ -84,8 +84,10 @@ def _checked(subject: str, step: Callable[[], str]) -> Finding:
 
 
 def _key(config: Config, export: Export) -> str:
-    config.check_key(export)
-    return f"{export.dialect.encrypt_for}: the files of {export.brand} can be encrypted"
+    config.check_keys(export)
+    keys = {"encrypted": export.dialect.encrypt_for, "signed": export.dialect.sign_with}
+    done = (f"{what} with {key}" for what, key in keys.items() if key)
+    return f"the files of {export.brand} can be {' and '.join(done)}"
 
 
 def _ledger(config: Config) -> str:

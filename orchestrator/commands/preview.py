@@ -118,7 +118,9 @@ class _Look:
             )
 
     def _bytes(self, stage: Stage, form: FileFormat) -> bytes:
-        plain = form.dialect.model_copy(update={"compression": "none", "encrypt_for": None})
+        plain = form.dialect.model_copy(
+            update={"compression": "none", "encrypt_for": None, "sign_with": None}
+        )
         targets = {self.brand: (self.path, "")}
         written = writing.write(stage, replace(form, dialect=plain), targets)[self.brand]
         if isinstance(written, ExportError):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from orchestrator.config import ledger_url, patterns, public_key, yaml_source
+from orchestrator.config import ledger_url, openpgp, patterns, yaml_source
 from orchestrator.config.destinations import DestinationConfig, DestinationLine
 from orchestrator.config.exports import EVERY_BRAND, Export, FileKind
 from orchestrator.config.ledger_url import LedgerUrl
@@ -46,13 +46,17 @@ class Config:
         """The folder that relative paths start from."""
         return self.source.path.parent
 
-    def check_key(self, export: Export) -> None:
-        """Raise ConfigError where files cannot be encrypted now for the export's key."""
-        if key := export.dialect.encrypt_for:
-            try:
-                public_key.recipient(key)
-            except ValueError as error:
-                raise self.error(export, "encrypt_for", str(error)) from error
+    def check_keys(self, export: Export) -> None:
+        """Raise ConfigError where an export's keys cannot encrypt or sign files now."""
+        dialect = export.dialect
+        try:
+            key = "encrypt_for"
+            if dialect.encrypt_for:
+                openpgp.recipient(dialect.encrypt_for)
+            key = "sign_with"
+            dialect.signer()
+        except ValueError as error:
+            raise self.error(export, key, str(error)) from error
 
     def error(self, export: Export, key: str, message: str) -> ConfigError:
         """Return an error at a key of this export, or of the defaults that it is from."""

@@ -71,7 +71,7 @@ class DestinationLine(Strict):
     directory: FilePath | None = None
     """A local or mounted folder."""
     retention: PositiveDuration | None = None
-    """How long after its delivery a file is deleted there, such as 60d; null: never."""
+    """How long after its delivery a file is deleted there, such as 60d or 2mo; null: never."""
 
     @property
     def destination(self) -> DestinationConfig:

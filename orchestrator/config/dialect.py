@@ -2,14 +2,17 @@
 
 import codecs
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, SecretStr, model_validator
 
-from orchestrator.config import public_key
+from orchestrator.config import openpgp
 from orchestrator.config.patterns import TIME_CODES
 from orchestrator.config.values import FilePath, Strict, TimeZone, text_like
+
+if TYPE_CHECKING:
+    from pysequoia import PySigner
 
 Compression = Literal["none", "gzip", "zstd", "zip"]
 COMPRESSION_SUFFIXES: dict[Compression, str] = {
@@ -56,6 +59,18 @@ def _timestamp_format(value: str) -> str:
     return value
 
 
+NAMES = "names"
+"""The value of `labels` that takes the names of columns and codes."""
+_LANGUAGE = "^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"
+
+
+def _labels(value: str) -> str:
+    if not re.fullmatch(_LANGUAGE, value):
+        raise ValueError("expected a language such as en, nl or pt-BR, or names")
+    return value
+
+
+_Labels = Annotated[str, AfterValidator(_labels), text_like(_LANGUAGE)]
 _Delimiter = Annotated[
     str, AfterValidator(_delimiter), text_like(r'^(?!\\t$)[^"\r\n]+$', or_number=True)
 ]
@@ -64,7 +79,8 @@ _Encoding = Annotated[str, AfterValidator(_encoding)]
 _TimestampFormat = Annotated[
     str, AfterValidator(_timestamp_format), text_like(r'^[^"\r\n]+$', or_number=True)
 ]
-_PublicKey = Annotated[FilePath, AfterValidator(public_key.checked)]
+_PublicKey = Annotated[FilePath, AfterValidator(openpgp.checked)]
+_SecretKey = Annotated[FilePath, AfterValidator(openpgp.checked_secret)]
 
 
 class Dialect(Strict):
@@ -76,14 +92,16 @@ class Dialect(Strict):
     """The text between two fields: one or more characters."""
     header: bool = True
     """Whether the first line has the headings."""
-    labels: Literal["en", "nl", "names"] = "en"
-    """Language of headings and activities: `en`, `nl`; or `names`: the names of columns, codes."""
+    labels: _Labels = "en"
+    """A language that the columns' YAML has labels in; or `names`: the names of columns, codes."""
     quoting: Literal["minimal", "all"] = "minimal"
     """Quotes around fields that need them (`minimal`, RFC 4180), or around `all`."""
     null: _Null = ""
     """The text for null; an empty text is written "", in quotes, so the two differ."""
     newlines: Literal["keep", "space"] = "keep"
     """Line breaks inside a text: `keep` them, or write a `space` for each."""
+    formulas: Literal["keep", "escape"] = "keep"
+    """Text that a spreadsheet would run as a formula: `keep` it, or `escape` it with a '."""
     line_ending: Literal["lf", "crlf"] = "lf"
     """The end of each line: `lf` or `crlf`."""
     encoding: _Encoding = "utf-8"
@@ -94,6 +112,17 @@ class Dialect(Strict):
     """`gzip`, `zstd` or `zip`; adds .gz, .zst or .zip to the name."""
     encrypt_for: _PublicKey | None = None
     """Path of the receiver's OpenPGP public key, to encrypt for; adds .pgp to the name."""
+
+    sign_with: _SecretKey | None = None
+    """Path of the sender's OpenPGP secret key, to sign with; a file X in the clear gets X.sig."""
+    sign_passphrase: SecretStr | None = None
+    """Passphrase of that key, such as "{{ env_var('SIGN_PASSPHRASE') }}"."""
+
+    @model_validator(mode="after")
+    def _passphrase_is_for_a_key(self) -> "Dialect":
+        if self.sign_passphrase and not self.sign_with:
+            raise ValueError("sign_passphrase has no meaning without sign_with")
+        return self
 
     @model_validator(mode="after")
     def _null_differs(self) -> "Dialect":
@@ -106,8 +135,18 @@ class Dialect(Strict):
         return self
 
     @property
+    def has_signatures(self) -> bool:
+        """Whether each file has a signature next to it; what is encrypted is signed within."""
+        return self.sign_with is not None and self.encrypt_for is None
+
+    def signer(self) -> "PySigner | None":
+        """Return what signs the files, or None. Raises ValueError where the key is useless now."""
+        passphrase = self.sign_passphrase.get_secret_value() if self.sign_passphrase else None
+        return openpgp.signer(self.sign_with, passphrase) if self.sign_with else None
+
+    @property
     def packed_suffix(self) -> str:
         """What compression and encryption add to a name."""
         return COMPRESSION_SUFFIXES[self.compression] + (
-            public_key.OPENPGP_SUFFIX if self.encrypt_for else ""
+            openpgp.OPENPGP_SUFFIX if self.encrypt_for else ""
         )

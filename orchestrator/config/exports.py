@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.config import patterns
+from orchestrator.config import openpgp, patterns
 from orchestrator.config.dialect import Dialect
 from orchestrator.config.values import (
     Brand,
@@ -34,8 +34,8 @@ Kind = Literal["broadcast", "activity"]
 """The two data files of an export."""
 KINDS: tuple[Kind, ...] = ("broadcast", "activity")
 """In the order of delivery: a receiver that sees the activity file also has the broadcast file."""
-FileKind = Literal["broadcast", "activity", "ready", "manifest"]
-"""Every file of a window: the data files, and the files that say that these are complete."""
+FileKind = Literal["broadcast", "activity", "signature", "ready", "manifest"]
+"""Every file of a window: data, their signatures, and what says that these are complete."""
 COMPLETION: tuple[FileKind, ...] = ("ready", "manifest")
 Completion = Literal["none", "ready", "manifest", "both"]
 
@@ -276,8 +276,10 @@ class Export(Strict):
         return f".{self.extension}{self.dialect.packed_suffix}"
 
     def _files(self, data: dict[Kind, str]) -> list[tuple[FileKind, str]]:
-        """Return the data files, followed by the completion files that belong to them."""
+        """Return the data files, their signatures, and the completion files that belong to them."""
         found: list[tuple[FileKind, str]] = [*data.items()]
+        if self.dialect.has_signatures:
+            found += [("signature", path + openpgp.SIGNATURE_SUFFIX) for path in data.values()]
         if self.completion in ("ready", "both"):
             found += [("ready", f"{path}.ready") for path in data.values()]
         if self.completion in ("manifest", "both"):

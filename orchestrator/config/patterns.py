@@ -142,11 +142,11 @@ def meeting(found: Iterable[tuple[str, _T]], brands: Collection[str]) -> Iterato
     owners: dict[str, list[_T]] = {}
     for form, owner in found:
         owners.setdefault(form, []).append(owner)
-    for same in owners.values():
-        yield from itertools.combinations(same, 2)
+    for first, *others in owners.values():
+        yield from ((first, other) for other in others)
     own = {path_identity(brand) for brand in brands}
     for one, two in itertools.chain(_overlapping(owners), _included(owners, own)):
-        yield from itertools.product(owners[one], owners[two])
+        yield owners[one][0], owners[two][0]
 
 
 def _overlapping(forms: Iterable[str]) -> Iterator[tuple[str, str]]:

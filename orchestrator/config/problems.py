@@ -15,7 +15,15 @@ from orchestrator.errors import ConfigError, did_you_mean, escaped
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_SECRETS = ("destinations", "encrypt_for", "notify", "salt", "state")
+_SECRETS = (
+    "destinations",
+    "encrypt_for",
+    "notify",
+    "salt",
+    "sign_passphrase",
+    "sign_with",
+    "state",
+)
 """The keys that contain secrets, or below which a misplaced secret may be: values are not shown."""
 _SHOWN = ("port", "timeout")
 """The keys of a destination whose values are shown in spite of that."""

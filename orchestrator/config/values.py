@@ -54,14 +54,23 @@ class Strict(BaseModel):
         return [field.alias or name for name, field in cls.model_fields.items()]
 
 
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "mo": timedelta(days=31),  # the longest month: nothing that is kept for months goes too early
+}
+_DURATION = "([0-9]{1,6})(mo|[smhd])"
+
+
 def _duration(value: Any) -> timedelta:  # noqa: ANN401 - any value of the file
     if isinstance(value, timedelta):
         return value
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
+    match = re.fullmatch(_DURATION, str(value))
     if not match:
-        raise ValueError("expected a whole number and s, m, h or d, such as 15m or 14d")
-    duration = timedelta(**{units[match[2]]: int(match[1])})
+        raise ValueError("expected a whole number and s, m, h, d or mo, such as 15m, 14d or 2mo")
+    duration = int(match[1]) * _UNITS[match[2]]
     if duration > timedelta(days=36_500):
         raise ValueError("expected no more than a hundred years")
     return duration
@@ -155,12 +164,12 @@ def text_like(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    text_like("^[0-9]{1,6}[smhd]$"),
+    text_like(f"^{_DURATION}$"),
 ]
 PositiveDuration = Annotated[
     Duration,
     AfterValidator(_positive),
-    text_like("^(?!0+[smhd]$)[0-9]{1,6}[smhd]$"),
+    text_like(f"^(?!0+[a-z]+$){_DURATION}$"),
 ]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone), _Timezones()]
 TimeOfDay = Annotated[

@@ -218,7 +218,7 @@ def _typed(node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - any scalar of YAML
 def _is_for_delivery(location: Location) -> bool:
     if location[:1] == ("destinations",):
         return location[-1] != "retention"  # files grow old without a delivery too
-    return location[:1] == ("notify",) or location[-1:] == ("salt",)
+    return location[:1] == ("notify",) or location[-1] in ("salt", "sign_passphrase")
 
 
 class _NotEnvVarError(Exception):

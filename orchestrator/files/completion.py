@@ -5,12 +5,13 @@
 """
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.config.exports import KINDS, Export, File, Kind
-from orchestrator.files.packing import PackedFile
+from orchestrator.files.packing import PackedFile, sign
 from orchestrator.files.writing import WrittenFile
 from orchestrator.windows import Window
 
@@ -29,23 +30,34 @@ def files(
     folder = made["activity"].local.parent
     found = [made[kind] for kind in KINDS]
     data = [written.file for written in found]
-    checked = iter(data)
+    checked, signed = iter(data), iter(found[:])
     named = export.files(brand=brand, window=window)
     names = {path: file.path for (_, path), file in zip(named, data, strict=False)}
     for kind, default in named[len(data) :]:
         of = max((path for path in names if default.startswith(path)), key=len)
         path = names[of] + default[len(of) :]
-        text = (
-            _line(next(checked))
-            if kind == "ready"
-            else _manifest(export, brand, window, data, revision=revision)
-        )
+        if kind == "signature":
+            content = _signature(export, next(signed).local)
+        elif kind == "ready":
+            content = _line(next(checked)).encode()
+        else:
+            content = _manifest(export, brand, window, data, revision=revision).encode()
         file = PackedFile(folder / PurePosixPath(path).name)
-        file.write(text.encode())
+        file.write(content)
         size, sha256 = file.finish()
         found.append(WrittenFile(file.path, File(kind, path, size, sha256)))
         file.wait()
     return found
+
+
+def _signature(export: Export, path: Path) -> bytes:
+    """Return the detached OpenPGP signature of a file. Its bytes differ each time."""
+    signer = export.dialect.signer()
+    assert signer  # noqa: S101 - only exports that sign have signatures
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        target = Path(folder, "signature")
+        sign(path, target, signer)
+        return target.read_bytes()
 
 
 def _line(file: File) -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from orchestrator.config import Config
+from orchestrator.config.dialect import NAMES
 from orchestrator.config.exports import Export, FieldChoice, Kind
 from orchestrator.errors import valid_names
-from orchestrator.warehouse.contract import ViewColumn
+from orchestrator.warehouse.contract import LabelError, ViewColumn
 
+_OWN_LANGUAGES = ("en", "nl")
 DEFAULT: dict[Kind, tuple[str, ...]] = {
     "activity": (
         "broadcast_id",
@@ -44,7 +46,7 @@ def resolve(
     """Return the fields of an export's file.
 
     Raises ConfigError, at the key of exports.yml, for a column that the view does not have, or
-    two fields under one heading.
+    two fields under one heading; LabelError where labels are missing or are not text.
     """
     key = f"{kind}_fields"
     chosen: list[tuple[str, FieldChoice]]
@@ -58,12 +60,13 @@ def resolve(
     ]
     known = {column.name: column for column in columns}
     fields: dict[str, FileField] = {}
+    lacking: list[str] = []
     for at, choice in chosen:
         column = known.get(choice.column)
         if column is None:
             view = f"{plural}_daily"
             raise config.error(export, at, _unknown(choice.column, f"column in {view}", known))
-        resolved = _field(choice, column, export.dialect.labels)
+        resolved = _field(choice, column, export.dialect.labels, lacking)
         try:
             resolved.heading.encode(export.dialect.encoding)
         except UnicodeEncodeError as error:
@@ -72,6 +75,10 @@ def resolve(
         if resolved.heading in fields:
             raise config.error(export, at, f"two fields under the heading '{resolved.heading}'")
         fields[resolved.heading] = resolved
+    if lacking:
+        message = f"the YAML of {plural}_daily has no '{export.dialect.labels}' label of"
+        message += f" {', '.join(lacking)}; add it to config.meta there"
+        raise LabelError(str(config.error(export, "labels", message)))
     return list(fields.values())
 
 
@@ -85,14 +92,24 @@ def check_activity_types(config: Config, export: Export, columns: Sequence[ViewC
             raise config.error(export, "activity_types", _unknown(code, "activity", codes))
 
 
-def _field(choice: FieldChoice, column: ViewColumn, language: str) -> FileField:
-    named = language != "names"
+def _field(choice: FieldChoice, column: ViewColumn, language: str, lacking: list[str]) -> FileField:
+    """Return a field; what has no label in the language is added to `lacking`."""
+    heading, values = choice.heading, {}
+    if language != NAMES:
+        heading = heading or column.label(language)
+        values = column.labels_of_values(language)
+        # In our own languages a column without a label has its name as the heading: a team may add
+        # a column without giving it labels.
+        if language not in _OWN_LANGUAGES:
+            lacking += [] if heading else [column.name]
+            unnamed = [value for value in column.values if value not in values]
+            lacking += [f"{column.name} ({', '.join(unnamed)})"] if unnamed else []
     return FileField(
         column=column.name,
-        heading=choice.heading or (column.label(language) if named else None) or column.name,
+        heading=heading or column.name,
         is_hashed=choice.hash is not None,
         salt=choice.salt,
-        value_labels=column.labels_of_values(language) if named else {},
+        value_labels=values,
     )
 
 

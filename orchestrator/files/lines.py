@@ -20,7 +20,7 @@ def line(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect
 
 def header(fields: Sequence[FileField], dialect: Dialect) -> str:
     """Return the expression of the header line."""
-    return _join([literal(field.heading) for field in fields], dialect)
+    return _join([_escaped(literal(field.heading), dialect) for field in fields], dialect)
 
 
 def texts(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> list[str]:
@@ -68,9 +68,23 @@ def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
     if field.is_hashed:
         salt = f"{literal(field.salt.get_secret_value())} || " if field.salt else ""
         text = f"sha256({salt}{text})"
+    elif type_name == "VARCHAR" or field.value_labels:
+        text = _escaped(text, dialect)
     if dialect.newlines == "space" and not type_name.startswith("TIMESTAMP"):
         text = rf"regexp_replace({text}, '\r\n|\r|\n', ' ', 'g')"
     return f"({text})"
+
+
+def _escaped(text: str, dialect: Dialect) -> str:
+    """Return the text with a quote before what a spreadsheet would run as a formula.
+
+    The characters are those of OWASP's page on CSV injection. Numbers and times are not text: a
+    minus sign at their beginning stays as it is.
+    """
+    if dialect.formulas == "keep":
+        return text
+    first = "('=', '+', '-', '@', chr(9), chr(13))"
+    return f"case when left({text}, 1) in {first} then chr(39) || {text} else {text} end"
 
 
 def _moment(column: str, type_name: str, dialect: Dialect) -> str:

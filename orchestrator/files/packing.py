@@ -9,12 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from orchestrator import system
-from orchestrator.config import public_key
+from orchestrator.config import openpgp
 from orchestrator.config.dialect import Compression
 from orchestrator.errors import ExportError
+
+if TYPE_CHECKING:
+    from pysequoia import PySigner
 
 _FLUSHED_AT_ONCE = 64 * 1024 * 1024  # bytes; a second less to wait at the end, of each GB
 _FLUSHER = ThreadPoolExecutor(4, "flush")
@@ -34,9 +37,17 @@ class PackedFile:
     """
 
     def __init__(
-        self, path: Path, compression: Compression = "none", encrypt_for: Path | None = None
+        self,
+        path: Path,
+        compression: Compression = "none",
+        encrypt_for: Path | None = None,
+        signer: "PySigner | None" = None,
     ) -> None:
-        """Make the file; a zip file's member gets its name."""
+        """Create the file; a zip file's member gets its name.
+
+        An encrypted file is signed too where there is a `signer`.
+        """
+        self._signer = signer
         self.path = path
         self._encrypt_for = encrypt_for
         self._raw = _HashedFile(path)
@@ -60,11 +71,11 @@ class PackedFile:
             self._raw.close()
             plain, self.path = (
                 self.path,
-                self.path.with_name(self.path.name + public_key.OPENPGP_SUFFIX),
+                self.path.with_name(self.path.name + openpgp.OPENPGP_SUFFIX),
             )
             self._raw = _HashedFile(self.path)
             try:
-                encrypt(plain, self.path, self._encrypt_for)
+                encrypt(plain, self.path, self._encrypt_for, signer=self._signer)
             finally:
                 plain.unlink()
         with _named(self.path):
@@ -193,7 +204,7 @@ _COMPRESSIONS: dict[Compression, Callable[[BufferedWriter, str, ExitStack], _Sin
 }
 
 
-def encrypt(source: Path, target: Path, key: Path) -> None:
+def encrypt(source: Path, target: Path, key: Path, *, signer: "PySigner | None" = None) -> None:
     """Write a file for the owner of a key. The file is streamed; its bytes differ each time.
 
     Raises ExportError where the key has become useless or the disk is full.
@@ -201,12 +212,27 @@ def encrypt(source: Path, target: Path, key: Path) -> None:
     from pysequoia import encrypt_file  # noqa: PLC0415 - most configs have no key
 
     try:
-        encrypt_file(source, target, recipients=[public_key.recipient(key)], armor=False)
+        recipients = [openpgp.recipient(key)]
+        encrypt_file(source, target, recipients=recipients, signer=signer, armor=False)
     except ValueError as error:
         raise ExportError(str(error)) from error
     except RuntimeError as error:
-        words, _, _ = str(error).partition("Stack backtrace")
-        reason = system.disk_full(words, target) or ExportError(
-            f"{target}: cannot be encrypted: {' '.join(words.split())}"
-        )
-        raise reason from None
+        raise _openpgp_error(error, target, "encrypted") from None
+
+
+def sign(source: Path, target: Path, signer: "PySigner") -> None:
+    """Write the detached signature (RFC 9580, 10.4) of a file, which is streamed.
+
+    Raises ExportError where the disk is full.
+    """
+    from pysequoia import SignatureMode, sign_file  # noqa: PLC0415 - most configs have no key
+
+    try:
+        sign_file(signer, source, target, mode=SignatureMode.DETACHED, armor=False)
+    except RuntimeError as error:
+        raise _openpgp_error(error, source, "signed") from None
+
+
+def _openpgp_error(error: RuntimeError, path: Path, done: str) -> ExportError:
+    words = " ".join(str(error).partition("Stack backtrace")[0].split())
+    return system.disk_full(words, path) or ExportError(f"{path}: cannot be {done}: {words}")

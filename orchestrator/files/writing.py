@@ -114,7 +114,8 @@ class _File:
         self._rows = 0
         self._encoder = codecs.getincrementalencoder(self._encoding)()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = PackedFile(path, form.dialect.compression, form.dialect.encrypt_for)
+        dialect = form.dialect
+        self._file = PackedFile(path, dialect.compression, dialect.encrypt_for, dialect.signer())
         try:
             self._file.write(self._encoder.encode(header))
         except UnicodeEncodeError as error:

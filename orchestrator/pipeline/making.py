@@ -165,7 +165,7 @@ class Maker:
         except ValueError as error:
             return WindowFiles(job, error=ExportError(f"{job.brand[:80]!r}: {error}"))
         try:
-            self._run.config.check_key(job.export)
+            self._run.config.check_keys(job.export)
             for kind in KINDS:
                 self.format(job.export, kind)  # a label that is not text stops this export alone
         except ConfigError as error:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.config import public_key
+from orchestrator.config import openpgp
 from orchestrator.config.dialect import COMPRESSION_SUFFIXES
 from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError
@@ -162,14 +162,14 @@ def keeping_names(run: Run, job: Job) -> Job:
 def packed_suffix(path: str) -> str:
     """Return the end of a path that compression and encryption add, such as `.gz.pgp`."""
     packings = "|".join(re.escape(suffix) for suffix in COMPRESSION_SUFFIXES.values() if suffix)
-    encrypted = re.escape(public_key.OPENPGP_SUFFIX)
+    encrypted = re.escape(openpgp.OPENPGP_SUFFIX)
     found = re.search(f"(?:{packings})?(?:{encrypted})?$", path)
     return found[0] if found else ""
 
 
 def is_plain(export: Export, file: File) -> bool:
     """Return whether a file is in the clear and the export has `encrypt_for` by now."""
-    plain = file.kind not in COMPLETION and not file.path.endswith(public_key.OPENPGP_SUFFIX)
+    plain = file.kind not in COMPLETION and not file.path.endswith(openpgp.OPENPGP_SUFFIX)
     return plain and export.dialect.encrypt_for is not None
 
 

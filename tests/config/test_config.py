@@ -53,11 +53,14 @@ def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
         "quoting": "minimal",
         "null": "",
         "newlines": "keep",
+        "formulas": "keep",
         "line_ending": "lf",
         "encoding": "utf-8",
         "timestamp_format": "%Y-%m-%d %H:%M:%S",
         "compression": "none",
         "encrypt_for": None,
+        "sign_with": None,
+        "sign_passphrase": None,
         "completion": "none",
         "empty": "header",
         "audit_windows": 3,
@@ -151,7 +154,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         ("null: ','", "null must not contain the delimiter"),
         ("null: 'x|', delimiter: '||'", "null must not contain the delimiter, nor end in"),
         ("header: perhaps", "header: .*expected a valid boolean"),
-        ("labels: de", "labels: 'de': expected 'en', 'nl' or 'names'"),
+        ("labels: d!", "labels: 'd!': expected a language such as en, nl or pt-BR, or names"),
         ("quoting: some", "quoting: 'some': expected 'minimal' or 'all'"),
         ("newlines: drop", "newlines: 'drop': expected 'keep' or 'space'"),
         ("line_ending: cr", "line_ending: 'cr': expected 'lf' or 'crlf'"),
@@ -297,7 +300,7 @@ def test_a_secret_in_a_wrong_place_is_not_shown(tmp_path: Path, text: str) -> No
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    text = with_line("labels: de, quoting: some") + "  - {brand: B, empty: never}\n"
+    text = with_line("labels: d!, quoting: some") + "  - {brand: B, empty: never}\n"
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert len(str(caught.value).splitlines()) == 3
@@ -371,3 +374,74 @@ def test_the_repeated_hour_keeps_its_own_name(tmp_path: Path) -> None:
     assert len(set(names)) == 25
     assert names[2] == "activity_ACME_20261025_0200.csv"
     assert names[3] == "activity_ACME_20261025_0200+0100.csv"
+
+
+def test_months_keep_files_at_least_as_long_as_the_calendar_s(tmp_path: Path) -> None:
+    config = load(tmp_path, MINIMAL.replace("files}", "files, retention: 2mo}"))
+    assert config.retention == {"archive": timedelta(days=62)}
+
+
+MEETING = [
+    # A brand of `*` would write the file that this pattern names.
+    ("{brand: ACME, activity_file: 'activity_BETA_{window_start:%Y%m%d}'}", "{brand: '*'}"),
+    (
+        "{brand: ACME, directory: x, activity_file: 'a_{window_start:%Y%m%d}'}",
+        "{brand: '*', directory: '{brand}', activity_file: 'a_{window_start:%Y%m%d}'}",
+    ),
+    # One day's activity file has the name of the next day's broadcast file.
+    (
+        (
+            "{brand: A, broadcast_file: 'm_{window_start:%Y%m%d}', "
+            "activity_file: 'm_{window_end:%Y%m%d}'}"
+        ),
+    ),
+    # Only where the 15th is a Monday, and only on one day.
+    (
+        "{brand: A, interval: weekly, activity_file: 'a_{window_start:%Y%m%d}'}",
+        "{brand: B, interval: monthly, activity_file: 'a_{window_start:%Y%m}15'}",
+    ),
+    (
+        "{brand: A, activity_file: 'a_{window_start:%Y%m%d}_20290503'}",
+        "{brand: B, activity_file: 'a_20290503_{window_start:%Y%m%d}'}",
+    ),
+    # Alike to a file system that ignores case, to one that composes letters, and to Windows.
+    ("{brand: ACME}", "{brand: acme}"),
+    ("{brand: caf\u00e9}", "{brand: cafe\u0301}"),
+    ("{brand: A, directory: 'x.'}", "{brand: A, directory: 'x '}"),
+    ("{brand: stra\u00dfe}", "{brand: STRASSE}"),
+]
+
+
+@pytest.mark.parametrize("exports", MEETING)
+def test_patterns_that_can_give_one_path_are_refused(
+    tmp_path: Path, exports: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError, match="would write the same path as"):
+        load(tmp_path, MINIMAL.replace("{brand: ACME}", "\n  - ".join(exports)))
+
+
+APART = [
+    ("{brand: ACME}", "{brand: '*'}", "{brand: ACME, interval: hourly}"),
+    ("{brand: ACME, directory: full}", "{brand: '*'}", "{brand: '*', interval: hourly}"),
+    (
+        (
+            "{brand: '*', activity_file: '{brand}_{window_start:%Y%m%d}', "
+            "broadcast_file: '{brand}_broadcast_{window_start:%Y%m%d}'}"
+        ),
+    ),
+    (
+        "{brand: A, activity_file: 'a_{window_start:%-d_%-m_%Y}'}",
+        "{brand: B, activity_file: 'a_{window_start:%d%m_%Y}'}",
+    ),
+    (
+        "{brand: A, activity_file: 'a_{window_start:%Y%m%d}_2027'}",
+        "{brand: B, activity_file: 'a_20270201-{window_start:%Y%m%d}'}",
+    ),
+]
+
+
+@pytest.mark.parametrize("exports", APART)
+def test_patterns_that_never_give_one_path_are_taken(
+    tmp_path: Path, exports: tuple[str, ...]
+) -> None:
+    assert len(load(tmp_path, MINIMAL.replace("{brand: ACME}", "\n  - ".join(exports))).exports)

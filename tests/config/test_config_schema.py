@@ -103,7 +103,7 @@ def test_every_default_is_the_loader_s(tmp_path: Path) -> None:
 
 def test_an_enumeration_names_its_values() -> None:
     properties = config_schema.schema()["$defs"]["Export"]["properties"]
-    assert properties["labels"]["anyOf"][0]["enum"] == ["en", "nl", "names"]
+    assert properties["formulas"]["anyOf"][0]["enum"] == ["keep", "escape"]
     assert "Europe/Amsterdam" in properties["timezone"]["anyOf"][0]["enum"]
 
 
@@ -123,13 +123,15 @@ def test_the_examples_are_right(tmp_path: Path) -> None:
 WRONG = [
     with_line("delimeter: ';'"),
     with_line("quoting: some"),
-    with_line("labels: EN"),
+    with_line("labels: English and Dutch"),
     with_line("interval: dayly"),
     with_line("timezone: Europe/Amsterdm"),
     with_line("at: 6 o'clock"),
     with_line("at: '24:00'"),
     with_line("settle: 15"),
     with_line("settle: 15 m"),
+    with_line("wait: 1 month"),
+    with_line("formulas: run"),
     with_line("settle: [15m]"),
     with_line("header: perhaps"),
     with_line("header: 2"),
@@ -178,7 +180,7 @@ WRONG = [
     with_sftp("password: [hush]"),
     MINIMAL.replace("{directory: files}", "{sftp: {host: h}}"),
     MINIMAL + "defaults: {brand: ACME}\n",
-    MINIMAL + "defaults: {labels: de}\n",
+    MINIMAL + "defaults: {labels: 2}\n",
     MINIMAL + "defaults: [labels]\n",
     MINIMAL + "outbx: there\n",
     MINIMAL + "keep_local: 14\n",
@@ -196,6 +198,7 @@ RIGHT = [
     MINIMAL,
     with_line("labels: nl, quoting: all, newlines: space, line_ending: crlf, empty: skip"),
     with_line("interval: 15m"),
+    with_line("labels: pt-BR, formulas: escape, wait: 0s"),
     with_line("interval: monthly, start: 2026-11-01, at: 12:00"),
     with_line("start: null"),
     with_line("header: no"),
@@ -230,6 +233,7 @@ RIGHT = [
     MINIMAL.replace("ACME", "NO"),
     MINIMAL.replace("ACME", "'*'"),
     MINIMAL.replace("files}", "files, retention: 60d}"),
+    MINIMAL.replace("files}", "files, retention: 2mo}"),
     MINIMAL.replace("files}", "files, retention: null, sftp: null}"),
     with_sftp("port: 2222, password: 123456, timeout: 5s, private_key: ~/key"),
     with_sftp("port: '22', passphrase: null"),

@@ -108,6 +108,16 @@ def expected(texts: list[str | None], null: str | None) -> list[str | None]:
     return [null if text is None else text for text in texts]
 
 
+def test_a_formula_is_escaped_where_that_is_asked_for(writer: Writer) -> None:
+    texts = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "'=1", "a=1", "", None, "="]
+    writer.fill(texts)
+    assert b",=1+1," in writer.text()
+    rows = writer.text(formulas="escape", header=False, null="-").decode().split(",true\n")[:-1]
+    fields = [row.split(",")[1] for row in rows]
+    assert fields[:5] == ["'=1+1", "'+1", "'-1", "'@a", "'\t=1"]
+    assert fields[5:] == ['"\'\r=1"', "'=1", "a=1", '""', "-", "'="]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "||", "<->", "x", "¦"])
 @pytest.mark.parametrize("quoting", ["minimal", "all"])
 @pytest.mark.parametrize("line_ending", ["lf", "crlf"])

@@ -1,5 +1,6 @@
 """Labels in the YAML of the views: checked when they are read, an error where they are used."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -119,3 +120,30 @@ def test_values_that_yaml_reads_as_booleans_are_named(ready: Workspace, tmp_path
     assert failed.brand == "ACME"
     assert "columns[is_machine].config.meta.value_labels" in str(failed.error)
     assert "put the text in quotes" in str(failed.error)
+
+
+def test_a_language_that_every_exported_column_has_may_be_named(
+    ready: Workspace, tmp_path: Path
+) -> None:
+    path = tmp_path / "dbt_project/models/exports/activities_daily.yml"
+    labels = re.compile(r"\{en: ([\w -]+), nl: [\w -]+\}")
+    path.write_text(labels.sub(r"{en: \1, de: DE \1}", path.read_text()))
+    chosen = "activity_fields: [customer_id, activity]"
+    own = "broadcast_fields: [{column: subject, as: S}]"
+    ready.configure(
+        f"  - {{brand: ACME, labels: de, {chosen}, {own}}}\n"
+        f"  - {{brand: BETA, labels: de, {chosen}}}\n"
+        f"  - {{brand: ACME, directory: fr, labels: fr, {chosen}, {own}}}\n"
+    )
+    ran = ready.run(NOW)
+    assert ready.text("activity_ACME_20261119.csv") == "DE Customer ID,DE Activity\nC1,DE Opens\n"
+    second, third = (each for each in ran.windows if each.status is Status.FAILED)
+    assert (second.brand, third.brand) == ("ACME", "BETA")
+    assert (
+        "exports.yml:6: exports[2].labels: the YAML of activities_daily has no 'fr' label of"
+        in (str(second.error))
+    )
+    assert "customer_id, activity, activity (broadcast, open, click, " in str(second.error)
+    assert "exports[1].labels: the YAML of broadcasts_daily has no 'de' label of broadcast_id" in (
+        str(third.error)
+    )

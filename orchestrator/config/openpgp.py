@@ -1,4 +1,4 @@
-"""OpenPGP keys (RFC 9580): files that only their receiver can read."""
+"""OpenPGP keys (RFC 9580): to encrypt files for their receiver, and to sign them."""
 
 from datetime import UTC, datetime
 from functools import cache
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pysequoia import Cert
+    from pysequoia import Cert, PySigner
     from pysequoia.packet import Packet
 
 OPENPGP_SUFFIX = ".pgp"
+SIGNATURE_SUFFIX = ".sig"
 _LARGEST = 1024 * 1024  # bytes of a key file; hundreds of signatures make some ten thousand
+_OWN = "export one in use, as 'gpg --armor --export-secret-keys KEY' writes it"
 _ASK = "ask the receiver for one in use, as 'gpg --armor --export KEY' writes it"
 
 
@@ -57,19 +59,84 @@ def _recipient(path: Path, changed_at: int) -> "Cert":
     return cert
 
 
+def checked_secret(path: Path) -> Path:
+    """Return the path of a file with one secret key.
+
+    Raises ValueError where the file has none, or more than one.
+    """
+    _read_secret(path)
+    return path
+
+
+def signer(path: Path, passphrase: str | None) -> "PySigner":
+    """Return what signs with a secret key now.
+
+    Raises ValueError where the key is expired or revoked, has no part that signs, or where its
+    passphrase is missing or wrong.
+    """
+    try:
+        changed_at = path.stat().st_mtime_ns
+    except OSError:
+        changed_at = 0  # reading it reports why
+    return _signer(path, passphrase, changed_at)
+
+
+@cache
+def _signer(path: Path, passphrase: str | None, changed_at: int) -> "PySigner":
+    del changed_at  # part of the key of the cache, as above
+    from pysequoia import sign  # noqa: PLC0415 - most configs have no key
+
+    cert = _read_secret(path)
+    if cert.is_revoked:
+        raise ValueError(f"{path}: the key was revoked: {_OWN}")
+    if cert.expiration and cert.expiration <= datetime.now(UTC):
+        raise ValueError(f"{path}: the key expired on {cert.expiration:%Y-%m-%d}: {_OWN}")
+    secret = cert.secrets
+    assert secret  # noqa: S101 - _read_secret checks it
+    try:
+        found = secret.signer(passphrase)
+        sign(found, b"", armor=False)
+    except (RuntimeError, ValueError, TypeError) as error:
+        words = str(error).partition("Stack backtrace")[0].lower()
+        if "password" in words or "unencrypted" in words or "encrypted" in words:
+            state = "is wrong" if passphrase else "is missing"
+            reason = f"the passphrase of the key {state}: set sign_passphrase"
+        else:
+            reason = f"no part of the key signs now: {_OWN}"
+        raise ValueError(f"{path}: {reason}") from None
+    return found
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # opening a named pipe would block
+            raise ValueError(f"{path}: is not a file; expected a file with an OpenPGP {what} key")
+        with path.open("rb") as file:
+            return file.read(_LARGEST)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); expected a file with an OpenPGP {what} key"
+        ) from error
+
+
+def _read_secret(path: Path) -> "Cert":
+    from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
+
+    try:
+        certs = Cert.split_bytes(_bytes(path, "secret"))
+    except RuntimeError:
+        certs = []
+    if len(certs) != 1 or not certs[0].has_secret_keys:
+        found = f"found {len(certs)} keys" if len(certs) != 1 else "found only its public part"
+        raise ValueError(f"{path}: expected one OpenPGP secret key, {found}: {_OWN}")
+    return certs[0]
+
+
 def _read(path: Path) -> "Cert":
     from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
     from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - the same
 
-    try:
-        if path.exists() and not path.is_file():  # opening a named pipe would block
-            raise ValueError(f"{path}: is not a file; expected a file with an OpenPGP public key")
-        with path.open("rb") as file:
-            data = file.read(_LARGEST)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); expected a file with an OpenPGP public key"
-        ) from error
+    data = _bytes(path, "public")
     try:
         certs, packets = Cert.split_bytes(data), list(PacketPile.from_bytes(data))
     except RuntimeError:

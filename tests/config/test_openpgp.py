@@ -16,7 +16,7 @@ from workspace import Workspace, days
 
 from orchestrator import config
 from orchestrator.commands import check
-from orchestrator.config import public_key
+from orchestrator.config import openpgp
 from orchestrator.errors import ConfigError, ExportError
 from orchestrator.files.packing import PackedFile
 from orchestrator.pipeline.result import Status
@@ -51,7 +51,7 @@ def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
     with pytest.raises(ConfigError) as caught:  # noqa: PT012 - at either, as told
         loaded = config.load(path)
         assert not at_load
-        loaded.check_key(loaded.exports[0])
+        loaded.check_keys(loaded.exports[0])
     where, reason = str(caught.value).split(f"{folder}/keys/key: ")
     assert where == f"{path}:3: exports[0].encrypt_for: "
     assert "BEGIN" not in reason
@@ -68,7 +68,7 @@ def test_a_file_without_one_public_key_is_refused_at_once(
     assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_load=True)
     (tmp_path / "exports.yml").unlink()
     with pytest.raises(ValueError, match="is not a file"):
-        public_key.checked(tmp_path)
+        openpgp.checked(tmp_path)
 
 
 @pytest.mark.parametrize("armor", [False, True])
@@ -110,7 +110,7 @@ def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> Non
     gpg.add(fingerprint, "never")
     key = tmp_path / "key.pgp"
     key.write_bytes(gpg.export(fingerprint, armor=False))
-    file = PackedFile(tmp_path / "rows.csv", "gzip", public_key.checked(key))
+    file = PackedFile(tmp_path / "rows.csv", "gzip", openpgp.checked(key))
     file.write(b"a,b\n" * 100_000)
     size, _ = file.finish()
     file.wait()
@@ -175,7 +175,7 @@ def test_a_key_that_is_of_no_use_stops_its_own_export_alone(acme: Workspace, gpg
     assert not any("ACME" in name for name in acme.files() + acme.files("outbox"))
     loaded = config.load(acme.folder / "exports.yml")
     found = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
-    (finding,) = [finding for finding in found.findings if finding.subject == "encrypt_for"]
+    (finding,) = [finding for finding in found.findings if finding.subject == "OpenPGP keys"]
     assert (finding.ok, finding.text) == (False, error)
 
     key.write_bytes(good)
