@@ -24,7 +24,7 @@ from orchestrator.cli import status_page  # noqa: E402
 from orchestrator.commands.status import read_status  # noqa: E402
 from orchestrator.commands.status_history import read_history  # noqa: E402
 from orchestrator.config.exports import File  # noqa: E402
-from orchestrator.jobs.job import Exports, Request  # noqa: E402
+from orchestrator.jobs import Exports, Request  # noqa: E402
 from orchestrator.ledger import Delivery, Entry, Failure, Ledger  # noqa: E402
 
 _EXPORTS = """

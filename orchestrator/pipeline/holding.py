@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import did_you_mean, escaped
-from orchestrator.jobs.job import Job
+from orchestrator.jobs import Job
 from orchestrator.ledger import PLANNED
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import Hold, Status

@@ -8,6 +8,7 @@ import zipfile
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forked_commands import orchestrate
@@ -231,3 +232,86 @@ def test_the_very_bytes_are_sent_again(acme: Workspace) -> None:
     ]
     told = "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there"
     assert told in " ".join(done.stderr.split())
+
+
+def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - as gpg.make takes
+    """Put a sender's secret key next to exports.yml; return its fingerprint."""
+    fingerprint = gpg.make(" ".join(["Sender", *key]), **key)
+    secret = gpg.export(fingerprint, secret=True, passphrase=key.get("passphrase", ""))
+    (acme.folder / "sender.asc").write_bytes(secret)
+    return fingerprint
+
+
+def test_a_signature_arrives_next_to_each_file_before_the_completion_files(
+    acme: Workspace, gpg: Gpg
+) -> None:
+    signing(acme, gpg)
+    acme.configure("  - {brand: ACME, sign_with: sender.asc, compression: gzip, completion: both}")
+    (window,) = acme.run(NOW).windows
+    assert [file.kind for file in window.files] == [
+        *("broadcast", "activity", "signature", "signature", "ready", "ready", "manifest")
+    ]
+    for kind in ("broadcast", "activity"):
+        path = acme.folder / f"there/{kind}_ACME_20261119.csv.gz"
+        assert gpg.verify(path, Path(f"{path}.sig"))
+        path.write_bytes(path.read_bytes() + b"x")
+        assert not gpg.verify(path, Path(f"{path}.sig"))
+    again = acme.run(NOW, force=True)
+    assert again.exit_code == 0
+    path = acme.folder / "there/activity_ACME_20261119.csv.gz"
+    assert gpg.verify(path, Path(f"{path}.sig"))
+
+
+def test_what_is_encrypted_is_signed_within(
+    acme: Workspace, gpg: Gpg, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sender = signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - that is what is tested
+    monkeypatch.setenv("SIGN_PASSPHRASE", "kanarie")
+    variable = "sign_passphrase: \"{{ env_var('SIGN_PASSPHRASE') }}\""
+    line = f"brand: ACME, encrypt_for: key.asc, sign_with: sender.asc, {variable}"
+    acme.configure(f"  - {{{line}}}")
+    assert acme.run(NOW).exit_code == 0
+    assert acme.files() == [f"{kind}_ACME_20261119.csv.pgp" for kind in ("activity", "broadcast")]
+    for content in acme.all_bytes().values():
+        assert gpg.signers(content) == [sender]
+    monkeypatch.delenv("SIGN_PASSPHRASE")
+    status = orchestrate(acme.folder, "status", "--json")
+    assert status.returncode == 0, status.stderr  # it signs nothing
+    with pytest.raises(ConfigError, match=r"SIGN_PASSPHRASE is not set"):
+        acme.run(NOW)
+    assert "kanarie" not in "".join(capfd.readouterr()) + status.stdout + status.stderr
+    assert b"kanarie" not in (acme.folder / "state/ledger.db").read_bytes()
+
+
+def test_a_key_that_does_not_sign_now_is_named(acme: Workspace, gpg: Gpg) -> None:
+    def refused(more: str = "") -> str:
+        acme.configure(f"  - {{brand: ACME, sign_with: sender.asc{more}}}\n  - {{brand: BETA}}")
+        result = acme.run(NOW, force=True)
+        statuses = {window.brand: window for window in result.windows}
+        assert statuses["BETA"].status is Status.DELIVERED
+        assert statuses["ACME"].status is Status.FAILED
+        loaded = config.load(acme.folder / "exports.yml")
+        found = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+        (finding,) = [each for each in found.findings if each.subject == "OpenPGP keys"]
+        assert (finding.ok, finding.text) == (False, statuses["ACME"].error)
+        where, reason = finding.text.split(f"{acme.folder}/sender.asc: ")
+        assert where == f"{acme.folder}/exports.yml:4: exports[0].sign_with: "
+        return reason
+
+    signing(acme, gpg, lasts="1d", old=True)
+    assert refused().startswith("the key expired on 2020-01-02: export one in use")
+    fingerprint = gpg.make("Revoked sender")
+    gpg.revoke(fingerprint)
+    (acme.folder / "sender.asc").write_bytes(gpg.export(fingerprint, secret=True))
+    assert refused().startswith("the key was revoked")
+    signing(acme, gpg, passphrase="kanarie", subkey="")  # noqa: S106 - as above
+    assert refused() == "the passphrase of the key is missing: set sign_passphrase"
+    wrong = refused(", sign_passphrase: budgie")
+    assert wrong == "the passphrase of the key is wrong: set sign_passphrase"
+
+
+def test_a_public_key_does_not_sign(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
+    path = tmp_path / "public.asc"
+    path.write_bytes(gpg.export(receiver))
+    with pytest.raises(ValueError, match="expected one OpenPGP secret key, found only its public"):
+        openpgp.checked_secret(path)

@@ -20,9 +20,18 @@ class Gpg:
         subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "all"], check=True)
         shutil.rmtree(self.home)
 
-    def make(self, name: str, *, subkey: str = "", lasts: str = "never", old: bool = False) -> str:
+    def make(
+        self,
+        name: str,
+        *,
+        subkey: str = "",
+        lasts: str = "never",
+        old: bool = False,
+        passphrase: str = "",
+    ) -> str:
         """Make a key, without a subkey unless one is named; return its fingerprint."""
-        self._run("--quick-gen-key", name, "ed25519", "sign,cert", lasts, old=old)
+        more = ("--passphrase", passphrase)
+        self._run(*more, "--quick-gen-key", name, "ed25519", "sign,cert", lasts, old=old)
         listed = self._run("--list-keys", "--with-colons", f"={name}").decode()
         fingerprint = re.findall(r"^fpr:+(\w+):", listed, re.MULTILINE)[0]
         if subkey:
@@ -38,10 +47,32 @@ class Gpg:
         kept = self.home / "openpgp-revocs.d" / f"{fingerprint}.rev"
         self._run("--import", stdin=kept.read_text().replace(":-----BEGIN", "-----BEGIN").encode())
 
-    def export(self, *fingerprints: str, secret: bool = False, armor: bool = True) -> bytes:
+    def export(
+        self, *fingerprints: str, secret: bool = False, armor: bool = True, passphrase: str = ""
+    ) -> bytes:
         """Return keys as a file holds them."""
         how = "--export-secret-keys" if secret else "--export"
-        return self._run(*(["--armor"] if armor else []), how, *fingerprints)
+        more = ["--armor"] if armor else []
+        return self._run("--passphrase", passphrase, *more, how, *fingerprints)
+
+    def verify(self, path: Path, signature: Path) -> bool:
+        """Tell whether the detached signature of a file is good, by a key of this keyring."""
+        command = [
+            "gpg",
+            "--homedir",
+            str(self.home),
+            "--batch",
+            "--verify",
+            str(signature),
+            str(path),
+        ]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def signers(self, data: bytes) -> list[str]:
+        """Return the fingerprints of the keys that signed an encrypted message."""
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--status-fd", "2", "--decrypt"]
+        done = subprocess.run(command, input=data, capture_output=True, check=True)
+        return re.findall(r"VALIDSIG (\w+)", done.stderr.decode(errors="replace"))
 
     def decrypt(self, data: bytes) -> bytes:
         """Return what was encrypted."""
