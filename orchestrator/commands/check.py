@@ -64,6 +64,7 @@ def check_all(
     findings.append(warehouse)
     if warehouse.ok:
         findings += _unknown_brands(config, brands)
+        findings += _names(config, brands, now)
     progress("checking the destinations")
     findings += _destinations(config, brands, now)
     if config.notify:
@@ -162,6 +163,22 @@ def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:
             yield Finding("brand", str(error), ok=False)
 
 
+def _names(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:
+    """Yield the file names that some receivers take for one name, refuse, or change."""
+    advice = "give the brand an entry with its own directory, activity_file and broadcast_file"
+    owners: dict[str, tuple[str, str]] = {}
+    for export in config.exports:
+        for brand, path in _paths(config, export, brands, now):
+            other, other_path = owners.setdefault(patterns.path_identity(path), (brand, path))
+            if other_path != path:
+                text = f"'{other_path}' and '{path}' are one name to a receiver that ignores case,"
+                text += f" the Unicode form, or a dot or space at the end: for {brand} or {other}"
+                yield Finding("names", f"{text}, {advice}", ok=False)
+            elif reason := patterns.unportable(path):
+                text = f"'{path}': {reason}: where the receiver runs Windows or an object store"
+                yield Finding("names", f"{text}, {advice}")
+
+
 def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:
     from orchestrator.delivery.probe import ProbeRequest, probe_all  # noqa: PLC0415 - slow too
 
@@ -188,15 +205,19 @@ def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Itera
 
 def _folders(config: Config, export: Export, brands: Sequence[str], now: datetime) -> Iterator[str]:
     """Yield the folders that the current window of an export goes to."""
+    if export.brand == EVERY_BRAND and not brands:  # the folder above the folders of all brands
+        yield export.directory.partition("{")[0].rpartition("/")[0]
+    for _, path in _paths(config, export, brands, now):
+        yield path.rpartition("/")[0]
+
+
+def _paths(
+    config: Config, export: Export, brands: Sequence[str], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """Yield the brands of an export, with the path of each one's current activity file."""
     window = export.calendar.containing(now)
     own = {each.brand for each in config.exports}
-    if export.brand != EVERY_BRAND:
-        brands = [export.brand]
-    elif brands:
-        brands = [brand for brand in brands if brand not in own]
-    else:  # no brand is known: the folder above the folders of all brands
-        yield export.directory.partition("{")[0].rpartition("/")[0]
-    for brand in brands:
+    every = export.brand == EVERY_BRAND
+    for brand in (each for each in brands if each not in own) if every else [export.brand]:
         with suppress(ValueError):  # a brand that fits no file name fails by itself in a run
-            path = export.path("activity", brand=patterns.check_brand(brand), window=window)
-            yield path.rpartition("/")[0]
+            yield brand, export.path("activity", brand=patterns.check_brand(brand), window=window)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
-from orchestrator.config.values import FilePath, PositiveDuration, Strict
+from orchestrator.config.values import FilePath, Host, PositiveDuration, Strict
 
 
 class Sftp(Strict):
     """An SFTP server whose host key is pinned in an OpenSSH known_hosts file."""
 
-    host: str = Field(min_length=1, examples=["sftp.example.org"])
+    host: Host = Field(min_length=1, examples=["sftp.example.org"])
     """Name or address of the server."""
     port: int = Field(22, ge=1, le=65535)
     """Port of the server."""

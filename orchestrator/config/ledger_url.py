@@ -38,6 +38,8 @@ def checked(value: str, folder: Path) -> LedgerUrl:
 
     Raises ValueError that says what was expected.
     """
+    if re.search(r"[\0-\x1f\x7f]", value):
+        raise ValueError("a URL cannot contain control characters or line breaks")
     url = _URL.fullmatch(value)
     parts: dict[str, str] = url.groupdict(default="") if url else {}
     scheme = parts.get("scheme")
@@ -47,6 +49,8 @@ def checked(value: str, folder: Path) -> LedgerUrl:
         if parts["query"]:
             raise ValueError("sqlite takes no options after '?'; a '?' in the file's name is %3F")
         file = folder / Path(unquote(parts["database"])).expanduser()
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder; name a file in it")
         return LedgerUrl(f"{scheme}:///{quote(str(file), safe=' +/')}", file)
     if scheme not in _POSTGRESQL:
         raise ValueError(
@@ -57,6 +61,8 @@ def checked(value: str, folder: Path) -> LedgerUrl:
         value.partition("?")[0].count("@") > 1
     ):  # the rest of the password would be shown as host or database
         raise ValueError("in a password write '@' as %40, ':' as %3A, '/' as %2F, '?' as %3F")
+    if re.search(r"\s", parts["host"]) or not 0 < int(parts["port"] or 5432) < 1 << 16:
+        raise ValueError("expected a host without blanks, and a port from 1 to 65535")
     query = {key: ",".join(values) for key, values in parse_qs(parts["query"]).items()}
     return LedgerUrl(_name(parts, query), server=_server(parts, query))
 

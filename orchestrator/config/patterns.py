@@ -116,6 +116,23 @@ def path_identity(path: str) -> str:
     return "/".join(name.rstrip(". ") for name in folded.strip("/").split("/"))
 
 
+def unportable(path: str) -> str | None:
+    """Return why Windows or an object store refuses a path or changes it, or None.
+
+    The source is Microsoft's page "Naming Files, Paths, and Namespaces".
+    """
+    for name in path.strip("/").split("/"):
+        if refused := re.search(r'[<>:"|?*]', name):
+            return f"'{name}' contains {refused[0]}"
+        if name != name.rstrip(". "):
+            return f"'{name}' ends with a dot or a space"
+        if re.fullmatch(
+            r"(con|prn|aux|nul|com\d|lpt\d)", name.partition(".")[0].strip().casefold()
+        ):
+            return f"'{name}' is the name of a device"
+    return None
+
+
 def forms(pattern: str, *, brand: str | None) -> list[str]:
     """Return the forms of all paths of a pattern; without a brand, those for any brand of `*`.
 

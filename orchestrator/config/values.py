@@ -4,6 +4,7 @@ A validator raises ValueError that says what was expected; Problems adds file, l
 """
 
 import functools
+import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -124,6 +125,21 @@ def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - any value
         raise ValueError("the home folder of that user is unknown") from error
 
 
+def _host(value: str) -> str:
+    """Return a host's name or address; an IPv6 address loses the brackets that a URL needs."""
+    bare = value[1:-1] if re.fullmatch(r"\[.*\]", value) else value
+    if "://" in bare:
+        raise ValueError("expected a host name or an address, without the '…://' of a URL")
+    if re.search(r"[\s/@\[\]]|[^\x20-\x7e\w]", bare):
+        raise ValueError("expected a host name or an address, without blanks, '/', '@' or brackets")
+    if ":" in bare:
+        try:
+            ipaddress.IPv6Address(bare)
+        except ValueError as error:
+            raise ValueError("expected a host name or an address; its port is in 'port'") from error
+    return bare
+
+
 def _extension(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
         raise ValueError("expected letters and digits without a leading dot, such as csv")
@@ -172,6 +188,7 @@ PositiveDuration = Annotated[
     text_like(f"^(?!0+[a-z]+$){_DURATION}$"),
 ]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone), _Timezones()]
+Host = Annotated[str, AfterValidator(_host)]
 TimeOfDay = Annotated[
     time, BeforeValidator(_time_of_day), text_like("^([01][0-9]|2[0-3]):[0-5][0-9]$")
 ]

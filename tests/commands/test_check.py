@@ -219,3 +219,16 @@ def test_what_notify_is_is_told_and_nothing_sent(acme: Workspace) -> None:
     finding = checked(acme).findings[-1]
     assert (finding.subject, finding.ok) == ("notify", True)
     assert finding.text.startswith("1 URLs that Apprise knows")
+
+
+def test_names_that_are_one_name_to_a_receiver_are_found(workspace: Workspace) -> None:
+    for number, brand in enumerate(("ACME", "Acme", "a:b", "nul", "Plain")):
+        workspace.mailing(brand, "2026-11-19", number=number)
+    workspace.configure("  - {brand: '*', directory: '{brand}'}")
+    result = checked(workspace)
+    names = [finding for finding in result.findings if finding.subject == "names"]
+    assert [finding.ok for finding in names] == [False, True, True]
+    assert "for Acme or ACME, give the brand an entry with its own directory" in names[0].text
+    assert "'a:b' contains :" in names[1].text
+    assert "'nul' is the name of a device" in names[2].text
+    assert result.exit_code == 1

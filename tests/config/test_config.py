@@ -445,3 +445,45 @@ def test_patterns_that_never_give_one_path_are_taken(
     tmp_path: Path, exports: tuple[str, ...]
 ) -> None:
     assert len(load(tmp_path, MINIMAL.replace("{brand: ACME}", "\n  - ".join(exports))).exports)
+
+
+def sftp_host(folder: Path, host: str) -> Sftp:
+    config = load(
+        folder, MINIMAL.replace("directory: files", f"sftp: {{host: {host}, username: u}}")
+    )
+    found = config.destinations["archive"]
+    assert isinstance(found, Sftp)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("sftp.example.org", "sftp.example.org:22"),
+        ("127.0.0.1", "127.0.0.1:22"),
+        ("'::1'", "[::1]:22"),
+        ("'[::1]'", "[::1]:22"),
+        ("'fe80::1%eth0'", "[fe80::1%eth0]:22"),
+    ],
+)
+def test_a_host_is_a_name_or_an_address(tmp_path: Path, host: str, address: str) -> None:
+    assert sftp_host(tmp_path, host).address == address
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("sftp://h", "without the '…://' of a URL"),
+        ("' h'", "without blanks"),
+        ("h/x", "without blanks, '/'"),
+        ("u@h", "without blanks, '/', '@'"),
+        ("h:22", "its port is in 'port'"),
+        ("'[::1]:22'", "without blanks, '/', '@' or brackets"),
+        ("'[h]:22'", "without blanks, '/', '@' or brackets"),
+        ('"a\\u200bb"', "without blanks"),
+    ],
+)
+def test_a_host_that_cannot_be_is_named(tmp_path: Path, host: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=r"exports.yml:2: destinations.archive.sftp.host: ") as e:
+        sftp_host(tmp_path, host)
+    assert reason in str(e.value)
