@@ -2,10 +2,28 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal, get_args
 
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from orchestrator.config.values import FilePath, Host, PositiveDuration, Strict
+
+OldAlgorithm = Literal[
+    "ssh-rsa",
+    "rsa-1024",
+    "diffie-hellman-group14-sha1",
+    "diffie-hellman-group1-sha1",
+    "diffie-hellman-group-exchange-sha1",
+    "aes128-cbc",
+    "aes192-cbc",
+    "aes256-cbc",
+    "3des-cbc",
+    "hmac-sha1-96",
+    "hmac-md5",
+]
+"""Algorithms that OpenSSH no longer offers, by its names, and RSA keys of less than 2048 bits."""
+
+OLD_ALGORITHMS: tuple[str, ...] = get_args(OldAlgorithm)
 
 
 class Sftp(Strict):
@@ -27,6 +45,20 @@ class Sftp(Strict):
     """Trusted host keys: plain, hashed, `[host]:port`, `@cert-authority`."""
     timeout: PositiveDuration = timedelta(seconds=60)
     """How long a server may be silent before the delivery to it fails."""
+    algorithms: list[OldAlgorithm] = Field([], examples=[["ssh-rsa"]])
+    """Old SSH algorithms to allow for this server alone, such as ssh-rsa; rsa-1024: short keys."""
+
+    @field_validator("host")
+    @classmethod
+    def _one_host(cls, host: str) -> str:
+        """Return the host, an IPv6 address without brackets."""
+        host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+        if "://" in host or any(c in "/@[]" or c.isspace() or not c.isprintable() for c in host):
+            raise ValueError(
+                "expected a name or an address alone, such as sftp.example.org: the user name goes "
+                "to 'username', the port to 'port', and a folder to the export's 'directory'"
+            )
+        return host
 
     @property
     def address(self) -> str:

@@ -76,12 +76,12 @@ async def _remove_one(
     stored = await destination.find(upload.file.path, digest=True)
     if stored is None:
         return Found.GONE
-    if not stored.is_same(upload):
+    if stored.size is not None and not stored.is_same(upload):
         return Found.CHANGED
-    if stored.modified_at is None:
+    if stored.size is None or stored.modified_at is None:
         raise DeliveryError(
-            f"{destination.label}{upload.file.path}: the destination does not say how old it is, "
-            "so it is not removed. Leave out the destination's retention in exports.yml."
+            f"{destination.label}{upload.file.path}: the destination does not show its size or "
+            "age, so it is not removed. Leave out the destination's retention in exports.yml."
         )
     now = await clock.read(destination, PurePosixPath(upload.file.path).parent)
     if now - stored.modified_at < age.total_seconds():

@@ -6,12 +6,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
+import asyncssh
 import pytest
-from fault_server import PASSWORD, serve
+from fault_server import PASSWORD, Login, serve
 from sshd import Sshd, make_key
 from upload_files import QUICK, deliver, failure, ignore, make, tree
 
@@ -142,7 +144,18 @@ def test_a_revoked_key_is_fatal(sftp_server: Sshd, tmp_path: Path) -> None:
     entry = f"[127.0.0.1]:{sftp_server.port} {sftp_server.host_key_line}"
     sftp_server.pin(entry, f"@revoked {entry}")
 
-    assert "revoked" in refusal(sftp_server.destination(), tmp_path)
+    message = refusal(sftp_server.destination(), tmp_path)
+    assert f"its host key is marked as @revoked in {sftp_server.known_hosts}" in message
+    assert "ssh-key" not in message  # no advice on how to trust it
+
+
+def test_known_hosts_with_comments_in_latin_1_is_read(sftp_server: Sshd, tmp_path: Path) -> None:
+    text = sftp_server.known_hosts.read_text().rstrip()
+    sftp_server.known_hosts.write_bytes(
+        b"\xef\xbb\xbf" + f"# Schlüssel\n{text} café\n".encode("latin-1")
+    )
+
+    assert delivered(sftp_server.destination(), tmp_path)
 
 
 def test_a_known_hosts_file_that_is_none_is_named(sftp_server: Sshd, tmp_path: Path) -> None:
@@ -192,8 +205,148 @@ def test_a_file_that_is_no_private_key_is_fatal(
 
     message = refusal(sftp_server.destination(private_key=path, passphrase=passphrase), tmp_path)
 
-    assert f"{path} does not contain a private key (" in message
+    assert f"{path} does not contain a private key." in message
     assert "passphrase" not in message
+
+
+def test_a_key_that_begins_with_a_byte_order_mark_is_read(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
+    sftp_server.client_key.write_bytes(b"\xef\xbb\xbf" + sftp_server.client_key.read_bytes())
+
+    assert delivered(sftp_server.destination(), tmp_path)
+
+
+def test_a_key_that_others_can_read_is_refused(sftp_server: Sshd, tmp_path: Path) -> None:
+    sftp_server.client_key.chmod(0o640)
+
+    message = refusal(sftp_server.destination(), tmp_path)
+
+    assert "can be read or written by other users of this machine (mode 0640)" in message
+    assert message.endswith(f"chmod 600 {sftp_server.client_key}")
+
+
+OLD = [
+    (
+        "HostKeyAlgorithms ssh-rsa\nKexAlgorithms curve25519-sha256",
+        "ssh-rsa",
+        "cannot connect",  # such a server just closes the connection
+    ),
+    (
+        "KexAlgorithms diffie-hellman-group14-sha1\nHostKeyAlgorithms rsa-sha2-256",
+        "diffie-hellman-group14-sha1",
+        "algorithms: ['diffie-hellman-group14-sha1']",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "allowed", "words"), OLD)
+def test_algorithms_with_sha_1_are_refused_unless_allowed(
+    start_sshd: Callable[..., Sshd], tmp_path: Path, settings: str, allowed: str, words: str
+) -> None:
+    server = start_sshd(settings=settings, host_key=rsa_key(tmp_path / "rsa", 2048))
+
+    upload = make(tmp_path, "a.csv")
+    [outcome] = deliver(server.destination(), [[upload]], ignore, retry=Retry(attempts=1))
+    assert words in failure(outcome)
+
+    assert delivered(server.destination(algorithms=[allowed]), tmp_path)
+
+
+def test_a_short_rsa_host_key_is_refused_unless_allowed(
+    start_sshd: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    server = start_sshd(host_key=rsa_key(tmp_path / "rsa", 1024))
+
+    message = refusal(server.destination(), tmp_path)
+    assert "its host key is an RSA key of less than 2048 bits" in message
+    assert "ssh-keyscan" not in message
+
+    assert delivered(server.destination(algorithms=["rsa-1024"]), tmp_path)
+
+
+def test_a_short_rsa_key_does_not_log_in(sftp_server: Sshd, tmp_path: Path) -> None:
+    key = rsa_key(tmp_path / "rsa", 1024)
+
+    message = refusal(sftp_server.destination(private_key=key), tmp_path)
+
+    assert f"the private key {key} is an RSA key of less than 2048 bits" in message
+
+
+def rsa_key(path: Path, bits: int) -> Path:
+    command = ["ssh-keygen", "-q", "-t", "rsa", "-b", f"{bits}", "-N", "", "-f", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+class Prompting(Login):
+    """Asks for the password in a prompt."""
+
+    prompt = "Wachtwoord: "
+    answers: ClassVar[list[Sequence[str]]] = []
+
+    def password_auth_supported(self) -> bool:
+        return False
+
+    def kbdint_auth_supported(self) -> bool:
+        return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ANN401 - of asyncssh
+        del username, lang, submethods
+        return "", "", "", [(self.prompt, False)]
+
+    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:  # noqa: ANN401 - of asyncssh
+        del username
+        self.answers.append(responses)
+        if [*responses] == [PASSWORD]:
+            return True
+        return "", "", "", [(self.prompt, False)]
+
+
+def test_a_hidden_prompt_in_any_language_is_answered_once(tmp_path: Path) -> None:
+    with serve(tmp_path, login=Prompting) as destination:
+        assert delivered(destination(), tmp_path)
+        Prompting.answers.clear()
+        message = refusal(destination(password="guess"), tmp_path)  # noqa: S106 - a wrong one
+
+    assert Prompting.answers == [["guess"]]
+    assert "The server says 'Wachtwoord:'" in message
+
+
+def test_a_password_that_has_expired_is_passed_on(tmp_path: Path) -> None:
+    class Expired(Login):
+        def validate_password(self, username: str, password: str) -> bool:
+            del username, password
+            raise asyncssh.PasswordChangeRequired("Your password\x1b[2J has expired")
+
+    with serve(tmp_path, login=Expired) as destination:
+        message = refusal(destination(), tmp_path)
+
+    assert r"The server says 'Your password\x1b[2J has expired'." in message
+
+
+def test_every_address_of_a_host_gets_its_turn(
+    sftp_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first address refuses, the second accepts and hangs up, the third is the server."""
+    port = sftp_server.port
+    real = socket.getaddrinfo
+
+    def three(host: str, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - of getaddrinfo
+        if host != "three.example.test":
+            return real(host, *args, **more)
+        addresses = ("127.0.0.3", "127.0.0.2", "127.0.0.1")
+        return [found for address in addresses for found in real(address, *args, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", three)
+    sftp_server.pin(f"[three.example.test]:{port} {sftp_server.host_key_line}")
+    with socket.create_server(("127.0.0.2", port)) as rude:
+
+        def hang_up() -> None:
+            rude.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        assert delivered(sftp_server.destination(host="three.example.test"), tmp_path)
 
 
 def test_a_missing_key_file_is_fatal(sftp_server: Sshd, tmp_path: Path) -> None:
@@ -218,7 +371,7 @@ def test_only_the_given_key_is_tried(
 
     server, user = f"127.0.0.1:{sftp_server.port}", sftp_server.username
     assert f"{server}: the server refused the login of user {user}" in message
-    assert f"with the key {stranger} (" in message
+    assert f"with the key {stranger}. Ask the receiver" in message
 
 
 def test_the_agent_logs_in(

@@ -122,7 +122,7 @@ def test_without_posix_rename_the_old_file_is_removed_and_the_log_says_so(
     [second] = deliver(server.destination(), [[make(tmp_path, "a.csv", noise(200_000))]], ignore)
 
     assert second.error is None
-    assert "the server has no posix-rename: a.csv is removed" in caplog.text
+    assert "the server has no posix-rename over a file: a.csv is removed" in caplog.text
     assert tree(server.root) == ["a.csv"]
     assert (server.root / "a.csv").read_bytes() == noise(200_000)
 

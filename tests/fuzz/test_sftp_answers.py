@@ -22,7 +22,7 @@ from orchestrator.errors import DeliveryError
 
 OLD = b"what an earlier revision said"
 REQUESTS = (
-    *("open", "close", "read", "write", "fstat", "stat", "mkdir", "remove"),
+    *("open", "close", "read", "write", "lstat", "stat", "mkdir", "remove"),
     *("rename", "posix_rename", "fsync"),
 )
 ODD = st.sampled_from(
@@ -164,7 +164,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 
 LOST_AND_REFUSED: Plan = {
     ("close", 1): ("silent", 1, ""),
-    ("fstat", 2): ("done but refused", 24, "no"),
+    ("lstat", 3): ("done but refused", 24, "no"),
 }
 """A rename was announced and never sent; then the part file, which is whole, is refused."""
 

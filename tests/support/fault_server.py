@@ -14,7 +14,9 @@ from orchestrator.config.destinations import Sftp
 PASSWORD = "a pass word"  # noqa: S105 - of a server that lives for one test
 
 
-class _Login(asyncssh.SSHServer):
+class Login(asyncssh.SSHServer):
+    """Lets `receiver` in, with `PASSWORD`."""
+
     def begin_auth(self, username: str) -> bool:
         del username
         return True
@@ -28,7 +30,9 @@ class _Login(asyncssh.SSHServer):
 
 @contextmanager
 def serve(
-    folder: Path, faults: type[asyncssh.SFTPServer] = asyncssh.SFTPServer
+    folder: Path,
+    faults: type[asyncssh.SFTPServer] = asyncssh.SFTPServer,
+    login: type[asyncssh.SSHServer] = Login,
 ) -> Iterator[Callable[..., Sftp]]:
     """Serve folder/root with `faults`; yield a function that makes the settings to deliver there.
 
@@ -45,7 +49,7 @@ def serve(
         return await asyncssh.listen(
             "127.0.0.1",
             0,
-            server_factory=_Login,
+            server_factory=login,
             server_host_keys=[key],
             sftp_factory=lambda channel: faults(channel, chroot=bytes(root)),
             gss_host=None,

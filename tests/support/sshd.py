@@ -35,7 +35,7 @@ class Sshd:
 
     host = "127.0.0.1"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a property of one test's server
         self,
         folder: Path,
         *,
@@ -43,12 +43,13 @@ class Sshd:
         subsystem: str | None = "",
         settings: str = "MaxStartups 100",
         certified: bool = False,
+        host_key: Path | None = None,
     ) -> None:
         self.root = folder / "root"
         self.root.mkdir(parents=True)
         self.known_hosts = folder / "known_hosts"
         self.client_key = make_key(folder / "client_key")
-        self.host_key = make_key(folder / "host_key")
+        self.host_key = host_key or make_key(folder / "host_key")
         self.username = pwd.getpwuid(os.getuid()).pw_name
         self.port = 0
         self._folder = folder
@@ -61,7 +62,7 @@ class Sshd:
     @property
     def host_key_line(self) -> str:
         """The host's public key, as known_hosts has it after the name."""
-        return " ".join((self._folder / "host_key.pub").read_text().split()[:2])
+        return " ".join(Path(f"{self.host_key}.pub").read_text().split()[:2])
 
     @property
     def pid(self) -> int:

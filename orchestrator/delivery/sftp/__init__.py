@@ -1,7 +1,12 @@
-"""SftpDestination: a folder on an SFTP server, as draft-ietf-secsh-filexfer-02 describes it."""
+"""SftpDestination: a folder on an SFTP server, as draft-ietf-secsh-filexfer-02 describes it.
+
+Servers differ in what they offer, and in the error they return for one and the same refusal. So a
+refusal is never interpreted: the code looks at what exists instead, and takes a second way that is
+as safe. What cannot be looked at, or has no second way, is a note of `probe`.
+"""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from pathlib import PurePosixPath
 
@@ -9,6 +14,7 @@ import asyncssh
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery.destination import Destination, Stored, StoredKind
+from orchestrator.delivery.sftp.credentials import reason_of
 from orchestrator.delivery.sftp.session import MISSING, SftpSession, refused
 from orchestrator.delivery.sftp.transfer import fill
 from orchestrator.delivery.uploads import (
@@ -41,99 +47,101 @@ async def connect(config: Sftp) -> AsyncIterator[Destination]:
 
 
 class SftpDestination:
-    """A folder on a server: that in which the user's SFTP session starts."""
+    """A folder on a server: the one in which the user's SFTP session starts."""
 
     def __init__(self, session: SftpSession) -> None:
         """Take an open session."""
         self.label = f"{session.server}: "
         self._session = session
+        self._call = session.call
+        self._client = session.client
         self._folders: set[str] = set()  # known to exist
 
     async def publish(
         self, upload: Upload, progress: UploadProgress, *, on_renaming: Announce
     ) -> None:
         """Upload and rename one file; see `Destination.publish`."""
-        path, part = checked_path(upload.file.path), upload.part
-        folder_was_known = str(path.parent) in self._folders
-        await self._create_folder(path.parent)
+        path = str(checked_path(upload.file.path))
         for abandoned in upload.abandoned:
-            if (leftover := part_path(abandoned)) != part:
+            if (leftover := part_path(abandoned)) != upload.part:
                 await self._try_remove(leftover)  # in most cases it does not exist
-        if progress.rename_sent and await self._is_gone(part):  # see the module `uploads`
-            _log.info("%s%s was renamed just before the connection was lost", self.label, path)
+        is_shown = await self._fill(upload, progress)
+        if is_shown is None:
+            _log.info("%s%s was renamed before the connection was lost", self.label, path)
             return
-        try:
-            await fill(self._session, upload, progress)
-        except LostError:
-            raise
-        except DeliveryError as error:
-            if folder_was_known and isinstance(error.__cause__, MISSING):
-                self._folders.clear()  # the receiver removes empty folders: create it again
-                await self.publish(upload, progress, on_renaming=on_renaming)
-                return
-            # After a refused write the part file may have holes: the next attempt must start over.
-            # A part file whose rename was announced stays, for its absence would mean "renamed".
-            if not progress.rename_sent:
-                await self._try_remove(part)
-            raise
         for outdated in upload.retracted:
             await self._retract(outdated.path)
-        progress.rename_sent = True
-        await on_renaming(upload)
+        # Where the server hides part files, "it is gone" would say nothing after a kill. Then the
+        # rename is not announced: in doubt, a file is sent twice rather than never.
+        if is_shown:
+            progress.rename_sent = True
+            await on_renaming(upload)
         try:
-            await self._rename(part, str(path))
+            await self._rename(upload, is_shown=is_shown)
         except asyncssh.SFTPError as error:
-            progress.rename_sent = False  # it was answered: nothing is in doubt
-            raise await self._not_renamed(str(path), error) from error
+            progress.rename_sent = False  # the server answered: it is known what happened
+            raise await self._not_renamed(path, error) from error
 
     async def find(self, path: str, *, digest: bool = False) -> Stored | None:
         """Return what has this name; see `Destination.find`. SFTP computes no hash."""
         del digest
-        call, client = self._session.call, self._session.client
         try:
-            found = await call(client.lstat(path))
+            found = await self._call(self._client.lstat(path))
             if found.type == asyncssh.FILEXFER_TYPE_SYMLINK:
-                target = await call(client.stat(path))
+                target = await self._call(self._client.stat(path))
                 is_folder = target.type == asyncssh.FILEXFER_TYPE_DIRECTORY
                 return Stored(StoredKind.FOLDER if is_folder else StoredKind.OTHER)
         except MISSING:
             return None
-        except asyncssh.SFTPPermissionDenied:  # some servers hide what they have
+        except asyncssh.SFTPError:
             return Stored(StoredKind.UNKNOWN)
-        except asyncssh.SFTPError as error:
-            raise refused(self._session, "looking at", path, error) from error
         kind = _KINDS.get(found.type, StoredKind.OTHER)
         return Stored(kind, found.size, None if found.mtime is None else float(found.mtime))
 
     async def remove(self, path: str, *, folder: bool = False) -> None:
         """Remove a file or an empty folder; see `Destination.remove`."""
-        client = self._session.client
         try:
-            await self._session.call(client.rmdir(path) if folder else client.remove(path))
+            await self._call(self._client.rmdir(path) if folder else self._client.remove(path))
         except MISSING as error:
             raise FileNotFoundError from error
         except asyncssh.SFTPError as error:
             raise refused(self._session, "removing", path, error) from error
 
-    async def probe(self, path: str) -> set[str]:
-        """Return the extensions that a delivery would use and the server does not offer."""
-        call, client = self._session.call, self._session.client
-        missing = set()
+    async def probe(self, path: str) -> Collection[str]:
+        """Return what publishing this file showed, and whether an upload can be continued."""
         try:
-            await call(client.posix_rename(path, path))
-        except asyncssh.SFTPOpUnsupported:
-            missing.add("no posix-rename: while a file is replaced, it does not exist for a moment")
+            async with self._session.opened(path, asyncssh.FXF_READ | asyncssh.FXF_WRITE) as file:
+                await self._call(file.read(1, 0))
         except asyncssh.SFTPError:
-            pass  # it is offered: the file was just renamed over another one
-        with suppress(asyncssh.SFTPError):
-            file = await call(client.open(path, "r+b"))
+            self._session.notes.add("no resume: an upload that is cut starts over")
+        return self._session.notes
+
+    async def _fill(self, upload: Upload, progress: UploadProgress) -> bool | None:
+        """Create the folder and write the part file.
+
+        Returns whether the server shows it, or None if it was renamed before.
+        """
+        for may_repeat in (True, False):
+            await self._create_folder(checked_path(upload.file.path).parent)
+            # A part file that was announced and is gone was renamed: see the module `uploads`.
+            if progress.rename_sent and await self.find(upload.part) is None:
+                return None
             try:
-                await call(file.fsync())
-            except asyncssh.SFTPOpUnsupported:
-                missing.add("no fsync: the last files may be lost if the server loses power")
-            finally:
-                await call(file.close())
-        return missing
+                return await fill(self._session, upload, progress)
+            except LostError:
+                raise
+            except DeliveryError as error:
+                if may_repeat and isinstance(error.__cause__, MISSING):
+                    # The receiver removed the empty folder, or the rename that a lost connection
+                    # had sent took place only now.
+                    self._folders.clear()
+                    continue
+                # After a refused write the part file may have holes: the next attempt must start
+                # over. One whose rename was announced stays: its absence would mean "renamed".
+                if not progress.rename_sent:
+                    await self._try_remove(upload.part)
+                raise
+        raise AssertionError
 
     async def _create_folder(self, folder: PurePosixPath) -> None:
         """Create a folder and its parents, unless they exist."""
@@ -142,45 +150,28 @@ class SftpDestination:
         if not await self._is_folder(folder):
             await self._create_folder(folder.parent)
             try:
-                await self._session.call(self._session.client.mkdir(str(folder)))
+                await self._call(self._client.mkdir(str(folder)))
             except asyncssh.SFTPError as error:
-                # Another file of this run, or another client, may have created it meanwhile.
-                if not await self._is_folder(folder):
+                # Another file of this run, or another client, may have created it meanwhile. Where
+                # the server does not show that, opening the part file will.
+                found = await self.find(str(folder))
+                if found is None or found.kind in (StoredKind.FILE, StoredKind.OTHER):
                     raise refused(
                         self._session, "creating the folder", str(folder), error
                     ) from error
         self._folders.add(str(folder))
 
     async def _is_folder(self, path: PurePosixPath) -> bool:
-        try:
-            attributes = await self._session.call(self._session.client.stat(str(path)))
-        except asyncssh.SFTPPermissionDenied:
-            return True  # some servers hide what they have; opening the part file will show it
-        except asyncssh.SFTPError:
-            return False
-        return _KINDS.get(attributes.type) in (StoredKind.FOLDER, StoredKind.UNKNOWN)
+        found = await self.find(str(path))
+        return found is not None and found.kind is StoredKind.FOLDER
 
-    async def _is_gone(self, path: str) -> bool:
-        """Return whether the server says that a file does not exist."""
-        try:
-            await self._session.call(self._session.client.stat(path))
-        except MISSING:
-            return True
-        except asyncssh.SFTPError:
-            return False  # in doubt, the file is sent twice rather than never
-        return False
-
-    async def _exists(self, path: str) -> bool:
-        """Return whether the server shows a file of this name."""
-        try:
-            await self._session.call(self._session.client.lstat(path))
-        except asyncssh.SFTPError:
-            return False
-        return True
+    async def _is_shown(self, path: str) -> bool:
+        found = await self.find(path)
+        return found is not None and found != Stored(StoredKind.UNKNOWN)
 
     async def _try_remove(self, path: str) -> None:
         with suppress(asyncssh.SFTPError):
-            await self._session.call(self._session.client.remove(path))
+            await self._call(self._client.remove(path))
 
     async def _retract(self, path: str) -> None:
         """Remove a file if it exists. A server that forbids removing may refuse any name."""
@@ -191,40 +182,50 @@ class SftpDestination:
         except LostError:
             raise
         except DeliveryError:
-            if await self._exists(path):
+            if await self._is_shown(path):
                 raise
 
-    async def _rename(self, part: str, path: str) -> None:
-        """Rename the part file, over a file that exists.
+    async def _rename(self, upload: Upload, *, is_shown: bool) -> None:
+        """Rename the part file, over a file that exists. Raises SFTPError if that is refused.
 
         The rename of SFTP version 3 refuses a name that is taken (draft-ietf-secsh-filexfer-02,
         section 6.5). OpenSSH's posix-rename replaces the file in one step (its PROTOCOL file).
         """
-        call, client = self._session.call, self._session.client
-        try:
-            await call(client.posix_rename(part, path))
-        except asyncssh.SFTPOpUnsupported:
+        part, path = upload.part, str(checked_path(upload.file.path))
+        for rename in (self._client.posix_rename, self._client.rename):
             try:
-                await call(client.rename(part, path))
-            except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists):
-                if not await self._exists(path):
-                    raise
-                _log.warning(
-                    "%sthe server has no posix-rename: %s is removed before the new file is "
-                    "renamed to it, so for a moment it does not exist",
-                    self.label,
-                    path,
-                )
-                await call(client.remove(path))
-                await call(client.rename(part, path))
+                await self._call(rename(part, path))
+            except asyncssh.SFTPError as error:
+                refusal = error
+            else:
+                return
+            if is_shown and await self.find(part) is None:
+                found = await self.find(path)
+                if found and found.size == upload.file.size:
+                    return  # the server did it, whatever it says
+        # Only a file that is seen, while its replacement is seen too, is removed: where the server
+        # hides them, it may be the new file, whose rename was done and reported as refused.
+        if not (is_shown and await self._is_shown(part) and await self._is_shown(path)):
+            raise refusal
+        note = "no posix-rename over a file: while one is replaced, it does not exist for a moment"
+        _log.log(
+            logging.DEBUG if note in self._session.notes else logging.WARNING,
+            "%sthe server has no posix-rename over a file: %s is removed before the new one is "
+            "renamed to it, so for a moment it does not exist",
+            self.label,
+            path,
+        )
+        self._session.notes.add(note)
+        await self._call(self._client.remove(path))
+        await self._call(self._client.rename(part, path))
 
     async def _not_renamed(self, path: str, error: asyncssh.SFTPError) -> DeliveryError:
         """Return the error for a rename that failed. The part file is complete, and stays."""
-        if not await self._exists(path):
+        if not await self._is_shown(path):
             return refused(self._session, "renaming the uploaded file to", path, error)
         user = self._session.config.username
         return DeliveryError(
             f"{self.label}{path} exists and may not be replaced: the server says "
-            f"{error.reason!r}. Ask the receiver to let user {user} replace files, or to move the "
-            "old one away; the next run tries again."
+            f"'{reason_of(error)}'. Ask the receiver to let user {user} replace files, or to "
+            "move the old one away; the next run tries again."
         )

@@ -1,29 +1,49 @@
-"""Connection: one SSH connection, with a pinned host key and the credentials of one destination."""
+"""Connection: one SSH connection to a host, whose key is pinned, by any of its addresses."""
 
+import asyncio
+import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
 
 import asyncssh
-from pydantic import SecretStr
 
-from orchestrator.config.destinations import Sftp
+from orchestrator.config.destinations import OLD_ALGORITHMS, Sftp
+from orchestrator.delivery.sftp.credentials import (
+    BOM,
+    MIN_RSA_BITS,
+    Credentials,
+    LoginDialog,
+    credentials_of,
+    is_short,
+    reason_of,
+)
 from orchestrator.delivery.uploads import LostError, UnreachableError
+
+_log = logging.getLogger(__name__)
 
 # asyncssh prefers chacha20, which reached two thirds of the speed. The others stay allowed.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
-# asyncssh puts the types of the pinned keys first. The others are offered too: a server that has
-# none of the pinned types would end the connection, and nobody would see that its key has changed.
-_HOST_KEY_ALGORITHMS = "+ssh-ed25519,ecdsa-sha2-nistp*,rsa-sha2-*"
+# All types are offered, not only those of the pinned keys: a server that has none of the pinned
+# types would end the connection, and nobody would see that its key has changed.
+_HOST_KEYS = (
+    *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    *("rsa-sha2-512", "rsa-sha2-256"),
+)
+_HEAD_START = 0.25  # seconds before the next address is tried too (RFC 8305, section 5)
+
+_Address = tuple[int, Any]  # family, and the address as sockets of that family take it
+_Pinned = tuple[
+    Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]
+]  # trusted keys, certificate authorities, revoked keys
 
 
 async def connect(config: Sftp) -> asyncssh.SSHClientConnection:
-    """Connect and log in, within `config.timeout`.
+    """Connect and log in, within `config.timeout` for each address of the host.
 
     The host key must be in `config.known_hosts` (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT); no option
     switches that off. With a private key only that key is tried, and the password, if given. Else
@@ -33,85 +53,162 @@ async def connect(config: Sftp) -> asyncssh.SSHClientConnection:
     Raises LostError if the server cannot be reached, else UnreachableError, for a host key or a
     login that is refused: another attempt would be refused too.
     """
-    server = config.address
     pinned = _pinned_keys(config)
-    recorder = HostKeyRecorder()
-    timeout = config.timeout.total_seconds()
-    async with _credentials(config) as credentials:
+    async with credentials_of(config) as credentials:
+        addresses = await _addresses(config)
+        while True:
+            connected, address = await _reach(config, addresses)
+            try:
+                return await _log_in(config, connected, pinned, credentials)
+            except LostError as error:
+                addresses.remove(address)
+                if not addresses:
+                    raise
+                _log.info("%s Trying the next address.", error)
+
+
+async def _addresses(config: Sftp) -> list[_Address]:
+    """Return the addresses of the host, the families in turn (RFC 8305, section 4)."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LostError(
+            f"{config.address}: no address is known for that host ({reason})."
+        ) from error
+    families: dict[int, list[_Address]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append((family, address))
+    turns = zip_longest(*families.values())
+    return [address for turn in turns for address in turn if address]
+
+
+async def _reach(config: Sftp, addresses: Sequence[_Address]) -> tuple[socket.socket, _Address]:
+    """Connect to the address that answers first; each has a short head start before the next."""
+    loop = asyncio.get_running_loop()
+
+    async def attempt(number: int, address: _Address) -> tuple[socket.socket, _Address]:
+        await asyncio.sleep(number * _HEAD_START)
+        attempted = socket.socket(address[0], socket.SOCK_STREAM)
         try:
-            return await asyncssh.connect(
-                config.host.lower(),  # as known_hosts and host certificates have it
-                config.port,
-                config=None,
-                client_factory=lambda: recorder,
-                known_hosts=pinned,
-                server_host_key_algs=_HOST_KEY_ALGORITHMS,
-                x509_trusted_certs=None,  # else ~/.ssh/ca-bundle.crt is trusted too
-                username=config.username,
-                client_keys=credentials.keys or None,
-                agent_path=None,
-                password=credentials.password,
-                gss_host=None,
-                encryption_algs=_CIPHERS,
-                connect_timeout=timeout,
-                login_timeout=timeout,
-                keepalive_interval=min(15.0, timeout / 3),
-                keepalive_count_max=3,
-            )
-        except asyncssh.HostKeyNotVerifiable as error:
-            raise _untrusted(config, recorder, known=any(pinned[:2]), reason=error) from error
-        except asyncssh.PermissionDenied as error:
-            raise UnreachableError(
-                f"{server}: the server refused the login of user {config.username} with "
-                f"{' and '.join(credentials.tried)} ({error.reason}). Ask the receiver whether "
-                "this user may log in this way, and correct username, private_key or password."
-            ) from error
-        except asyncssh.KeyExchangeFailed as error:
-            raise UnreachableError(
-                f"{server}: no encryption algorithm is supported on both sides ({error.reason}). "
-                "Ask the receiver to update the server."
-            ) from error
-        except (
-            asyncssh.ProtocolError,  # such as: too many keys were tried
-            asyncssh.ProtocolNotSupported,
-            asyncssh.IllegalUserName,
-            ValueError,
-        ) as error:
-            raise UnreachableError(
-                f"{server}: cannot log in ({error}). Check host and port, and ask the receiver "
-                "whether an SFTP server listens there."
-            ) from error
-        except TimeoutError as error:
-            raise LostError(f"{server}: no answer within {timeout:g} s.") from error
-        except socket.gaierror as error:
-            raise LostError(
-                f"{server}: no address is known for that host ({error.strerror})."
-            ) from error
-        except (OSError, asyncssh.Error) as error:
-            raise LostError(
-                f"{server}: cannot connect ({str(error) or type(error).__name__})."
-            ) from error
+            attempted.settimeout(0)
+            await loop.sock_connect(attempted, address[1])
+        except BaseException:
+            attempted.close()
+            raise
+        return attempted, address
+
+    tasks = [asyncio.create_task(attempt(*each)) for each in enumerate(addresses)]
+    timeout = config.timeout.total_seconds()
+    reasons = []
+    first = None
+    try:
+        for task in asyncio.as_completed(tasks, timeout=timeout):
+            try:
+                first = await task
+            except OSError as error:
+                if error.errno is None:  # the timeout of as_completed
+                    reasons.append(f"no answer within {timeout:g} s")
+                    break
+                reasons.append(os.strerror(error.errno))
+            else:
+                return first
+    finally:
+        for each in tasks:
+            each.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(result, BaseException) and result is not first:
+                result[0].close()
+    raise LostError(f"{config.address}: cannot connect ({', '.join(dict.fromkeys(reasons))}).")
 
 
-class HostKeyRecorder(asyncssh.SSHClient):
-    """Records the host key that is not trusted, so that people can compare its fingerprint."""
+async def _log_in(
+    config: Sftp, connected: socket.socket, pinned: _Pinned, credentials: Credentials
+) -> asyncssh.SSHClientConnection:
+    """Log in over a socket, and close it if that fails."""
+    server = config.address
+    client = LoginDialog(credentials.password)
+    timeout = config.timeout.total_seconds()
+    try:
+        return await asyncssh.connect(
+            config.host.lower(),  # as known_hosts and host certificates have it
+            config.port,
+            sock=connected,
+            config=None,
+            client_factory=lambda: client,
+            known_hosts=_long_enough(config, pinned),
+            x509_trusted_certs=None,  # else ~/.ssh/ca-bundle.crt is trusted too
+            username=config.username,
+            client_keys=credentials.keys or None,
+            agent_path=None,
+            # The password is sent once. A server that asks for it by itself, not in a prompt, can
+            # also say that it has expired (RFC 4252, section 8).
+            preferred_auth="publickey,password,keyboard-interactive",
+            gss_host=None,
+            connect_timeout=timeout,
+            login_timeout=timeout,
+            keepalive_interval=min(15.0, timeout / 3),
+            keepalive_count_max=3,
+            utf8_decode_errors="backslashreplace",  # texts of servers may be in any encoding
+            **_algorithms(config, pinned),
+        )
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise _untrusted(config, client.host_key, pinned, error) from error
+    except asyncssh.PermissionDenied as error:
+        raise UnreachableError(
+            f"{server}: the server refused the login of user {config.username} with "
+            f"{' and '.join(credentials.tried)}.{client.said} Ask the receiver whether this user "
+            "may log in this way, and correct username, private_key or password."
+        ) from error
+    except asyncssh.KeyExchangeFailed as error:
+        old = [name for name in OLD_ALGORITHMS if re.search(rf"\b{name}\b", error.reason)]
+        allow = f" To allow old ones for this server alone: algorithms: {old}." if old else ""
+        raise UnreachableError(
+            f"{server}: no algorithm is supported on both sides ({reason_of(error)}). "
+            f"Ask the receiver to update the server.{allow}"
+        ) from error
+    except (
+        asyncssh.ProtocolError,  # such as: too many keys were tried
+        asyncssh.ProtocolNotSupported,
+        asyncssh.IllegalUserName,
+        ValueError,
+    ) as error:
+        raise UnreachableError(
+            f"{server}: cannot log in ({reason_of(error)}).{client.said} Check host and port, "
+            "and ask the receiver whether an SFTP server listens there."
+        ) from error
+    except TimeoutError as error:
+        raise LostError(f"{server}: no answer within {timeout:g} s.") from error
+    except (OSError, asyncssh.Error) as error:
+        raise LostError(f"{server}: cannot connect ({reason_of(error)}).{client.said}") from error
 
-    shown = ""
 
-    def validate_host_public_key(
-        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
-    ) -> bool:
-        """Record the key, and refuse it: asyncssh asks here for keys that are not pinned."""
-        del host, addr, port
-        self.shown = f" The server's key is {key.get_algorithm()} {key.get_fingerprint()}."
-        return False
+def _algorithms(config: Sftp, pinned: _Pinned) -> dict[str, Any]:
+    """Return the algorithms to offer, as options of asyncssh.connect.
 
-    validate_host_ca_key = validate_host_public_key
-
-
-_Pinned = tuple[
-    Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]
-]  # trusted keys, certificate authorities, revoked keys
+    Like OpenSSH's, without signatures and key exchanges that use SHA-1, which asyncssh would offer,
+    and with the old ones that the destination allows.
+    """
+    old = config.algorithms
+    ciphers = [name for name in old if name.endswith("-cbc")]
+    exchanges = [name for name in old if name.startswith("diffie-hellman-")]
+    signatures = [name for name in old if name == "ssh-rsa"]
+    macs = [name for name in old if name.startswith("hmac-")]
+    pinned_types = {key.get_algorithm() for key in pinned[0]}
+    host_keys = sorted(  # the types of the pinned keys first
+        (*_HOST_KEYS, *signatures),
+        key=lambda name: ("ssh-rsa" if name.startswith("rsa-") else name) not in pinned_types,
+    )
+    if pinned[1]:
+        host_keys[:0] = [f"{name}-cert-v01@openssh.com" for name in host_keys]
+    return {
+        "server_host_key_algs": host_keys,
+        "signature_algs": () if "ssh-rsa" in old else "-ssh-rsa",
+        "kex_algs": f"+{','.join(exchanges)}" if exchanges else "-*sha1",
+        "encryption_algs": f"+{','.join(ciphers)}" if ciphers else _CIPHERS,
+        "mac_algs": f"+{','.join(macs)}" if macs else (),
+    }
 
 
 def _pinned_keys(config: Sftp) -> _Pinned:
@@ -121,7 +218,9 @@ def _pinned_keys(config: Sftp) -> _Pinned:
     """
     path = config.known_hosts
     try:
-        known = asyncssh.read_known_hosts(str(path))
+        # Names and keys are ASCII. Comments may be in any encoding, and are of no use here.
+        text = path.read_bytes().removeprefix(BOM).decode("ascii", "ignore")
+        known = asyncssh.import_known_hosts(text)
     except FileNotFoundError:
         return (), (), ()
     except (OSError, ValueError) as error:
@@ -133,95 +232,42 @@ def _pinned_keys(config: Sftp) -> _Pinned:
     return known.match(config.host.lower(), "", port)[:3]
 
 
+def _long_enough(config: Sftp, pinned: _Pinned) -> _Pinned:
+    trusted, authorities = (
+        [key for key in keys if not is_short(config, key)] for keys in pinned[:2]
+    )
+    return trusted, authorities, pinned[2]
+
+
 def _untrusted(
-    config: Sftp, recorder: HostKeyRecorder, *, known: bool, reason: asyncssh.DisconnectError
+    config: Sftp, shown: asyncssh.SSHKey | None, pinned: _Pinned, error: asyncssh.DisconnectError
 ) -> UnreachableError:
-    """Return the error for a key that is not pinned; `known`: whether another key is."""
-    host, port, path = config.host, config.port, config.known_hosts
+    """Return the error for a host key that is not trusted."""
+    server, host, port, path = config.address, config.host, config.port, config.known_hosts
+    if "is revoked" in error.reason:
+        return UnreachableError(
+            f"{server}: its host key is marked as @revoked in {path}: it may have been stolen, and "
+            "someone may intercept the connection. Ask the receiver which key is valid now."
+        )
+    if shown in pinned[0] or shown in pinned[1]:
+        return UnreachableError(
+            f"{server}: its host key is an RSA key of less than {MIN_RSA_BITS} bits, which is too "
+            "short to be trusted. Ask the receiver for another key. To allow it for this server "
+            "alone: algorithms: [rsa-1024]."
+        )
+    key = (
+        f" The server's key is {shown.get_algorithm()} {shown.get_fingerprint()}." if shown else ""
+    )
     entry = host if port == asyncssh.DEFAULT_PORT else f"'[{host}]:{port}'"
     add = f"ssh-keyscan -p {port} {host} >> {path}"
-    if not known:
+    if not any(pinned[:2]):
         return UnreachableError(
-            f"{config.address}: its host key is not in {path}, so it is not trusted."
-            f"{recorder.shown} Ask the receiver for the fingerprint; only if it is the same, add "
-            f"the key: {add}"
+            f"{server}: its host key is not in {path}, so it is not trusted.{key} Ask the receiver "
+            f"for the fingerprint; only if it is the same, add the key: {add}"
         )
     return UnreachableError(
-        f"{config.address}: its host key differs from the one in {path} ({reason.reason}). The "
-        "receiver may have a new key, or someone may intercept the connection."
-        f"{recorder.shown} Ask the receiver for the fingerprint; only if it is the same, replace "
-        f"the key: ssh-keygen -R {entry} -f {path}; {add}"
+        f"{server}: its host key differs from the one in {path} ({reason_of(error)}). The receiver "
+        f"may have a new key, or someone may intercept the connection.{key} Ask the receiver for "
+        "the fingerprint; only if it is the same, replace the key: "
+        f"ssh-keygen -R {entry} -f {path}; {add}"
     )
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """The keys and the password to log in with; `tried` names them for messages."""
-
-    keys: Sequence[asyncssh.SSHKeyPair]
-    password: str | None = field(repr=False)
-    tried: Sequence[str]
-
-
-@asynccontextmanager
-async def _credentials(config: Sftp) -> AsyncIterator[Credentials]:
-    """Yield what to log in with; keys of an agent work until the `with` block ends.
-
-    Raises UnreachableError where there is nothing, or a key cannot be read.
-    """
-    password = _secret(config.password)
-    tried = ["the password"] if password else []
-    if config.private_key:
-        keys = _private_key(config)
-        yield Credentials(keys, password, [f"the key {config.private_key}", *tried])
-        return
-    path = os.environ.get("SSH_AUTH_SOCK", "")
-    if not path and not password:
-        raise UnreachableError(
-            f"{config.address}: nothing to log in with as user {config.username}. Set "
-            "private_key or password, or start an ssh-agent and set SSH_AUTH_SOCK."
-        )
-    if not path:
-        yield Credentials((), password, tried)
-        return
-    try:
-        agent = await asyncssh.connect_agent(path)
-        agent_keys = await agent.get_keys()
-    except (OSError, ValueError) as error:
-        if not password:
-            raise UnreachableError(
-                f"{config.address}: no ssh-agent answers at {path}, which SSH_AUTH_SOCK names "
-                f"({error}). Start it, or set private_key or password."
-            ) from error
-        yield Credentials((), password, tried)
-        return
-    try:
-        tried = [f"{len(agent_keys)} key(s) of the agent at {path}", *tried]
-        yield Credentials(agent_keys, password, tried)
-    finally:
-        agent.close()
-
-
-def _secret(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None  # an empty one counts as none
-
-
-def _private_key(config: Sftp) -> Sequence[asyncssh.SSHKeyPair]:
-    path, passphrase = Path(str(config.private_key)), _secret(config.passphrase)
-    try:
-        return asyncssh.load_keypairs([str(path)], passphrase)
-    except OSError as error:
-        raise UnreachableError(
-            f"{config.address}: the private key {path} cannot be read ({error.strerror}). "
-            "Correct private_key, or the file's permissions."
-        ) from error
-    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
-        if not re.search(b"-----END .*PRIVATE KEY-----", path.read_bytes()):
-            raise UnreachableError(
-                f"{config.address}: {path} does not contain a private key ({error}). Correct "
-                "private_key; a file whose name ends in .pub has the public key."
-            ) from error
-        hint = "the passphrase is wrong" if passphrase else "does it need a passphrase?"
-        raise UnreachableError(
-            f"{config.address}: the private key {path} cannot be opened: {hint} ({error})"
-        ) from error

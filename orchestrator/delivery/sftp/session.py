@@ -10,6 +10,7 @@ import asyncssh
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery.sftp.connection import connect
+from orchestrator.delivery.sftp.credentials import reason_of
 from orchestrator.delivery.uploads import BLOCK, LostError, UnreachableError
 from orchestrator.errors import DeliveryError
 
@@ -20,6 +21,10 @@ MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
 
 _IN_FLIGHT = 8 * 1024 * 1024  # bytes sent and not yet confirmed: 100 Mbit/s at 600 ms round trip
 _GOODBYE = 2.0  # seconds to close the connection in an orderly way
+_MAX_FILES = 1000  # more than are ever open at once
+_FILE_LIMITS: dict[str, int] = {}
+"""Servers that were found to allow few open files, and how many: for the next connection."""
+
 _LOST = (
     asyncssh.SFTPConnectionLost,
     asyncssh.SFTPNoConnection,
@@ -50,12 +55,12 @@ class SftpSession:
             connection.abort()
             raise UnreachableError(
                 f"{config.address}: the login works, but the server does not speak SFTP "
-                f"({error.reason}). Ask the receiver to allow SFTP for user {config.username}."
+                f"({reason_of(error)}). Ask the receiver to allow SFTP for user {config.username}."
             ) from error
         except (*_LOST, asyncssh.Error) as error:
             connection.abort()
             raise LostError(
-                f"{config.address}: SFTP did not start ({str(error) or 'no answer'})."
+                f"{config.address}: SFTP did not start ({reason_of(error)})."
             ) from error
         session = cls(config, connection, client)
         try:
@@ -73,8 +78,13 @@ class SftpSession:
         self.config = config
         self.server = config.address
         self.client = client
+        self.notes: set[str] = set()
+        """What this server does not do or show; `Destination.probe` returns it."""
         self.block = min(BLOCK, client.limits.max_write_len)
         self.slots = asyncio.Semaphore(max(16, min(128, _IN_FLIGHT // self.block)))
+        self._open_files = 0
+        self._file_limit = _FILE_LIMITS.get(self.server, _MAX_FILES)
+        self._file_closed = asyncio.Condition()
         self._timeout = config.timeout.total_seconds()
         self._connection = connection
         self._waiting = 0
@@ -101,11 +111,71 @@ class SftpSession:
             return task.result()
         except _LOST as error:
             raise LostError(
-                f"{self.server}: the connection was lost ({str(error) or type(error).__name__})."
+                f"{self.server}: the connection was lost ({reason_of(error)})."
             ) from error
         finally:
             self._waiting -= 1
+            # Where this call is cancelled, nobody else asks what became of the request. asyncio
+            # would report every single one of a lost connection.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             task.cancel()
+
+    @asynccontextmanager
+    async def opened(self, path: str, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile]:
+        """Open a file with `asyncssh.FXF_` flags; the `with` block closes it.
+
+        Raises asyncssh.SFTPError if the server refuses to open or to close it, else as `call` does.
+        """
+        file = await self._open(path, flags)
+        try:
+            try:
+                yield file
+            except BaseException:
+                with suppress(LostError, asyncssh.SFTPError):  # the first error counts
+                    await self.call(file.close())
+                raise
+            await self.call(file.close())
+        finally:
+            await self._release()
+
+    async def _open(self, path: str, flags: int) -> asyncssh.SFTPClientFile:
+        """Open a file, once the server allows another one.
+
+        Some servers allow few open files, and refuse one more with any error. So what is refused
+        while other files are open is tried again when one of them was closed, and only what is
+        refused alone is final.
+        """
+        was_refused = False
+        while True:
+            async with self._file_closed:
+                await self._file_closed.wait_for(lambda: self._open_files < self._file_limit)
+                self._open_files += 1
+            try:
+                # block_size=0: asyncssh would split reads into blocks of its own, and those that a
+                # lost connection leaves behind would log errors at the end of the process.
+                file = await self.call(self.client.open(path, flags, encoding=None, block_size=0))
+            except BaseException as error:
+                await self._release()
+                is_refusal = isinstance(error, asyncssh.SFTPError) and not isinstance(
+                    error, MISSING
+                )
+                if not is_refusal:
+                    raise
+                if self._open_files == 0:
+                    self._file_limit = _FILE_LIMITS.get(self.server, _MAX_FILES)
+                    raise
+                self._file_limit = self._open_files
+                was_refused = True
+                continue
+            if was_refused:
+                _FILE_LIMITS[self.server] = self._file_limit
+                self.notes.add(f"few open files: {self._file_limit} are sent at once")
+            return file
+
+    async def _release(self) -> None:
+        async with self._file_closed:
+            self._open_files -= 1
+            self._file_closed.notify_all()
 
     async def _close(self) -> None:
         """Close the connection, and cut it if the server does not answer that."""
@@ -130,7 +200,7 @@ def refused(session: SftpSession, what: str, path: str, error: asyncssh.SFTPErro
     advice = _ADVICE.get(type(error), "Ask the receiver.")
     return DeliveryError(
         f"{session.server}: {what} {path} was refused for user {session.config.username}: "
-        f"the server says {error.reason!r}. {advice}"
+        f"the server says '{reason_of(error)}'. {advice}"
     )
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from itertools import islice
 
 import asyncssh
 
-from orchestrator.delivery.sftp.session import SftpSession, refused
-from orchestrator.delivery.uploads import LostError, Upload, UploadProgress, read_blocks
+from orchestrator.delivery.sftp.credentials import reason_of
+from orchestrator.delivery.sftp.session import MISSING, SftpSession, refused
+from orchestrator.delivery.uploads import Upload, UploadProgress, read_blocks
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)
@@ -17,37 +18,75 @@ _log = logging.getLogger(__name__)
 _AHEAD = 4  # blocks of each file that are read ahead
 
 
-async def fill(session: SftpSession, upload: Upload, progress: UploadProgress) -> None:
+async def fill(session: SftpSession, upload: Upload, progress: UploadProgress) -> bool:
     """Write the part file so that it contains exactly the upload, and flush it where possible.
 
-    A part file of an earlier attempt is continued, once its bytes were read back and compared: its
-    size alone proves nothing.
-    Raises LostError if the connection is lost, else DeliveryError.
+    A part file of an earlier attempt is continued if the server allows that, else written again.
+    Returns False if the server says that it does not exist, though it was just written.
+    Raises LostError if the connection is lost, else DeliveryError; its cause is an SFTPError if the
+    server refused.
     """
     part = upload.part
     stored = await _stored(session, part)
-    start = await _proven(session, upload, stored) if 0 < stored <= upload.file.size else 0
-    progress.proven = max(progress.proven, start)
-    flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | (0 if start else asyncssh.FXF_TRUNC)
     try:
-        file = await session.call(session.client.open(part, flags, encoding=None, block_size=0))
-        try:
-            await _write(session, upload, file, start)
-            # Flushed before the rename: else a power cut of the server could leave an empty file
-            # with the final name.
-            with suppress(asyncssh.SFTPOpUnsupported):
-                await session.call(file.fsync())
-            size = (await session.call(file.stat())).size
-        finally:
-            with suppress(LostError):  # the server then closes it
-                await session.call(file.close())
+        is_complete = 0 < stored <= upload.file.size and await _resume(
+            session, upload, stored, progress
+        )
+        if not is_complete:
+            flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_TRUNC
+            async with session.opened(part, flags) as file:
+                await _write(session, upload, file, 0)
     except asyncssh.SFTPError as error:
         raise refused(session, "writing", part, error) from error
-    if size != upload.file.size:
+    # Looked at once it is closed: some servers show a file, or its size, only then.
+    is_shown, size = True, None
+    try:
+        size = (await session.call(session.client.lstat(part))).size
+    except MISSING:
+        is_shown = False
+    except asyncssh.SFTPError:
+        pass
+    if size is None:
+        session.notes.add(
+            "sizes are not shown: that a file is complete rests on the server's confirmation of "
+            "every write"
+        )
+    elif size != upload.file.size:
         raise DeliveryError(
             f"{session.server}: {part} has {size} bytes after an upload of {upload.file.size}. "
             "Ask the receiver what changes files while they arrive."
         )
+    return is_shown
+
+
+async def _resume(
+    session: SftpSession, upload: Upload, stored: int, progress: UploadProgress
+) -> bool:
+    """Complete a part file; return False if it has other bytes, or the server refuses.
+
+    The size of a part file proves nothing, so its bytes are read back and compared. They are read
+    and continued through one handle, without FXF_CREAT: so what is continued is what was compared,
+    even if the file is removed or replaced meanwhile, and no new file gets a hole.
+    """
+    try:
+        flags = asyncssh.FXF_READ | asyncssh.FXF_WRITE
+        async with session.opened(upload.part, flags) as file:
+            if not await _is_prefix(session, upload, file, stored):
+                _log.info("%s: %s has other bytes; starting over", session.server, upload.part)
+                return False
+            progress.proven = max(progress.proven, stored)
+            await _write(session, upload, file, stored)
+    except MISSING:
+        raise
+    except asyncssh.SFTPError as error:
+        _log.info(
+            "%s: to continue %s was refused (%s); starting over",
+            session.server,
+            upload.part,
+            reason_of(error),
+        )
+        return False
+    return True
 
 
 async def _stored(session: SftpSession, part: str) -> int:
@@ -65,16 +104,10 @@ async def _stored(session: SftpSession, part: str) -> int:
     return 0
 
 
-async def _proven(session: SftpSession, upload: Upload, stored: int) -> int:
-    """Return how many bytes of the part file are those of the upload: all of them, or 0."""
-    try:
-        # block_size=0: asyncssh would split reads into blocks of its own, and the ones that a lost
-        # connection leaves behind would log errors at the end of the process.
-        file = await session.call(
-            session.client.open(upload.part, "rb", encoding=None, block_size=0)
-        )
-    except asyncssh.SFTPError:
-        return 0
+async def _is_prefix(
+    session: SftpSession, upload: Upload, file: asyncssh.SFTPClientFile, stored: int
+) -> bool:
+    """Return whether the first `stored` bytes of an open file are those of the upload."""
     length = min(session.block, session.client.limits.max_read_len)
 
     async def read(offset: int) -> bytes:
@@ -88,24 +121,17 @@ async def _proven(session: SftpSession, upload: Upload, stored: int) -> int:
                 data += found
         return bytes(data)
 
+    step = length * 64  # bytes that are requested at once
     try:
-        same = True
         with upload.local.open("rb") as local:
-            step = length * 64  # bytes that are requested at once
             for base in range(0, stored, step):
                 offsets = range(base, min(base + step, stored), length)
                 theirs = await asyncio.gather(*map(read, offsets))
-                same = same and b"".join(theirs) == local.read(min(step, stored - base))
-                if not same:
-                    break
-        await session.call(file.close())
-    except asyncssh.SFTPError:
-        return 0
+                if b"".join(theirs) != local.read(min(step, stored - base)):
+                    return False
     except OSError as error:
         raise DeliveryError(f"{upload.local}: cannot be read ({error.strerror}).") from error
-    if not same:
-        _log.info("%s: %s has other bytes; starting over", session.server, upload.part)
-    return stored if same else 0
+    return True
 
 
 async def _read_ahead(upload: Upload) -> AsyncGenerator[bytes, None]:
@@ -136,9 +162,9 @@ async def _read_ahead(upload: Upload) -> AsyncGenerator[bytes, None]:
 async def _write(
     session: SftpSession, upload: Upload, file: asyncssh.SFTPClientFile, start: int
 ) -> None:
-    """Write everything from `start`, with many requests at once.
+    """Write everything from `start`, with many requests at once, and flush the file.
 
-    The server handles them in their order, so that a cut connection leaves a prefix of the file.
+    The server handles the requests in their order, so a cut connection leaves a prefix of the file.
     """
     pending: set[asyncio.Task[None]] = set()
 
@@ -167,3 +193,9 @@ async def _write(
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+    try:
+        # Flushed before the rename: else a power cut of the server could leave an empty file with
+        # the final name.
+        await session.call(file.fsync())
+    except asyncssh.SFTPOpUnsupported:
+        session.notes.add("no fsync: the last files may be lost if the server loses power")

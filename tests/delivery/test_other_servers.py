@@ -1,0 +1,307 @@
+"""Servers that are not OpenSSH: what they lack or refuse has a second way that is as safe."""
+
+# ruff: noqa: ARG002, PTH110, PTH119 - the methods of asyncssh's server, whose paths are bytes
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from asyncssh.packet import String, UInt32
+from fault_server import serve
+from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+
+from orchestrator.delivery.probe import ProbeRequest, probe_all
+
+
+class NotYet(asyncssh.SFTPServer):
+    """Shows a file once it is closed, as servers before an object store do."""
+
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
+        del file_obj
+        raise asyncssh.SFTPNoSuchFile("file does not exist")
+
+
+class Zero(asyncssh.SFTPServer):
+    """Shows a size of 0 until a file is closed."""
+
+    def fstat(self, file_obj: Any) -> asyncssh.SFTPAttrs:  # noqa: ANN401 - an open file
+        attributes = asyncssh.SFTPAttrs.from_local(os.fstat(file_obj.fileno()))
+        attributes.size = 0
+        return attributes
+
+
+class WriteOnly(asyncssh.SFTPServer):
+    """A drop box: nothing can be looked at, read or listed."""
+
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
+        raise asyncssh.SFTPPermissionDenied("no")
+
+    def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        raise asyncssh.SFTPPermissionDenied("no")
+
+    lstat = stat
+
+    def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        raise asyncssh.SFTPPermissionDenied("no")
+
+
+class Sizeless(asyncssh.SFTPServer):
+    """Sends attributes without a size, a type or a time."""
+
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        super().lstat(path)  # a missing file is still missing
+        return asyncssh.SFTPAttrs()
+
+    def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        super().stat(path)
+        return asyncssh.SFTPAttrs()
+
+
+class HidesPartFiles(asyncssh.SFTPServer):
+    """Says of every name that begins with a dot that it does not exist."""
+
+    def lstat(self, path: bytes) -> Any:  # noqa: ANN401 - as asyncssh has it
+        if os.path.basename(path).startswith(b"."):
+            raise asyncssh.SFTPNoSuchFile("no such file")
+        return super().lstat(path)
+
+
+@pytest.mark.parametrize("server", [NotYet, Zero, WriteOnly, Sizeless, HidesPartFiles])
+def test_files_arrive_in_new_folders_and_are_replaced(
+    tmp_path: Path, server: type[asyncssh.SFTPServer]
+) -> None:
+    with serve(tmp_path, server) as destination:
+        for content in (noise(300_000), b"shorter"):
+            uploads = [make(tmp_path, "2026/11/b.csv", content), make(tmp_path, "a.csv", content)]
+            [outcome] = deliver(destination(), [uploads], ignore)
+
+            assert outcome.error is None
+            assert tree(tmp_path / "root") == ["2026/11/b.csv", "a.csv"]
+            for name in tree(tmp_path / "root"):
+                assert (tmp_path / "root" / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("server", "notes"),
+    [
+        (NotYet, []),
+        (WriteOnly, ["no resume", "sizes are not shown"]),
+        (Sizeless, ["sizes are not shown"]),
+        (HidesPartFiles, ["sizes are not shown"]),
+    ],
+)
+def test_the_check_says_what_cannot_be_proven(
+    tmp_path: Path, server: type[asyncssh.SFTPServer], notes: list[str]
+) -> None:
+    with serve(tmp_path, server) as destination:
+        result = probe_all({"there": ProbeRequest(destination(), [""], removes=True)})["there"]
+
+    assert result.errors == []
+    assert sorted(note.partition(":")[0] for note in result.notes) == notes
+    assert tree(tmp_path / "root") == []
+
+
+def test_a_rename_is_not_announced_where_part_files_are_hidden(tmp_path: Path) -> None:
+    """After a kill "it is gone" would be taken for "it was renamed"."""
+
+    class Refuses(HidesPartFiles):
+        def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+            raise asyncssh.SFTPFailure("no")
+
+        rename = posix_rename
+
+    with serve(tmp_path, Refuses) as destination:
+        [outcome] = deliver(destination(), [[make(tmp_path, "a.csv")]], ignore)
+
+    assert "renaming the uploaded file to a.csv was refused" in failure(outcome)
+    assert outcome.unsure is None
+
+
+class Few(asyncssh.SFTPServer):
+    """Allows eight open files."""
+
+    open_now = 0
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        if Few.open_now >= 8:
+            raise asyncssh.SFTPFailure("Too many open files in this session, maximum 8")
+        file = super().open(path, pflags, attrs)
+        Few.open_now += 1
+        return file
+
+    def close(self, file_obj: object) -> Any:  # noqa: ANN401 - as asyncssh has it
+        Few.open_now -= 1
+        return super().close(file_obj)
+
+
+def test_few_open_files_are_enough(tmp_path: Path) -> None:
+    batches = [[make(tmp_path, f"{n}.csv", noise(20_000 + n))] for n in range(60)]
+
+    with serve(tmp_path, Few) as destination:
+        outcomes = deliver(destination(), batches, ignore)
+
+    assert [outcome.error for outcome in outcomes] == [None] * 60
+    for [upload] in batches:
+        published = tmp_path / "root" / upload.file.path
+        assert published.read_bytes() == upload.local.read_bytes()
+
+
+def test_what_is_refused_while_others_are_open_is_refused_in_the_end(tmp_path: Path) -> None:
+    class Picky(asyncssh.SFTPServer):
+        def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+            if b"bad" in path:
+                raise asyncssh.SFTPFailure("no")
+            return super().open(path, pflags, attrs)
+
+    batches = [
+        [make(tmp_path, f"{'bad' if n % 5 == 0 else 'good'}{n}.csv", noise(50_000))]
+        for n in range(40)
+    ]
+
+    with serve(tmp_path, Picky) as destination:
+        outcomes = deliver(destination(), batches, ignore)
+
+    for number, outcome in enumerate(outcomes):
+        assert (outcome.error is None) == (number % 5 != 0)
+
+
+class TakenFails(asyncssh.SFTPServer):
+    """Offers posix-rename, and refuses a name that is taken, as Win32-OpenSSH did."""
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        if os.path.exists(self.map_path(newpath)):
+            raise asyncssh.SFTPFailure("file exists")
+        super().posix_rename(oldpath, newpath)
+
+    def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        if os.path.exists(self.map_path(newpath)):
+            raise asyncssh.SFTPFailure("file exists")
+        super().rename(oldpath, newpath)
+
+
+class TakenDenied(TakenFails):
+    """Has no posix-rename, and calls a taken name "permission denied"."""
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        del oldpath, newpath
+        raise asyncssh.SFTPOpUnsupported("no")
+
+    def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        if os.path.exists(self.map_path(newpath)):
+            self.refuse()
+        asyncssh.SFTPServer.rename(self, oldpath, newpath)
+
+    def refuse(self) -> None:
+        raise asyncssh.SFTPPermissionDenied("Access denied")
+
+
+class InFrench(TakenDenied):
+    """Says so in Latin-1."""
+
+    def refuse(self) -> None:
+        class Refusal(asyncssh.SFTPFailure):
+            def encode(self, version: int) -> bytes:
+                del version
+                return UInt32(4) + String("Accès refusé".encode("cp1252")) + String(b"fr")
+
+        raise Refusal("")
+
+
+@pytest.mark.parametrize("server", [TakenFails, TakenDenied, InFrench])
+def test_a_file_is_replaced_where_a_taken_name_is_refused(
+    tmp_path: Path, server: type[asyncssh.SFTPServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(tmp_path, server) as destination:
+        deliver(destination(), [[make(tmp_path, "a.csv", b"old")]], ignore)
+        assert not caplog.messages
+        uploads = [make(tmp_path, "a.csv", b"new"), make(tmp_path, "b.csv", b"new")]
+        (tmp_path / "root/b.csv").write_text("old too")
+        [outcome] = deliver(destination(), [uploads], ignore)
+
+    assert outcome.error is None
+    assert tree(tmp_path / "root") == ["a.csv", "b.csv"]
+    assert (tmp_path / "root/a.csv").read_bytes() == b"new"
+    assert len([text for text in caplog.messages if "no posix-rename over a file" in text]) == 1
+
+
+def test_a_rename_that_was_done_and_reported_as_refused_removes_nothing(tmp_path: Path) -> None:
+    class Liar(asyncssh.SFTPServer):
+        def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+            super().posix_rename(oldpath, newpath)
+            raise asyncssh.SFTPFailure("no")
+
+    upload = make(tmp_path, "a.csv")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").rmdir()
+    with serve(tmp_path, Liar) as destination:
+        [outcome] = deliver(destination(), [[upload]], ignore)
+
+    assert outcome.error is None
+    assert (tmp_path / "root/a.csv").read_bytes() == upload.local.read_bytes()
+
+
+class NoResume(asyncssh.SFTPServer):
+    """Refuses to open a file that exists without emptying it, as servers on object stores do."""
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        is_kept = pflags & asyncssh.FXF_WRITE and not pflags & asyncssh.FXF_TRUNC
+        if is_kept and os.path.exists(self.map_path(path)):
+            raise asyncssh.SFTPOpUnsupported("resume is not supported")
+        return super().open(path, pflags, attrs)
+
+
+def test_a_resume_that_is_refused_starts_over_in_the_same_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
+    with serve(tmp_path, NoResume) as destination, caplog.at_level(logging.INFO, "orchestrator"):
+        (tmp_path / "root" / part_of(upload)).write_bytes(noise(MEBIBYTE)[:500_000])
+        [outcome] = deliver(destination(), [[upload]], ignore, retry=QUICK)
+
+    assert outcome.error is None
+    assert tree(tmp_path / "root") == ["a.csv"]
+    assert (tmp_path / "root/a.csv").read_bytes() == noise(MEBIBYTE)
+    assert "was refused (resume is not supported); starting over" in caplog.text
+
+
+def test_a_part_file_that_vanishes_while_it_is_compared_leaves_no_hole(tmp_path: Path) -> None:
+    class Vanishes(asyncssh.SFTPServer):
+        def read(self, file_obj: Any, offset: int, size: int) -> Any:  # noqa: ANN401 - of asyncssh
+            for path in (tmp_path / "root").glob(".*.part"):
+                path.unlink()
+            return super().read(file_obj, offset, size)
+
+    upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
+    with serve(tmp_path, Vanishes) as destination:
+        (tmp_path / "root" / part_of(upload)).write_bytes(noise(MEBIBYTE)[:500_000])
+        [outcome] = deliver(destination(), [[upload]], ignore, retry=QUICK)
+
+    if outcome.error is None:
+        assert (tmp_path / "root/a.csv").read_bytes() == noise(MEBIBYTE)
+    else:
+        assert not (tmp_path / "root/a.csv").exists()
+    [again] = deliver_again(tmp_path, upload)
+    assert again is None
+
+
+def deliver_again(folder: Path, upload: Any) -> list[Exception | None]:  # noqa: ANN401 - an Upload
+    second = folder / "second"
+    second.mkdir()
+    with serve(second) as destination:
+        return [deliver(destination(), [[upload]], ignore)[0].error]
+
+
+def test_texts_of_a_server_are_escaped_and_cut(tmp_path: Path) -> None:
+    class Rude(asyncssh.SFTPServer):
+        def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+            raise asyncssh.SFTPFailure("no\x1b[2J\nINFO all delivered\u202e" + "A" * 200_000)
+
+    with serve(tmp_path, Rude) as destination:
+        [outcome] = deliver(destination(), [[make(tmp_path, "a.csv")]], ignore)
+
+    assert r"the server says 'no\x1b[2J\nINFO all delivered\u202eAAA" in failure(outcome)
+    assert failure(outcome).isprintable()
+    assert len(failure(outcome)) < 1000
