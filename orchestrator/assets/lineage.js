@@ -1,7 +1,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 // From the files that are delivered to the tables that they come from.
 const titles = {files: "Delivered files", exports: "Exports", intermediate: "Intermediate", staging: "Staging", raw: "Raw tables"};
-const lanes = [...d3.union(Object.keys(titles), data.tables.map(t => t.layer))];
+// A project's own layers are between its exports and the layers that those are built from.
+const lanes = [...d3.union(["files", "exports"], d3.difference(data.tables.map(t => t.layer), Object.keys(titles)), Object.keys(titles))];
 const tables = new Map(data.tables.map(t => [t.id, t]));
 const key = (table, column) => `${table} ${column}`;
 const tableOf = k => k.slice(0, k.indexOf(" "));
@@ -40,12 +41,16 @@ function reach(start, edges, end) {
   return found;
 }
 
+// The tables that a file comes from: at first the others, such as those that a run alone reads, are not shown.
+const upstream = new Set(columns.filter(c => c.table.layer === "files")
+  .flatMap(c => [c.key, ...reach(c.key, up, e => key(e[0], e[1]))]).map(tableOf));
+
 function show() {
   const chosen = byName.get(decodeURIComponent(location.hash.slice(1)));
   const above = chosen ? reach(chosen.key, up, e => key(e[0], e[1])) : new Set();
   const below = chosen ? reach(chosen.key, down, e => key(e[2], e[3])) : new Set();
   const seen = k => chosen ? k === chosen.key || above.has(k) || below.has(k) : open.has(tableOf(k));
-  const known = d => !chosen || d.columns.some(c => seen(key(d.id, c.name)));
+  const known = d => chosen ? d.columns.some(c => seen(key(d.id, c.name))) : upstream.has(d.id);
   row.classed("hidden", k => !seen(k)).attr("aria-current", k => chosen?.key === k ? "true" : null);
   box.classed("hidden", d => !known(d));
   toggle.attr("aria-expanded", d => chosen || open.has(d.id) ? "true" : "false");
@@ -61,7 +66,7 @@ function describe(chosen, above) {
   if (!chosen) {
     about.append("p").text("Each file comes from the tables to its right. Click a table to see its columns, and a column to see "
       + "what its value is built from and where it goes. The columns that decide which rows are selected are not shown. "
-      + "Columns in italics are not in the files by default: name them in additional_fields.");
+      + "The search also finds tables that no file comes from. Columns in italics are not in the files by default: name them in additional_fields.");
     return;
   }
   about.append("h2").text(`${name(chosen.key)} `).append("span").text(typeOf(chosen));
