@@ -15,6 +15,8 @@ from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import ExportEntry, Exports, Job, Request, due
 from orchestrator.ledger import WRITTEN, Entry, Failure, Ledger, NewestWindow
+from orchestrator.pipeline import holding
+from orchestrator.pipeline.holding import INCOMPLETE
 from orchestrator.pipeline.retention import Retention
 from orchestrator.windows import Window
 
@@ -133,8 +135,9 @@ class _Reader:
         self._coming = due.next_due(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():
-            self._failing[failure.export][failure.window] = failure
-        self._late = late_windows(self._entries, ledger)
+            if failure.status != INCOMPLETE:  # it is being delivered
+                self._failing[failure.export][failure.window] = failure
+        self._late = late_windows(self._entries, ledger, now)
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         for job in due.jobs(config, ledger, request, now):
             self._waiting[job.entry.export].append(job)
@@ -280,16 +283,22 @@ class _Reader:
             yield replace(same[0], windows=len(same), since=since, times=times)
 
 
-def late_windows(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
+def late_windows(
+    entries: Exports, ledger: Ledger, now: datetime
+) -> dict[str, list[tuple[Entry, Entry]]]:
     """Return, by export, the windows with late rows: as delivered, and as recounted."""
     recounts = ledger.recounts
     most = max((entry.export.audit_windows for entry in entries), default=0)
     # Windows that are no longer recounted were reported often enough: they are no problem now.
     audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
     found: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
-    since = min((window.start for _, window in audited), default=_NEVER)
+    incomplete = {(export, window) for export, window, _ in holding.incomplete(ledger, now)}
+    since = min((window.start for _, window in audited | incomplete), default=_NEVER)
     for before, counted in recounts.late(since):
-        if (counted.export, counted.window) in audited:
+        owner = entries.owner(counted)
+        names = {(counted.export, counted.window)}
+        names |= {(owner[0].name, counted.window)} if owner else set()
+        if names & (audited | incomplete):
             found[counted.export].append((before, counted))
     return found
 

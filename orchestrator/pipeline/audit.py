@@ -8,11 +8,14 @@ from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.errors import ExportError, LedgerError
 from orchestrator.jobs import Job
 from orchestrator.ledger import Entry
-from orchestrator.pipeline import Run
+from orchestrator.pipeline import Run, holding
 from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.result import LateRows
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
+
+_MOST = 35 * 24 * 4
+"""How many windows of each export are looked through for those that shipped incomplete."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Audit:
 
     def _candidates(self, made: Collection[tuple[str, Window]]) -> Iterator[Job]:
         most = max((line.export.audit_windows for line in self._lines), default=0)
+        incomplete = holding.incomplete(self._ledger, self._run.now)
+        if incomplete:
+            most = max(most, _MOST)
         if not most:
             return
         just_made = Counter(export for export, _ in made)
@@ -71,7 +77,10 @@ class Audit:
             seen[entry.export] += 1
             every = brand == EVERY_BRAND
             # Where the export now chooses other rows than it did, the counts say nothing.
-            if seen[entry.export] <= line.export.audit_windows and (
+            names = {(entry.export, entry.window, entry.revision)}
+            names.add((line.name, entry.window, entry.revision))
+            is_recent = seen[entry.export] <= line.export.audit_windows
+            if (is_recent or names & incomplete) and (
                 every or entry.choice == line.export.content.choice
             ):
                 yield line.job(entry, brand=brand, forced=True)

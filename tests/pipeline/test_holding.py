@@ -80,3 +80,25 @@ def test_a_brand_without_any_row_waits_and_then_fails(workspace: Workspace) -> N
     assert result.exit_code == 0
     assert workspace.files() == ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
     assert workspace.run("2026-11-21 06:00", brands=["ACNE"]).exit_code == 3
+
+
+def test_what_shipped_incomplete_is_recounted_however_long_ago(workspace: Workspace) -> None:
+    workspace.mailing("ACME", "2026-11-14")
+    settings = "{wait: 1d, start: 2026-11-15, late_rows: resend, audit_windows: 0}"
+    workspace.configure("  - {brand: ACME}", defaults=settings)
+    outage = workspace.run(NOW)
+    assert statuses(outage) == [Status.HELD, *[Status.DELIVERED] * 4]
+    assert len(outage.waited) == 4
+    # The loader is back.
+    workspace.mailing("ACME", "2026-11-15", number=2)
+    workspace.opened("ACME", "2026-11-20 00:00:00", "ACME-1", event_id="later")
+    caught_up = workspace.run("2026-11-20 08:00")
+    (late,) = caught_up.late
+    assert (f"{late.window.start:%F}", late.delivered["activity"], late.now["activity"]) == (
+        "2026-11-15",
+        0,
+        1,
+    )
+    found = {f"{w.window.start:%F}": (w.status, w.revision) for w in caught_up.windows}
+    assert found == {"2026-11-19": (Status.DELIVERED, 1), "2026-11-15": (Status.DELIVERED, 2)}
+    assert workspace.text("activity_ACME_20261115.csv").count("\n") == 2

@@ -38,7 +38,7 @@ POINTS = {
     "sftp.fsync": "asyncssh:SFTPClientFile.fsync",
     "sftp.close": "asyncssh:SFTPClientFile.close",
     "folder.rename": "orchestrator.delivery.directory:_rename",
-    "ledger.renaming": "orchestrator.ledger:Ledger.renaming",
+    "ledger.renaming": "orchestrator.ledger:Ledger.announce",
     "sftp.rename": "asyncssh:SFTPClient.posix_rename",
     "notes.close": "orchestrator.pipeline.shipping:DeliveryNotes.close",
     "ledger.finish": "orchestrator.ledger:Ledger.finish",
