@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pysequoia import Cert, PySigner
+    from pysequoia import Cert, PySigner, Tsk
     from pysequoia.packet import Packet
 
 OPENPGP_SUFFIX = ".pgp"
@@ -86,23 +86,21 @@ def _signer(path: Path, passphrase: str | None, changed_at: int) -> "PySigner":
     del changed_at  # part of the key of the cache, as above
     from pysequoia import sign  # noqa: PLC0415 - most configs have no key
 
-    cert = _read_secret(path)
+    secret = _read_secret(path)
+    cert = secret.extract_certificate()
     if cert.is_revoked:
         raise ValueError(f"{path}: the key was revoked: {_OWN}")
     if cert.expiration and cert.expiration <= datetime.now(UTC):
         raise ValueError(f"{path}: the key expired on {cert.expiration:%Y-%m-%d}: {_OWN}")
-    secret = cert.secrets
-    assert secret  # noqa: S101 - _read_secret checks it
     try:
         found = secret.signer(passphrase)
         sign(found, b"", armor=False)
-    except (RuntimeError, ValueError, TypeError) as error:
-        words = str(error).partition("Stack backtrace")[0].lower()
-        if "password" in words or "unencrypted" in words or "encrypted" in words:
-            state = "is wrong" if passphrase else "is missing"
-            reason = f"the passphrase of the key {state}: set sign_passphrase"
-        else:
+    except RuntimeError as error:
+        if str(error).startswith("No suitable"):
             reason = f"no part of the key signs now: {_OWN}"
+        else:  # with a wrong passphrase the secret cannot be parsed, in any of several ways
+            reason = f"the passphrase of the key is {'wrong' if passphrase else 'missing'}: "
+            reason += "set sign_passphrase"
         raise ValueError(f"{path}: {reason}") from None
     return found
 
@@ -119,30 +117,37 @@ def _bytes(path: Path, what: str) -> bytes:
         ) from error
 
 
-def _read_secret(path: Path) -> "Cert":
-    from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
+def _read_secret(path: Path) -> "Tsk":
+    from pysequoia import Cert, Tsk  # noqa: PLC0415 - most configs have no key
 
+    data = _bytes(path, "secret")
     try:
-        certs = Cert.split_bytes(_bytes(path, "secret"))
+        count, has_secret = len(Cert.split_bytes(data)), _has_secret(data)
     except RuntimeError:
-        certs = []
-    if len(certs) != 1 or not certs[0].has_secret_keys:
-        found = f"found {len(certs)} keys" if len(certs) != 1 else "found only its public part"
+        count, has_secret = 0, False
+    if count != 1 or not has_secret:
+        found = f"found {count} keys" if count != 1 else "found only its public part"
         raise ValueError(f"{path}: expected one OpenPGP secret key, {found}: {_OWN}")
-    return certs[0]
+    return Tsk.from_bytes(data)
+
+
+def _has_secret(data: bytes) -> bool:
+    """Tell whether there is a secret key among the packets of a file. Raises RuntimeError."""
+    from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - most configs have no key
+
+    tags = (packet.tag for packet in PacketPile.from_bytes(data))
+    return any(tag in (Tag.SecretKey, Tag.SecretSubkey) for tag in tags)
 
 
 def _read(path: Path) -> "Cert":
     from pysequoia import Cert  # noqa: PLC0415 - most configs have no key
-    from pysequoia.packet import PacketPile, Tag  # noqa: PLC0415 - the same
 
     data = _bytes(path, "public")
     try:
-        certs, packets = Cert.split_bytes(data), list(PacketPile.from_bytes(data))
+        certs, has_secret = Cert.split_bytes(data), _has_secret(data)
     except RuntimeError:
-        certs, packets = [], []
-    secret = (Tag.SecretKey, Tag.SecretSubkey)
-    if b"PRIVATE KEY BLOCK" in data or any(packet.tag in secret for packet in packets):
+        certs, has_secret = [], False
+    if b"PRIVATE KEY BLOCK" in data or has_secret:
         raise ValueError(
             f"{path}: contains a secret key, which only its owner may have. Remove it, and {_ASK}"
         )
