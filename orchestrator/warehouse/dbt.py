@@ -22,6 +22,7 @@ from orchestrator.errors import ExportError, GateError, UsageError
 from orchestrator.warehouse.contract import ViewColumn, view_column
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.sql import redacted
+from orchestrator.warehouse.stage import temporary_failure
 from orchestrator.windows import Window
 
 QUESTIONS = ("newest_event", "known_brands")
@@ -123,7 +124,8 @@ class Dbt:
         """Freeze the rows of this window, and run the data tests on them.
 
         Returns what tests of severity warn found. Raises GateError that says which model or test
-        failed, how many rows, and how to see them, DiskFullError where there is no room for them.
+        failed, how many rows, and how to see them, DiskFullError where there is no room for them,
+        ExportError where the warehouse itself failed: it has no memory, restarts, is full.
         """
         bounds = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
         selection = ["--select", *(f"+{model}" for model in EXPORTS)]
@@ -135,13 +137,16 @@ class Dbt:
         for node in failed:
             if full := system.disk_full(node.message, self._folder):
                 raise full
+            if failure := temporary_failure(str(node.message)):
+                raise failure
         if failed:
             raise GateError("\n".join(self._failure(node, bounds) for node in failed))
         built = {node.node.name for node in nodes if node.status == "success"}
         if not result.success or not built.issuperset(EXPORTS):
             missing = ", ".join(sorted(set(EXPORTS) - built))
             why = self._why(result)
-            raise GateError(f"dbt did not build {missing or 'everything'}: {why}")
+            text = f"dbt did not build {missing or 'everything'}: {why}"
+            raise temporary_failure(why) or GateError(text)
         return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
 
     def rows(self, model: str, variables: Mapping[str, Any]) -> list[dict[str, Any]]:

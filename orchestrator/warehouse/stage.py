@@ -30,7 +30,25 @@ ORDER = {
 """The order of rows within a brand: moments as instants, texts by their bytes (DuckDB's order)."""
 KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
 """The columns that every stage needs."""
-_ROWS_PER_BATCH = 50_000
+_ROWS_PER_BATCH = 8_192  # rows of 5 kB are 40 MB then, of which two batches are in memory
+# Texts of failures that end by themselves, or with more memory: those of DuckDB, then those of
+# PostgreSQL and libpq, which dbt passes on without their SQLSTATE.
+_OUT_OF_MEMORY = "Out of Memory Error"
+_TEMPORARY = (
+    "server closed the connection unexpectedly",
+    "terminating connection",
+    "connection already closed",
+    "the database system is",  # shutting down, starting up, in recovery mode
+    "too many clients already",
+    "too many connections for",
+    "remaining connection slots are reserved",
+    "connection to server",
+    "could not receive data from server",
+    "SSL connection has been closed",
+    "out of shared memory",
+    "out of memory",
+    "deadlock detected",
+)
 _MEMORY = "512MB"
 _THREADS = 4  # each needs about 100 MB of the limit
 
@@ -118,7 +136,7 @@ class Stage:
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
     ) -> Iterator[tuple[str, "pa.Array[Any]"]]:
-        """Yield `(brand, lines)` in file order, up to 50,000 lines of one brand at a time.
+        """Yield `(brand, lines)` in file order, up to 8,192 lines of one brand at a time.
 
         `line` is the SQL expression of a row's line; `condition` selects rows.
         """
@@ -236,6 +254,21 @@ def out_of_memory() -> str:
     return (
         f"DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than {limits()['memory_limit']}"
     )
+
+
+def temporary_failure(text: str) -> ExportError | None:
+    """Return the error to raise if a text that dbt passes on says that the warehouse failed.
+
+    Such a failure says nothing about the models or the rows: the same command works later, or
+    with more memory. None for every other text.
+    """
+    if _OUT_OF_MEMORY in text:
+        return ExportError(f"dbt failed: {out_of_memory()}")
+    for words in _TEMPORARY:
+        if words in text:
+            line = next(line for line in text.splitlines() if words in line)
+            return ExportError(f"the warehouse failed while dbt worked: {redacted(line.strip())}")
+    return None
 
 
 @contextmanager

@@ -225,3 +225,25 @@ def test_too_little_memory_is_told_with_what_to_do(
         stage.translated_errors(),
     ):
         connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Runtime Error\n  Out of Memory Error: failed to allocate", "let DUCKDB_MEMORY_LIMIT be"),
+        ("Database Error\n  server closed the connection unexpectedly", "server closed the conn"),
+        ("FATAL:  sorry, too many clients already", "too many clients already"),
+        ("Database Error in model x\n  out of memory\n  DETAIL:  Failed on", "out of memory"),
+        ("FATAL:  the database system is starting up", "the database system is starting up"),
+    ],
+)
+def test_a_warehouse_that_fails_is_no_failure_of_a_model(text: str, expected: str) -> None:
+    failure = stage.temporary_failure(text)
+    assert failure is not None
+    assert failure.exit_code == 1
+    assert expected in str(failure)
+
+
+def test_what_a_model_or_a_row_causes_is_not_temporary() -> None:
+    assert stage.temporary_failure('Database Error\n  column "x" does not exist') is None
+    assert stage.temporary_failure("Conversion Error: Could not convert string") is None
