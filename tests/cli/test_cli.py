@@ -96,7 +96,6 @@ def test_wrong_usage_is_2_and_says_what_to_do(
         ("delimeter: ;", "exports[0].delimeter: unknown key; did you mean delimiter?"),
         ("interval: dayly", "'dayly': expected '15m', '30m', 'hourly', 'daily', 'weekly' or"),
         ("interval: dayly", "'monthly'; did you mean daily?"),
-        ("labels: NL", "'NL': expected 'en', 'nl' or 'names'; did you mean nl?"),
         ("destination: their", "no destination 'their'; did you mean there?; valid: there"),
         ("timezone: europe/amsterdam", "did you mean Europe/Amsterdam?"),
     ],
