@@ -137,7 +137,7 @@ def test_a_warehouse_without_any_brand(workspace: Workspace) -> None:
 
 def test_no_warehouse(acme: Workspace) -> None:
     acme.warehouse.unlink()
-    assert "make it with 'orchestrate load'" in found(acme, "warehouse")
+    assert "create it with 'orchestrate load'" in found(acme, "warehouse")
 
 
 def test_a_project_that_dbt_cannot_parse(acme: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,2 +1,2 @@
-delete from removals
+delete from failures
 where false
