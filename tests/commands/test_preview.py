@@ -198,7 +198,10 @@ def test_no_row_stands_in_a_log(acme: Workspace) -> None:
     arguments = ("preview", "--brand", "VIA", "--date", "2026-11-19", "--log-format", "json")
     ran = orchestrate(acme.folder, *arguments)
     lines = [json.loads(line)["message"] for line in ran.stderr.splitlines()]
-    assert lines[-1] == "activity_VIA_20261119.csv: the first 1 of 1 row"
+    assert lines[-2:] == [
+        "activity_VIA_20261119.csv: the first 1 of 1 row",
+        "Next, to see where they would go: orchestrate run --dry-run",
+    ]
     assert "@" not in ran.stderr
     assert "jan@example.com" in ran.stdout
 

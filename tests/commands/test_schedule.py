@@ -126,7 +126,7 @@ def test_airflow_s_dags_are_python(workspace: Workspace) -> None:
 
 
 def test_cron_s_line_runs(workspace: Workspace) -> None:
-    workspace.folder.joinpath("100% sure").mkdir()
+    workspace.folder.joinpath("100% sure", "there").mkdir(parents=True)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     workspace.configure(f"  - {{brand: ACME, at: '00:00', settle: 0s, start: {yesterday}}}")
     exports = workspace.folder / "100% sure" / "exports.yml"

@@ -266,7 +266,7 @@ def test_every_brand_has_a_row_and_none_hides_another(workspace: Workspace) -> N
     found = {export.brand: export for export in look(workspace, FIRST).exports}
     assert list(found) == ["x/../y", "*", "ALFA", "BETA", "OWN"]
     assert kinds(found["x/../y"]) == ["failed"]
-    assert "stands in file names" in found["x/../y"].problems[0].text
+    assert "is part of file names" in found["x/../y"].problems[0].text
     assert [found[brand].overdue_windows for brand in found] == [1, 1, 0, 0, 0]
     assert [brand for brand in found if found[brand].problems] == ["x/../y"]
     # What waits for every brand is told once, and counts for each.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from forked_commands import orchestrate
-from workspace import ROOT, Workspace
+from workspace import ROOT, Workspace, days
 
 PAGE = (ROOT / "docs/fields.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -42,7 +42,7 @@ def test_a_piece_gives_the_files_below_it(loaded: Workspace, title: str) -> None
     own += f"state: sqlite:///{there}.db\noutbox: {there}.outbox\n"
     (loaded.folder / there).mkdir()
     (loaded.folder / "exports.yml").write_text(own + piece, encoding="utf-8")
-    assert loaded.run("2026-11-19 07:00").exit_code == 0
+    assert loaded.run("2026-11-19 07:00", days=days("2026-11-18")).exit_code == 0
     files = shown(text, "text")
     assert files
     for name, expected in files.items():
