@@ -84,7 +84,7 @@ def test_a_disk_that_fills_anywhere_in_the_outbox(
                 raise
             break  # now there is room
         assert f"{outbox}" in said[-1]
-        assert "no room on that disk (No space left on device). Make room" in said[-1]
+        assert "the disk is full (No space left on device). Free some space" in said[-1]
         assert acme.files() == []
         assert not list(outbox.glob("*.csv"))
     text = "\n".join(said)
@@ -104,7 +104,7 @@ def test_a_disk_that_fills_while_a_file_is_encrypted(
     key.write_bytes(gpg.export(gpg.make("Receiver of much", subkey="never")))
     file = PackedFile(tmp_path / "small/rows.csv", encrypt_for=key)
     file.write(b"row\n" * 180_000)
-    with pytest.raises(DiskFullError, match=r"small/rows.csv.pgp: no room on that disk \(No space"):
+    with pytest.raises(DiskFullError, match=r"small/rows.csv.pgp: the disk is full \(No space"):
         file.finish()
     file.abandon()
     assert list((tmp_path / "small").iterdir()) == []
@@ -162,7 +162,7 @@ def test_a_ledger_whose_disk_is_full(acme: Workspace, small: Callable[[Path, str
     assert said
     for message in said:
         assert "ledger.db" in message
-        assert "no room on that disk (" in message
+        assert "the disk is full (" in message
     filler.unlink(missing_ok=True)
     assert acme.run(NOW).windows == []
     assert sorted(watch.names()) == sorted(
@@ -174,4 +174,4 @@ def test_a_ledger_whose_disk_is_full(acme: Workspace, small: Callable[[Path, str
 def test_other_errors_are_not_of_the_disk() -> None:
     assert disk_full(PermissionError(errno.EACCES, "Permission denied", "/srv/a"), "/srv") is None
     quota = disk_full(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "/srv")
-    assert str(quota).startswith("/srv: no room on that disk (Disk quota exceeded). Make room")
+    assert str(quota).startswith("/srv: the disk is full (Disk quota exceeded). Free some space")

@@ -11,7 +11,7 @@ import pytest
 from forked_commands import ORCHESTRATE, Command, orchestrate
 from workspace import Workspace
 
-_ADVICE = "what was made and delivered so far is kept, and the next run goes on"
+_ADVICE = "what was written and delivered is kept, and the next run continues from there"
 _TOLD = {
     signal.SIGINT: f"error: interrupted; {_ADVICE}",
     signal.SIGTERM: f"error: interrupted by SIGTERM; {_ADVICE}",

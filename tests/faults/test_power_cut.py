@@ -36,7 +36,7 @@ class Recorder:
         self._wrap(
             monkeypatch,
             Ledger,
-            "renaming",
+            "announce",
             lambda _, files, **__: f"ledger {'renaming' if files else 'arrived'}",
         )
 

@@ -40,7 +40,7 @@ def test_two_outboxes_with_one_ledger_are_kept_apart(tmp_path: Path) -> None:
     with kill_workspace(tmp_path / "arena", days=1) as here:
         first = paused(here)
         other = here.folder / "other"
-        other.mkdir()
+        (other / "there").mkdir(parents=True)
         text = (here.folder / "exports.yml").read_text()
         ledger = here.folder / "state/ledger.db"
         (other / "exports.yml").write_text(f"{text}state: sqlite:///{ledger}\n")

@@ -132,6 +132,7 @@ def test_making_it_again_gives_the_same_bytes(acme: Workspace) -> None:
     first = acme.all_bytes()
     (acme.folder / "outbox").rename(acme.folder / "old")
     (acme.folder / "there").rename(acme.folder / "other")
+    (acme.folder / "there").mkdir()
     (acme.folder / "state").rename(acme.folder / "forgotten")
     acme.run(NOW)
     assert acme.all_bytes() == first

@@ -134,14 +134,20 @@ def hours(of: date, zone: str) -> list[Window]:
 
 
 def warehouse(*loads: Tables) -> Tables:
-    """Return what the raw tables hold after these loads: entities replaced, equal events once."""
+    """Return the raw tables after these loads: customers replaced, equal events once."""
     held: dict[str, dict[Any, Row]] = {}
     for tables in loads:
         for table, rows in tables.items():
             key = {"broadcasts": ("brand", "broadcast_id"), "customers": ("brand", "customer_id")}
             for row in rows:
                 columns = key.get(table, tuple(sorted(row)))
-                held.setdefault(table, {})[tuple(row[column] for column in columns)] = row
+                identity = tuple(row[column] for column in columns)
+                stored = held.setdefault(table, {}).get(identity)
+                # The newest receipt of a broadcast counts, whichever was loaded last.
+                if not (
+                    table == "broadcasts" and stored and stored["received_at"] > row["received_at"]
+                ):
+                    held[table][identity] = row
     return {table: list(rows.values()) for table, rows in held.items()}
 
 
