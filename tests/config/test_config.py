@@ -263,7 +263,7 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         ),
         (
             MINIMAL.replace("directory: files", "sftp: {host: h, user: u}"),
-            r"sftp.user: unknown key; did you mean username\?; valid: algorithms, host, known_hosts",
+            r"sftp.user: unknown key; did you mean username\?; valid: algorithms, host",
         ),
         (
             MINIMAL + "  - {brand: ACME, interval: weekly}\n",
