@@ -99,6 +99,7 @@ def test_what_could_not_be_sent_again_is_caught_up(acme: Workspace) -> None:
     for name in sent:
         (acme.folder / "there" / name).unlink()
     (acme.folder / "far").unlink()
+    (acme.folder / "far").mkdir()
     assert windows(acme.run(NOW)) == [("ACME daily", "19 00", 1, Status.DELIVERED)]
     assert (acme.all_bytes("far"), acme.files()) == (sent, [])
 
@@ -138,7 +139,7 @@ def test_the_commands(acme: Workspace) -> None:
     span = ("backfill", "--from", "2026-11-18", "--to", "2026-11-19")
     seen = orchestrate(acme.folder, *span, "--dry-run")
     assert seen.returncode == 0
-    assert [line.split(":")[0] for line in seen.stderr.splitlines()] == [
+    assert [line.split(":")[0] for line in seen.stdout.splitlines()] == [
         "due       ACME daily 2026-11-18",
         "due       ACME daily 2026-11-19",
     ]

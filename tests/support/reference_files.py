@@ -46,7 +46,7 @@ exports:
     interval: hourly
     activity_file: "activity_{brand}_{window_start:%Y%m%dT%H%M%z}"
     broadcast_file: "broadcast_{brand}_{window_start:%Y%m%dT%H%M%z}"
-  - {brand: "*", timezone: Asia/Kathmandu, delimiter: "||", encoding: utf-8-sig}
+  - {brand: "*", directory: star, timezone: Asia/Kathmandu, delimiter: "||", encoding: utf-8-sig}
 """
 OTHERS = ("Café Zürich & Söhne", "brandnaam", "Stray")
 DIALECTS = {
@@ -97,7 +97,9 @@ DAILY = [brand for brand in DIALECTS if brand != "Uur"]
 def files_of_day(raw: Tables, day: date) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for brand in DAILY:
-        folder = f"OTHER/{day:%Y}/{day:%m}/" if brand == "OTHER" else ""
+        own = {"OTHER": f"OTHER/{day:%Y}/{day:%m}/", "BRANDNAAM": "", "Himal": ""}
+        # Those of `*` are apart: `brandnaam` and BRANDNAAM are one name to some receivers.
+        folder = own.get(brand, "star/")
         extension = "txt" if brand == "Himal" else "csv"
         name = f"{folder}{{}}_{brand}_{day:%Y%m%d}.{extension}"
         files |= _pair(raw, brand, reference_export.day(day, DIALECTS[brand].zone), name)
