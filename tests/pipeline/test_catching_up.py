@@ -150,7 +150,7 @@ def test_the_commands(acme: Workspace) -> None:
         Path(acme.folder / "there" / name).unlink()
     resend = ("resend", "--date", "2026-11-19")
     assert (
-        "due       ACME daily 2026-11-19" in orchestrate(acme.folder, *resend, "--dry-run").stderr
+        "due       ACME daily 2026-11-19" in orchestrate(acme.folder, *resend, "--dry-run").stdout
     )
     assert acme.files() == []
     assert orchestrate(acme.folder, *resend).returncode == 0
