@@ -138,7 +138,8 @@ def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON
 
 def _any_of(node: JsonSchemaValue, *others: JsonSchemaValue) -> JsonSchemaValue:
     """Return a flat choice between schemas, with the description of the node above it."""
-    about = {key: node[key] for key in ("description", "default", "examples") if key in node}
-    rest = {key: value for key, value in node.items() if key not in about}
+    kept = ("description", "default", "examples")
+    about: JsonSchemaValue = {key: node[key] for key in kept if key in node}
+    rest: JsonSchemaValue = {k: value for k, value in node.items() if k not in about}
     choices = [*rest.get("anyOf", [rest]), *others]
     return {**about, "anyOf": [each for item in choices for each in item.get("anyOf", [item])]}

@@ -23,6 +23,7 @@ import pyarrow as pa
 from orchestrator.errors import UsageError
 from orchestrator.loading.files import RawFile, check_columns
 from orchestrator.loading.records import (
+    LONGEST_RECORD,
     csv_records,
     csv_rows,
     json_keys,
@@ -388,12 +389,16 @@ def _json_shape(path: Path, nullable: list[str]) -> tuple[int, str | None]:
 
     DuckDB's reader shows an absent key as it shows a null. The bytes tell them apart: without any
     null in the file every null is an absent key, and a key that each line has is never absent.
-    The condition is None if neither holds; then the file is read line by line.
+    The condition is None if neither holds, or if a line is too long, which DuckDB does not always
+    refuse; then the file is read line by line.
     """
-    lines, nulls = 0, False
+    lines, nulls, longest = 0, False, 0
     for block in _blocks(path):
         lines += len(block) - sum(map(bytes.isspace, block))
         nulls = nulls or b"null" in b"".join(block)
+        longest = max(longest, len(block[-1]))  # a line of more than a block ends its block
+    if longest > LONGEST_RECORD:
+        return lines, None
     if not nulls:
         return lines, "{} is null"
     keys = [b'"%b":' % name.encode() for name in nullable]

@@ -1,6 +1,7 @@
 """What `status` knows: from real runs, and from ledgers written for the purpose."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -485,6 +486,7 @@ def test_the_command_in_text_and_json_and_how_little_it_loads(acme: Workspace) -
         return subprocess.run(
             [sys.executable, "-c", LOADED, "status", *arguments],
             cwd=acme.folder,
+            env=os.environ | {"COLUMNS": "200"},
             capture_output=True,
             text=True,
             timeout=60,
