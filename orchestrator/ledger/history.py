@@ -14,6 +14,7 @@ from orchestrator.ledger.database import LedgerDatabase
 from orchestrator.ledger.records import Delivery, Entry, Failure, NewestWindow, OldFile
 from orchestrator.windows import Window
 
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _REASONS = 20
 """Reasons kept of one window: a reason may contain something that is new each time."""
 
@@ -144,18 +145,27 @@ class Removals:
 
     database: LedgerDatabase
 
-    def old(self, destination: str | None, before: datetime, *, most: int) -> list[OldFile]:
-        """Return files that were delivered before a moment and not removed since, `most` at once.
+    def old(
+        self, destination: str | None, before: datetime, *, most: int
+    ) -> Iterator[list[OldFile]]:
+        """Yield files that were delivered before a moment and not removed since, in pieces.
 
-        They come window by window, the oldest first, each window's in the reverse of their order
-        of delivery.
+        A piece is found among the next `most` files by their time of delivery (more, where files
+        were delivered at one moment), so no piece costs more than another. Within a piece they
+        come window by window, each window's in the reverse of their order of delivery.
         """
-        bounds = {"before": before, "most": most}
-        if destination is None:
-            rows = self.database.rows("old_outbox_files", **bounds)
-        else:
-            rows = self.database.rows("old_files", destination=destination, **bounds)
-        return [*map(records.old_file, rows)]
+        place = {} if destination is None else {"destination": destination}
+        files = "old_outbox_files" if destination is None else "old_files"
+        after = _FIRST
+        while True:
+            bounds = {**place, "after": after, "before": before, "most": most}
+            ((until,),) = (row.values() for row in self.database.rows(f"{files}_until", **bounds))
+            if until is None:
+                return
+            rows = self.database.rows(files, **bounds, until=until)
+            if found := [*map(records.old_file, rows)]:
+                yield found
+            after = until
 
     def note(self, destination: str | None, paths: Iterable[str]) -> None:
         """Note that retention is done with files: removed, or not the delivered ones any more."""

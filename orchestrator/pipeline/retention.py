@@ -1,13 +1,13 @@
 """Retention: files that were delivered long ago are removed, at destinations and in the outbox."""
 
+import itertools
 import logging
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
@@ -25,7 +25,8 @@ _SILENCE = timedelta(days=35)
 """The longest time without a window that is not suspicious: a month, and a run that is late."""
 _PIECE = 10_000
 """Files of each destination that are removed before the ledger notes it."""
-_EVERYTHING = 2**62
+_LISTED = 100_000
+"""Files that a result lists; there may be millions."""
 _TO_RETRY = ("recent", "failed")
 """Outcomes after which a file is still due."""
 _SHOWN = 3
@@ -49,11 +50,16 @@ class Removal:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What retention did, file by file, and what it could not do."""
+    """What retention did, file by file, and what it could not do.
+
+    `removals` lists at most 100,000 files; `counts` counts all, by place (a destination's name, or
+    outbox) and outcome.
+    """
 
     now: datetime
     removals: Sequence[Removal] = ()
     warnings: Sequence[str] = ()
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -91,35 +97,38 @@ class Retention:
 
     def foresee(self) -> PruneResult:
         """Return what would be removed, and remove nothing."""
-        due = self._due([None, *self._config.retention], most=_EVERYTHING)
-        due[None] = [old for old in due[None] if self._outbox.path(old.file.path).exists()]
-        removals = [_removal(name, old, "due") for name, found in due.items() for old in found]
-        doubts = self.doubts() if removals else []
-        return self._logged([] if doubts else removals, doubts)
+        found = _Tally()
+        for name, pieces in self._old([None, *self._config.retention]).items():
+            for old in itertools.chain.from_iterable(pieces):
+                if name or self._outbox.path(old.file.path).exists():
+                    found.add(name, old, "due")
+        doubts = self.doubts() if found.removals else []
+        return self._result(_Tally() if doubts else found, doubts)
 
     def prune(self, *, destinations: bool = True) -> PruneResult:
         """Remove what is due in the outbox and, over one connection each, at the destinations.
 
-        There may be millions of files, so they are removed and noted in pieces: a run that is
-        killed has little to do again. The warnings say what could not be done. Raises LedgerError.
+        There may be millions of files, so they are removed and noted in pieces: memory is bounded,
+        and a run that is killed has little to do again. A place where something failed is left
+        alone until the next run. The warnings say what could not be done. Raises LedgerError.
         """
-        removals: list[Removal] = []
+        found = _Tally()
         warnings: list[str] = []
-        names = [None, *(self._config.retention if destinations else ())]
-        while not warnings and any((due := self._due(names, most=_PIECE)).values()):
-            if warnings := self.doubts():
+        waiting = self._old([None, *(self._config.retention if destinations else ())])
+        while due := {name: files for name, old in waiting.items() if (files := next(old, ()))}:
+            if not found.removals and (warnings := self.doubts()):
                 break
-            outcomes = {**self._remove(due, warnings), None: self._tidy(due[None], warnings)}
-            names = []
-            for name, found in outcomes.items():
-                done = [path for path, outcome in found.items() if outcome not in _TO_RETRY]
+            outcomes = self._remove(due, warnings) | self._tidy(due.get(None, ()), warnings)
+            for name, by_path in outcomes.items():
+                done = [path for path, outcome in by_path.items() if outcome not in _TO_RETRY]
                 self._files.note(name, done)
-                removals += [_removal(name, old, found[old.file.path]) for old in due[name]]
-                if len(done) == _PIECE:  # else it was the last one, or the next would be the same
-                    names.append(name)
-        # What is gone from the outbox already was removed by an earlier release, or by hand.
-        shown = [item for item in removals if item.destination or item.outcome != "gone"]
-        return self._logged(shown, warnings)
+                for file in due[name]:
+                    found.add(name, file, by_path[file.file.path])
+                if "failed" in by_path.values():
+                    del waiting[name]
+            waiting = {name: old for name, old in waiting.items() if name in due}
+            found.log()
+        return self._result(found, warnings)
 
     def doubts(self) -> list[str]:
         """Return why the clock cannot be trusted, empty where it can.
@@ -137,27 +146,23 @@ class Retention:
         )
         return [doubt]
 
-    def _due(
-        self, names: Iterable[str | None], *, most: int
-    ) -> dict[str | None, Sequence[OldFile]]:
-        """Return the old files of some destinations, `most` of each, and of the outbox (None)."""
+    def _old(self, names: Iterable[str | None]) -> dict[str | None, Iterator[Sequence[OldFile]]]:
+        """Return the old files of some destinations, and of the outbox (None), in pieces."""
         ages: dict[str | None, timedelta] = {None: self._config.keep_local}
         ages.update(self._config.retention.items())
-        due = {name: self._files.old(name, self._now - ages[name], most=most) for name in names}
-        return {None: [], **due}
+        return {name: self._files.old(name, self._now - ages[name], most=_PIECE) for name in names}
 
-    def _logged(self, removals: Sequence[Removal], warnings: Sequence[str]) -> PruneResult:
-        for removal in removals:
-            _log.debug("%s: %s %s", removal.destination or "outbox", removal.outcome, removal.path)
-        gone = Counter(r.destination or "outbox" for r in removals if r.outcome == "removed")
-        for name, number in gone.items():
-            _log.info("%s: old files removed: %d", name, number)
+    def _result(self, found: "_Tally", warnings: Sequence[str]) -> PruneResult:
         for warning in warnings:
             _log.warning("%s", warning)
-        return PruneResult(self._now, removals, warnings)
+        return PruneResult(self._now, found.removals, warnings, found.counts)
 
-    def _tidy(self, due: Sequence[OldFile], warnings: list[str]) -> dict[str, str]:
-        """Remove files from the outbox, and return what became of each."""
+    def _tidy(
+        self, due: Sequence[OldFile], warnings: list[str]
+    ) -> dict[str | None, dict[str, str]]:
+        """Remove files from the outbox, and return what became of each, under its name None."""
+        if not due:
+            return {}
         found = dict.fromkeys((old.file.path for old in due), "failed")
         try:
             for path in found:
@@ -167,7 +172,7 @@ class Retention:
         except OSError as error:
             found[path] = "failed"
             warnings.append(f"{error.filename}: cannot be removed ({error.strerror})")
-        return found
+        return {None: found}
 
     def _remove(
         self, due: Mapping[str | None, Sequence[OldFile]], warnings: list[str]
@@ -196,9 +201,31 @@ class Retention:
         """Yield the files of each window, in the reverse of their order of delivery."""
         from orchestrator.delivery.uploads import Upload  # noqa: PLC0415 - as above
 
-        for _, files in groupby(found, operator.attrgetter("window", "export")):
+        for _, files in itertools.groupby(found, operator.attrgetter("window", "export")):
             yield [Upload(self._outbox.path(old.file.path), old.file) for old in files]
 
 
-def _removal(destination: str | None, old: OldFile, outcome: str) -> Removal:
-    return Removal(destination, old.file.path, old.delivered_at, outcome)
+class _Tally:
+    """What became of the files, counted and, up to a number, listed."""
+
+    def __init__(self) -> None:
+        self.removals: list[Removal] = []
+        self.counts: dict[str, Counter[str]] = {}
+        self._logged: Counter[str] = Counter()
+
+    def add(self, destination: str | None, old: OldFile, outcome: str) -> None:
+        place, path = destination or "outbox", old.file.path
+        _log.debug("%s: %s %s", place, outcome, path)
+        # What is gone from the outbox already was removed by an earlier release, or by hand.
+        if destination is None and outcome == "gone":
+            return
+        self.counts.setdefault(place, Counter())[outcome] += 1
+        if len(self.removals) < _LISTED:
+            self.removals.append(Removal(destination, path, old.delivered_at, outcome))
+
+    def log(self) -> None:
+        """Log how many files were removed so far, where there are more than before."""
+        for place, counts in self.counts.items():
+            if counts["removed"] > self._logged[place]:
+                self._logged[place] = counts["removed"]
+                _log.info("%s: old files removed: %d", place, counts["removed"])

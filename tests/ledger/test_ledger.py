@@ -1,3 +1,4 @@
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -31,6 +32,8 @@ from orchestrator.ledger import (
     Ledger,
 )
 from orchestrator.ledger.database import COLUMNS, INDEXES, TABLES
+from orchestrator.ledger.history import Removals
+from orchestrator.ledger.records import OldFile
 from orchestrator.windows import Window
 
 GUARD = "local all reader scram-sha-256\n"
@@ -167,6 +170,10 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     assert [now.export for _, now in recounts.late(START)] == ["NEW daily"]
 
 
+def _old(removals: Removals, destination: str | None, before: datetime) -> list[OldFile]:
+    return [*itertools.chain.from_iterable(removals.old(destination, before, most=9))]
+
+
 def test_what_is_old_is_found(ledger: Ledger) -> None:
     removals = ledger.removals
     assert removals.silence(START) == timedelta(0)
@@ -178,25 +185,26 @@ def test_what_is_old_is_found(ledger: Ledger) -> None:
         ledger.write([(entry, files)])
         ledger.finish([entry])
     assert removals.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
-    old = removals.old("there", START + 2 * DAY, most=9)
+    old = _old(removals, "there", START + 2 * DAY)
     assert sorted(item.file.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
-    assert len(removals.old("there", START + 2 * DAY, most=1)) == 1
-    assert removals.old("elsewhere", START + 9 * DAY, most=9) == []
+    # A piece does not split what was delivered at one moment; the newest window stays.
+    assert [len(piece) for piece in removals.old("there", START + 9 * DAY, most=1)] == [2, 2]
+    assert _old(removals, "elsewhere", START + 9 * DAY) == []
     removals.note("there", [item.file.path for item in old if item.file.path.startswith("/")])
-    left = removals.old("there", START + 2 * DAY, most=9)
+    left = _old(removals, "there", START + 2 * DAY)
     assert [item.file.path[:3] for item in left] == ["50%"]
     removals.note("there", ["/rooted 0.csv"])  # once more
     # In the outbox a path starts at its folder; there nothing was removed yet.
-    some = removals.old(None, START + 9 * DAY, most=9)
+    some = _old(removals, None, START + 9 * DAY)
     assert sorted(item.file.path[-5:] for item in some) == ["0.csv", "0.csv", "1.csv", "1.csv"]
     removals.note(None, ["rooted 0.csv", "50% \\ é 'x' 1.csv"])
-    some = removals.old(None, START + 9 * DAY, most=9)
+    some = _old(removals, None, START + 9 * DAY)
     assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 0.csv"]
     # What is delivered again is there again.
     again = Entry("ACME daily", Window(START, START + DAY), 1)
     ledger.announce([], arrived={DeliveryKey(again, "there", "/rooted 0.csv"): START + DAY})
-    assert len(removals.old(None, START + 9 * DAY, most=9)) == 3
-    assert len(removals.old("there", START + 2 * DAY, most=9)) == 2
+    assert len(_old(removals, None, START + 9 * DAY)) == 3
+    assert len(_old(removals, "there", START + 2 * DAY)) == 2
 
 
 def test_a_path_belongs_to_one_file(ledger: Ledger) -> None:

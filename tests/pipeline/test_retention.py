@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from orchestrator import config
 from orchestrator.config.exports import File
 from orchestrator.delivery.removal import CLOCK_FILE
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
+from orchestrator.ledger.history import Removals
 from orchestrator.pipeline import retention
 from orchestrator.pipeline.retention import PruneResult
 from orchestrator.windows import Window
@@ -287,6 +288,46 @@ def test_a_destination_that_is_down_holds_up_no_other(two: Archive, sftp_server:
     assert outcomes(two.prune()) == {"a.csv": "removed", "a.csv.ready": "removed"}
 
 
+def test_many_files_are_removed_in_pieces(
+    two: Archive, sftp_server: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A destination that is down has one message; the other is emptied, a piece at a time."""
+    monkeypatch.setattr(retention, "_PIECE", 4)
+    monkeypatch.setattr(retention, "_LISTED", 7)
+    there = Archive(two.workspace, two.workspace.folder / "there")
+    for number in range(6):
+        there.deliver(80 - number, f"c{number}.csv")
+        two.deliver(90 - number, f"s{number}.csv")
+    there.deliver(2, "d.csv")
+    noted: list[tuple[str | None, int]] = []
+    note = Removals.note
+
+    def noticing(self: Removals, destination: str | None, paths: Iterable[str]) -> None:
+        noted.append((destination, len([*paths])))
+        note(self, destination, paths)
+
+    monkeypatch.setattr(Removals, "note", noticing)
+    foreseen = retention.foresee(two.config(), now=NOW)
+    assert foreseen.counts == {
+        "outbox": {"due": 26},
+        "server": {"due": 14},
+        "there": {"due": 12},
+    }
+    result = two.prune()
+    assert (len(foreseen.removals), len(result.removals)) == (7, 7)
+    assert result.counts == {
+        "server": {"failed": 4},
+        "there": {"removed": 12},
+        "outbox": {"removed": 26},
+    }
+    assert len(result.warnings) == 1
+    assert [number for name, number in noted if name == "there"] == [4, 4, 4]
+    assert [number for name, number in noted if name == "server"] == [0]
+    assert there.files() == ["d.csv"]
+    sftp_server.start()
+    assert two.prune().counts == {"server": {"removed": 14}}
+
+
 def test_in_a_run_its_trouble_is_a_warning(two: Archive) -> None:
     day = f"{NOW - DAY:%Y-%m-%d}"
     two.workspace.mailing("ACME", day)
@@ -360,9 +401,11 @@ def test_as_a_command(workspace: Workspace) -> None:
     document = json.loads(ran.stdout)
     assert (ran.returncode, document["exit_code"]) == (0, 0)
     assert {removal["outcome"] for removal in document["removals"]} == {"due"}
+    assert document["counts"] == {"outbox": {"due": 2}, "there": {"due": 2}}
+    ran = orchestrate(workspace.folder, "prune", "--dry-run")
     day = f"{NOW - 61 * DAY:%Y-%m-%d}"
     assert f"there: a.csv, delivered 61 days ago, {day}" in ran.stdout
-    assert f"outbox: a.csv, delivered 61 days ago, {day}" in ran.stderr
+    assert f"outbox: a.csv, delivered 61 days ago, {day}" in ran.stdout
     assert archive.files() == ["a.csv", "b.csv"]
     ran = orchestrate(workspace.folder, "prune")
     assert (ran.returncode, "FOLDER is not set" in ran.stderr) == (2, True)

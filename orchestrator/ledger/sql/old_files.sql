@@ -1,9 +1,10 @@
--- The index deliveries_kept finds the old files, and leaves out those that were removed.
+-- The files of one piece of old_files_until.
 select files.*
 from deliveries as files
 where
     files.destination = :destination
-    and files.delivered_at < :before
+    and files.delivered_at > :after
+    and files.delivered_at <= :until
     and files.removed_at is null
     and exists (
         select 1
@@ -39,4 +40,3 @@ where
             )
     )
 order by files.window_start, files.window_end, files.export, files.position desc
-limit :most

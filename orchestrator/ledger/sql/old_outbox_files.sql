@@ -1,8 +1,9 @@
--- The index deliveries_untidied finds the old files, and leaves out those that were removed.
+-- The files of one piece of old_outbox_files_until.
 select files.*
 from deliveries as files
 where
-    files.delivered_at < :before
+    files.delivered_at > :after
+    and files.delivered_at <= :until
     and files.tidied_at is null
     and exists (
         select 1
@@ -34,4 +35,3 @@ where
             )
     )
 order by files.window_start, files.window_end, files.export, files.position desc
-limit :most
