@@ -1,6 +1,5 @@
 """Shipping: files of the outbox go to their destinations, and the ledger notes what arrived."""
 
-import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ from orchestrator.pipeline import Run
 from orchestrator.pipeline.window_files import WindowFiles, is_plain
 
 if TYPE_CHECKING:
+    import asyncio
+
     from orchestrator.delivery import Outcome, Upload
 
 _ARRIVALS_EVERY = 1.0  # seconds
@@ -184,6 +185,8 @@ class DeliveryNotes:
         Once a second the same transaction notes which files arrived. Until then the announcement
         says as much: the rename was sent, and the part file is gone.
         """
+        import asyncio  # noqa: PLC0415 - a run with nothing due delivers nothing
+
         self._renaming.append(self._place(destination, upload))
         if self._writing is None:
             self._writing = asyncio.ensure_future(self._write())
@@ -199,6 +202,8 @@ class DeliveryNotes:
             self._ledger.announce([], arrived=self._arrived)
 
     async def _write(self) -> None:
+        import asyncio  # noqa: PLC0415 - as above
+
         await asyncio.sleep(0)  # uploads that reached this point share the transaction
         files, self._renaming, self._writing = self._renaming, [], None
         is_time = monotonic() - self._noted_at >= _ARRIVALS_EVERY
