@@ -36,7 +36,7 @@ NOTES = {
     "quoting": "Under `minimal`, a field is quoted if it contains the delimiter, a quote or a line break, is an empty text, or reads like `null`.",
     "compression": "The one member of a `zip` has the name without `.zip`. The same rows give the same bytes.",
     "encrypt_for": "Files are encrypted after they are compressed. `orchestrate check` says whether the key can be used; an expired key stops its own export only.",
-    "completion": "`ready`: next to each file X a file `X.ready`, with the line that `sha256sum -c X.ready` checks. `manifest`: one JSON document per window, `<activity file>.manifest.json`. [Completion files](../receiving.md#completion-files)",
+    "completion": "`ready`: next to each file X a file `X.ready`, with the line that `sha256sum -c X.ready` checks. `manifest`: one JSON document per window, `<activity file>.manifest.json`, a [Data Package](https://datapackage.org). [The manifest](../receiving.md#the-manifest)",
     "activity_fields": "[Fields](../fields.md) shows each choice together with the file that comes out.",
     "notify": "[Notifications](../running.md#notifications)",
     "retention": "[Retention](../running.md#retention)",

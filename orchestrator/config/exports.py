@@ -1,5 +1,6 @@
 """One export of exports.yml: whose rows, which of them, when, in which dialect, to where."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time, timedelta
 from functools import cached_property
@@ -261,27 +262,32 @@ class Export(Strict):
 
     def files(self, *, brand: str, window: Window) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of a window, in the order of delivery."""
-        return self._files({k: self.path(k, brand=brand, window=window) for k in KINDS})
+        return self.with_others({k: self.path(k, brand=brand, window=window) for k in KINDS})
 
     def file_patterns(self) -> list[tuple[FileKind, str]]:
         """Return the kind and pattern of every file of a window, likewise."""
-        return self._files({kind: self._pattern(kind) + self._suffix for kind in KINDS})
+        return self.with_others({kind: self._pattern(kind) + self._suffix for kind in KINDS})
 
     def _pattern(self, kind: Kind) -> str:
         name: str = getattr(self, f"{kind}_file")
         return f"{self.directory}/{name}" if self.directory else name
 
     @property
+    def has_manifest(self) -> bool:
+        """Whether each window has a manifest."""
+        return self.completion in ("manifest", "both")
+
+    @property
     def _suffix(self) -> str:
         return f".{self.extension}{self.dialect.packed_suffix}"
 
-    def _files(self, data: dict[Kind, str]) -> list[tuple[FileKind, str]]:
+    def with_others(self, data: Mapping[Kind, str]) -> list[tuple[FileKind, str]]:
         """Return the data files, their signatures, and the completion files that belong to them."""
-        found: list[tuple[FileKind, str]] = [*data.items()]
+        found: list[tuple[FileKind, str]] = [(kind, data[kind]) for kind in KINDS]
         if self.dialect.has_signatures:
             found += [("signature", path + openpgp.SIGNATURE_SUFFIX) for path in data.values()]
         if self.completion in ("ready", "both"):
             found += [("ready", f"{path}.ready") for path in data.values()]
-        if self.completion in ("manifest", "both"):
+        if self.has_manifest:
             found.append(("manifest", f"{data['activity']}.manifest.json"))
         return found

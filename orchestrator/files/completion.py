@@ -1,26 +1,28 @@
-"""Completion files: what tells a receiver, after a window's data files, that these are whole.
+"""Completion files: what says to a receiver, after a window's data files, that these are complete.
 
-`X.ready` holds the line of sha256sum(1) about X. The manifest is JSON, as manifest.schema.json
-(JSON Schema, draft 2020-12) says.
+`X.ready` contains the line of sha256sum(1) about X. The manifest is a Data Package.
 """
 
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from orchestrator.config.exports import KINDS, Export, File, Kind
+from orchestrator.files import data_package
 from orchestrator.files.packing import PackedFile, sign
 from orchestrator.files.writing import WrittenFile
+from orchestrator.ledger import ManifestLinks
 from orchestrator.windows import Window
 
-VERSION = 1
-"""Of the manifest: a change that breaks its readers makes it another."""
 
-
-def files(
-    export: Export, brand: str, window: Window, made: Mapping[Kind, WrittenFile], *, revision: int
+def files(  # noqa: PLR0913 - a window of an export, and its revision
+    export: Export,
+    brand: str,
+    window: Window,
+    made: Mapping[Kind, WrittenFile],
+    *,
+    revision: int,
+    links: ManifestLinks,
 ) -> list[WrittenFile]:
     """Return all files of a window as this revision, in the order of delivery.
 
@@ -31,17 +33,17 @@ def files(
     found = [made[kind] for kind in KINDS]
     data = [written.file for written in found]
     checked, signed = iter(data), iter(found[:])
-    named = export.files(brand=brand, window=window)
-    names = {path: file.path for (_, path), file in zip(named, data, strict=False)}
-    for kind, default in named[len(data) :]:
-        of = max((path for path in names if default.startswith(path)), key=len)
-        path = names[of] + default[len(of) :]
+    tables = [(written.file, written.table) for written in found]
+    named = export.with_others({kind: made[kind].file.path for kind in KINDS})
+    for kind, path in named[len(data) :]:
         if kind == "signature":
             content = _signature(export, next(signed).local)
         elif kind == "ready":
             content = _line(next(checked)).encode()
         else:
-            content = _manifest(export, brand, window, data, revision=revision).encode()
+            content = data_package.manifest(
+                export, brand, window, tables, revision=revision, links=links
+            ).encode()
         file = PackedFile(folder / PurePosixPath(path).name)
         file.write(content)
         size, sha256 = file.finish()
@@ -63,29 +65,3 @@ def _signature(export: Export, path: Path) -> bytes:
 def _line(file: File) -> str:
     # No name has a backslash or a line break, which sha256sum would escape.
     return f"{file.sha256}  {PurePosixPath(file.path).name}\n"
-
-
-def _manifest(
-    export: Export, brand: str, window: Window, data_files: Sequence[File], *, revision: int
-) -> str:
-    zone = export.timezone
-    manifest: dict[str, Any] = {
-        "version": VERSION,
-        "brand": brand,
-        "interval": export.interval.value,
-        "timezone": zone.key,
-        "window_start": window.start.astimezone(zone).isoformat(),
-        "window_end": window.end.astimezone(zone).isoformat(),
-        "revision": revision,
-        "files": [
-            {
-                "kind": file.kind,
-                "name": PurePosixPath(file.path).name,
-                "rows": file.rows,
-                "bytes": file.size,
-                "sha256": file.sha256,
-            }
-            for file in data_files
-        ],
-    }
-    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"

@@ -1,7 +1,7 @@
 """Fields: the columns of a view that a file holds, under their headings."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -9,7 +9,7 @@ from orchestrator.config import Config
 from orchestrator.config.dialect import NAMES
 from orchestrator.config.exports import Export, FieldChoice, Kind
 from orchestrator.errors import valid_names
-from orchestrator.warehouse.contract import LabelError, ViewColumn
+from orchestrator.warehouse.contract import ColumnFacts, LabelError, ViewColumn
 
 _OWN_LANGUAGES = ("en", "nl")
 DEFAULT: dict[Kind, tuple[str, ...]] = {
@@ -30,7 +30,9 @@ DEFAULT: dict[Kind, tuple[str, ...]] = {
 class FileField:
     """A field of a file: its column, heading, labels in place of values, and whether hashed.
 
-    A hash is the lower-case hex of SHA-256 over the salt's and then the value's bytes in UTF-8.
+    `label` and `facts` only describe it: the label of the column in the export's language, and what
+    the view's YAML promises of the column. A hash is the lower-case hex of SHA-256 over the salt's
+    and then the value's bytes in UTF-8.
     """
 
     column: str
@@ -38,6 +40,8 @@ class FileField:
     is_hashed: bool
     value_labels: dict[str, str]
     salt: SecretStr | None = None
+    label: str | None = None
+    facts: ColumnFacts = field(default=ColumnFacts(), repr=False)
 
 
 def resolve(
@@ -94,9 +98,10 @@ def check_activity_types(config: Config, export: Export, columns: Sequence[ViewC
 
 def _field(choice: FieldChoice, column: ViewColumn, language: str, lacking: list[str]) -> FileField:
     """Return a field; what has no label in the language is added to `lacking`."""
-    heading, values = choice.heading, {}
+    heading, label, values = choice.heading, None, {}
     if language != NAMES:
         heading = heading or column.label(language)
+        label = None if column.errors else column.labels.get(language)
         values = column.labels_of_values(language)
         # In our own languages a column without a label has its name as the heading: a team may add
         # a column without giving it labels.
@@ -110,6 +115,8 @@ def _field(choice: FieldChoice, column: ViewColumn, language: str, lacking: list
         is_hashed=choice.hash is not None,
         salt=choice.salt,
         value_labels=values,
+        label=label,
+        facts=column.facts,
     )
 
 

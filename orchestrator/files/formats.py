@@ -22,6 +22,8 @@ class FileFormat:
     dialect: Dialect
     content: Content
     fields: Sequence[FileField]
+    key: Sequence[str] = ()
+    """The columns of the view that together are unique within a brand, also those not in a file."""
 
     @property
     def identity(self) -> str:
@@ -61,7 +63,9 @@ def file_format(config: Config, export: Export, kind: Kind, columns: ViewColumns
     if kind == "activity":
         fields.check_activity_types(config, export, columns[kind])
     resolved = fields.resolve(config, export, kind, columns[kind])
-    return FileFormat(kind, export.dialect, export.content, resolved)
+    key = [column.name for column in columns[kind] if column.facts.is_key]
+    key = [name for name in key if name != "brand"]  # a file has one brand
+    return FileFormat(kind, export.dialect, export.content, resolved, key)
 
 
 def label_errors(config: Config, columns: ViewColumns) -> list[str]:

@@ -12,6 +12,9 @@ from orchestrator.config.dialect import Dialect
 from orchestrator.files.fields import FileField
 from orchestrator.warehouse.sql import identifier, literal
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""The first characters of a formula, as on OWASP's page on CSV injection."""
+
 
 def line(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> str:
     """Return the expression of a row's line, its line ending included."""
@@ -21,6 +24,18 @@ def line(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect
 def header(fields: Sequence[FileField], dialect: Dialect) -> str:
     """Return the expression of the header line."""
     return _join([_escaped(literal(field.heading), dialect) for field in fields], dialect)
+
+
+def plain_text(text: str, dialect: Dialect) -> str:
+    """Return a text as a reader of the file finds it: what `line` writes, without the quotes."""
+    text = plain_heading(text, dialect)
+    return re.sub("\r\n|\r|\n", " ", text) if dialect.newlines == "space" else text
+
+
+def plain_heading(text: str, dialect: Dialect) -> str:
+    """Return a heading as a reader of the file finds it."""
+    is_formula = dialect.formulas == "escape" and text.startswith(_FORMULA_STARTS)
+    return f"'{text}" if is_formula else text
 
 
 def texts(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> list[str]:
@@ -78,12 +93,11 @@ def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
 def _escaped(text: str, dialect: Dialect) -> str:
     """Return the text with a quote before what a spreadsheet would run as a formula.
 
-    The characters are those of OWASP's page on CSV injection. Numbers and times are not text: a
-    minus sign at their beginning stays as it is.
+    Numbers and times are not text: a minus sign at their beginning stays as it is.
     """
     if dialect.formulas == "keep":
         return text
-    first = "('=', '+', '-', '@', chr(9), chr(13))"
+    first = f"({', '.join(map(literal, _FORMULA_STARTS))})"
     return f"case when left({text}, 1) in {first} then chr(39) || {text} else {text} end"
 
 

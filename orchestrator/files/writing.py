@@ -3,12 +3,13 @@
 import codecs
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.config.exports import File
 from orchestrator.errors import ExportError
+from orchestrator.files import data_package
 from orchestrator.files import lines as csv_lines
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.packing import PackedFile
@@ -22,10 +23,14 @@ _FLUSHED_BEHIND = 32  # files that wait for the disk while the next ones are mad
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A complete file of a window, and where its bytes are."""
+    """A complete file of a window, and where its bytes are.
+
+    `table` is what the manifest says of a data file of its format.
+    """
 
     local: Path
     file: File
+    table: Mapping[str, Any] = field(default_factory=dict)
 
 
 Target = tuple[Path, str]
@@ -70,7 +75,8 @@ def write(
                 file.abandon()
         for brand in targets.keys() - whole.files.keys() - errors.keys():
             whole.add(_File(brand, targets[brand], form, header))
-    return {**whole.files, **errors}
+    table = data_package.table(form, stage.types[form.kind])
+    return {**{brand: replace(f, table=table) for brand, f in whole.files.items()}, **errors}
 
 
 class _Whole:

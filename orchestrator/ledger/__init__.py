@@ -37,6 +37,7 @@ from orchestrator.ledger.records import (
     DeliveryKey,
     Entry,
     Failure,
+    ManifestLinks,
     NewestWindow,
     OldFile,
 )
@@ -51,10 +52,12 @@ __all__ = [
     "Entry",
     "Failure",
     "Ledger",
+    "ManifestLinks",
     "NewestWindow",
     "OldFile",
 ]
 
+_NO_SEQUENCE = 2**31 - 1
 _EVER = datetime(1000, 1, 1, tzinfo=UTC)
 _LONGEST = timedelta(days=32)
 """No window is longer: a month, and what clock and time zone changes add."""
@@ -153,6 +156,23 @@ class Ledger:
         rows = self._database.rows("files_of_earlier_revisions", **records.key(entry))
         return [*map(records.delivery, rows)]
 
+    def manifest_links(self, entry: Entry) -> ManifestLinks:
+        """Return what the manifest of a revision has to say of those written before it.
+
+        A revision whose manifest the ledger knows keeps its place, so that it gets the same bytes
+        when it is built again.
+        """
+        of_window = self._database.rows("manifests_of_window", **records.key(entry))
+        sequence = {row["revision"]: int(row["sequence"]) for row in of_window}.get(entry.revision)
+        bounds = {"export": entry.export, "before": sequence or _NO_SEQUENCE}
+        before = self._database.rows("manifest_before", **bounds)
+        return ManifestLinks(
+            entry.export,
+            sequence or (before[0]["sequence"] + 1 if before else 1),
+            before[0]["sha256"] if before else None,
+            [row["sha256"] for row in of_window if row["revision"] < entry.revision],
+        )
+
     def holders(self) -> dict[tuple[str, Window], set[str]]:
         """Return, by export and window, the destinations that have all files that are written.
 
@@ -188,6 +208,12 @@ class Ledger:
             for entry in built
             for activity, rows in entry.activities.items()
         ]
+        manifests = [
+            {**records.key(entry), "sha256": delivery.file.sha256}
+            for entry, deliveries in written
+            for delivery in deliveries
+            if delivery.file.kind == "manifest"
+        ]
         with self._database.begin() as session:
             session.each("put_entry", [records.values(entry) for entry, _ in written])
             session.each("forget_files", [records.key(entry) for entry, _ in written])
@@ -195,6 +221,7 @@ class Ledger:
             session.each("put_recount", [records.chosen(entry) for entry in built])
             session.each("forget_activities", [records.key(entry) for entry in built])
             session.each("put_activity", counted)
+            session.each("put_manifest", manifests)
 
     def claim(self, entry: Entry, files: Iterable[File]) -> ExportError | None:
         """Reserve the paths of a revision's files, right before the files get them.

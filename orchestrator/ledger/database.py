@@ -11,7 +11,7 @@ from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import records
 from orchestrator.ledger.session import LedgerSession, Row, SqliteSession
 
-TABLES = ("windows", "deliveries", "recounts", "activities", "failures")
+TABLES = ("windows", "deliveries", "recounts", "activities", "failures", "manifests")
 COLUMNS = ("path_key", "announced_to", "removed_at", "tidied_at")
 """Columns of `deliveries` that the ledgers of earlier releases lack."""
 INDEXES = (
@@ -21,6 +21,7 @@ INDEXES = (
     "deliveries_by_path",
     "deliveries_kept",
     "deliveries_untidied",
+    "manifests_by_sequence",
 )
 
 

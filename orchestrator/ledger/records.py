@@ -65,6 +65,21 @@ class DeliveryKey:
 
 
 @dataclass(frozen=True)
+class ManifestLinks:
+    """What the manifest of a revision says of the earlier manifests of its export.
+
+    `sequence` counts the export's manifests in the order in which they were written. `previous` is
+    the hash (SHA-256, in hexadecimal) of the one before this one, None for the first. `replaced`
+    are the hashes of the manifests of the window's earlier revisions, the first one first.
+    """
+
+    export: str
+    sequence: int = 1
+    previous: str | None = None
+    replaced: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class OldFile:
     """A delivered file that retention may remove; `position` is its place in its window's order."""
 

@@ -11,7 +11,7 @@ from orchestrator.errors import ExportError, GateError
 from orchestrator.files import completion
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs import Job
-from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure
+from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, ManifestLinks
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import FileResult, Hold, Status, WindowResult
 
@@ -117,7 +117,7 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
     if job.export.empty == "skip" and not any(rows.values()) and not delivered_before(run, entry):
         return WindowFiles(replace(job, entry=entry))
     earlier = {_identity(item): item for item in run.ledger.deliveries(entry)}
-    files, deliveries = _completed(replace(job, entry=entry), written)
+    files, deliveries = _completed(run, replace(job, entry=entry), written)
     kept = {_identity(item) for item in deliveries}
     other = [
         item
@@ -126,7 +126,7 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
     ]
     if other:
         entry = replace(entry, revision=entry.revision + 1)
-        files, deliveries = _completed(replace(job, entry=entry), written)
+        files, deliveries = _completed(run, replace(job, entry=entry), written)
     # After this the outbox, and soon the destinations, have the files by these names.
     if error := run.ledger.claim(entry, [file.file for file in files]):
         return WindowFiles(replace(job, entry=entry), error=error)
@@ -174,11 +174,15 @@ def is_plain(export: Export, file: File) -> bool:
 
 
 def _completed(
-    job: Job, written: Mapping[Kind, WrittenFile]
+    run: Run, job: Job, written: Mapping[Kind, WrittenFile]
 ) -> tuple[list[WrittenFile], list[Delivery]]:
     """Return all files of a revision, those of completion too, and their deliveries to come."""
-    window, revision = job.entry.window, job.entry.revision
-    files = completion.files(job.export, job.brand, window, written, revision=revision)
+    entry, links = job.entry, ManifestLinks(job.entry.export)
+    if job.export.has_manifest:
+        links = run.ledger.manifest_links(entry)
+    files = completion.files(
+        job.export, job.brand, entry.window, written, revision=entry.revision, links=links
+    )
     places = job.export.destination
     return files, [Delivery(file.file, place) for place in places for file in files]
 

@@ -178,6 +178,20 @@ class _Labels:
 
 
 @dataclass(frozen=True)
+class ColumnFacts:
+    """What a view's YAML promises of a column: its description, and what its data tests check.
+
+    `is_key` says that the column belongs to the combination of columns that is unique. A test of
+    severity warn promises nothing: the rows that it finds are delivered.
+    """
+
+    description: str = ""
+    is_required: bool = False
+    is_key: bool = False
+    accepted_values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ViewColumn:
     """A column of a view, with the labels of the column and of its values, by language.
 
@@ -190,6 +204,7 @@ class ViewColumn:
     labels: Mapping[str, str] = field(default_factory=dict)
     value_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     errors: Mapping[Location, str] = field(default_factory=dict)
+    facts: ColumnFacts = ColumnFacts()
 
     def label(self, language: str) -> str | None:
         """Return the label of the column, or None where it has none in this language.
@@ -220,7 +235,14 @@ class ViewColumn:
             raise LabelError(message)
 
 
-def view_column(name: str, meta: Mapping[str, Any], *, path: Path, model: str) -> ViewColumn:
+def view_column(
+    name: str,
+    meta: Mapping[str, Any],
+    *,
+    path: Path,
+    model: str,
+    facts: ColumnFacts = ColumnFacts(),
+) -> ViewColumn:
     """Return a column of a view, from its `meta` as dbt read it from the YAML file at `path`."""
     given = {key: meta[key] for key in ("labels", "value_labels") if key in meta}
     errors: dict[Location, str] = {}
@@ -232,7 +254,7 @@ def view_column(name: str, meta: Mapping[str, Any], *, path: Path, model: str) -
         problems.add_all(error, at)
         errors = {place[len(at) :]: text for text, place in problems.bullets.items()}
         given = {key: value for key, value in given.items() if isinstance(value, dict)}
-    return ViewColumn(name, **given, errors=errors)
+    return ViewColumn(name, **given, errors=errors, facts=facts)
 
 
 def _place(path: Path, model: str, column: str) -> tuple[Source, Location]:

@@ -19,7 +19,7 @@ from dbt_common.events.base_types import EventMsg
 
 from orchestrator import system
 from orchestrator.errors import ExportError, GateError, UsageError
-from orchestrator.warehouse.contract import ViewColumn, view_column
+from orchestrator.warehouse.contract import ColumnFacts, ViewColumn, view_column
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.sql import redacted
 from orchestrator.warehouse.stage import temporary_failure
@@ -111,10 +111,47 @@ class Dbt:
         """Return the columns that the YAML of a model declares, with their labels."""
         node = self._node(model)
         path = self._project.folder / str(node.patch_path or "").partition("://")[2]
+        required, keys, accepted = self._tested_columns(node.unique_id)
         return [
-            view_column(each.name, {**each.meta, **each.config.meta}, path=path, model=model)
+            view_column(
+                each.name,
+                {**each.meta, **each.config.meta},
+                path=path,
+                model=model,
+                facts=ColumnFacts(
+                    " ".join(each.description.split()),
+                    each.name in required,
+                    each.name in keys,
+                    accepted.get(each.name, ()),
+                ),
+            )
             for each in node.columns.values()
         ]
+
+    def _tested_columns(self, model: str) -> tuple[set[str], set[str], dict[str, tuple[str, ...]]]:
+        """Return what the data tests of a model promise, of those that stop a delivery.
+
+        That is the columns that are never null, those that together are unique, and the accepted
+        values by column. `model` is the model's unique id.
+        """
+        required: set[str] = set()
+        keys: set[str] = set()
+        accepted: dict[str, tuple[str, ...]] = {}
+        tests: list[Any] = [n for n in self._nodes.values() if getattr(n, "test_metadata", None)]
+        for node in tests:
+            config, name = node.config, node.test_metadata.name
+            stops = str(config.severity).lower() == "error" and config.error_if == "!= 0"
+            if node.attached_node != model or config.where or not stops:
+                continue
+            arguments = node.test_metadata.kwargs
+            column = str(arguments.get("column_name"))
+            if name in ("not_null", "columns_not_null"):
+                required |= {*arguments.get("columns", [column])}
+            elif name in ("unique", "unique_combination_of_columns"):
+                keys = keys or {*arguments.get("combination_of_columns", [column])}
+            elif name == "accepted_values":
+                accepted[column] = tuple(map(str, arguments["values"]))
+        return required, keys, accepted
 
     def relation(self, model: str) -> str:
         """Return the name of a model's relation, for SQL."""

@@ -30,6 +30,7 @@ from orchestrator.ledger import (
     Entry,
     Failure,
     Ledger,
+    ManifestLinks,
 )
 from orchestrator.ledger.database import COLUMNS, INDEXES, TABLES
 from orchestrator.ledger.history import Removals
@@ -61,6 +62,34 @@ def ledger(url: LedgerUrl) -> Iterator[Ledger]:
     opened = Ledger(url)
     yield opened
     opened.close()
+
+
+def manifest(sha256: str) -> list[Delivery]:
+    return [*FILES, Delivery(File("manifest", "a.csv.manifest.json", 900, sha256), "there")]
+
+
+def test_the_manifests_of_an_export_are_a_sequence(ledger: Ledger) -> None:
+    first = replace(ENTRY, state=WRITTEN)
+    assert ledger.manifest_links(first) == ManifestLinks("ACME daily", 1, None, [])
+    ledger.write([(first, FILES)])  # without a manifest it is not one of them
+    assert ledger.manifest_links(first) == ManifestLinks("ACME daily", 1, None, [])
+    ledger.write([(first, manifest("1" * 64))])
+    other = replace(first, export="OTHER daily")
+    assert ledger.manifest_links(other) == ManifestLinks("OTHER daily", 1, None, [])
+    ledger.write([(other, manifest("0" * 64))])
+    later = replace(first, window=Window(WINDOW.end, WINDOW.end + DAY))
+    assert ledger.manifest_links(later) == ManifestLinks("ACME daily", 2, "1" * 64, [])
+    ledger.write([(later, manifest("2" * 64))])
+    second, third = replace(first, revision=2), replace(first, revision=3)
+    assert ledger.manifest_links(second) == ManifestLinks("ACME daily", 3, "2" * 64, ["1" * 64])
+    ledger.write([(second, manifest("3" * 64))])
+    wanted = ManifestLinks("ACME daily", 4, "3" * 64, ["1" * 64, "3" * 64])
+    assert ledger.manifest_links(third) == wanted
+    # One that is built again has the links that it had.
+    assert ledger.manifest_links(first) == ManifestLinks("ACME daily", 1, None, [])
+    assert ledger.manifest_links(later) == ManifestLinks("ACME daily", 2, "1" * 64, [])
+    ledger.write([(later, manifest("4" * 64))])
+    assert ledger.manifest_links(second) == ManifestLinks("ACME daily", 3, "4" * 64, ["1" * 64])
 
 
 def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:

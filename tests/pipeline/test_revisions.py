@@ -33,7 +33,7 @@ def test_a_revision_keeps_the_names_of_the_first(acme: Workspace) -> None:
     assert acme.files() == names
     assert acme.text(NAMES[0]).count("\n") == 3
     assert f"  {NAMES[0]}\n" in acme.text(f"{NAMES[0]}.ready")
-    assert f'"name": "{NAMES[0]}"' in acme.text(f"{NAMES[0]}.manifest.json")
+    assert f'"path": "{NAMES[0]}"' in acme.text(f"{NAMES[0]}.manifest.json")
     # The next window has the names that exports.yml says by now.
     acme.mailing("ACME", "2026-11-20", number=2)
     acme.run("2026-11-21 07:00")

@@ -128,12 +128,13 @@ def _same_packed(found: dict[str, Path], name: str, wanted: bytes, brand: str) -
         manifest = next(
             path.parent.glob(f"activity{path.name[path.name.index('_') :]}.manifest.json")
         )
-        files: list[dict[str, Any]] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        (file,) = [file for file in files if file["name"] == path.name]
+        described: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        (file,) = [each for each in described["resources"] if each["path"] == path.name]
         dialect = reference_files.DIALECTS[brand]
         lines = StringIO(wanted.decode(dialect.encoding), newline="")
         rows = len(list(csv.reader(lines, delimiter=dialect.delimiter))) - dialect.header
-        assert (file["bytes"], file["sha256"], file["rows"]) == (size, sha256, rows)
+        assert (file["bytes"], file["hash"]) == (size, f"sha256:{sha256}")
+        assert described["rows"][file["name"]] == rows
 
 
 def _run(folder: Path, day: date) -> None:

@@ -1,4 +1,4 @@
-"""The recipe for a new column, followed word for word: from raw file to shipped file."""
+"""The recipes in SQL of the page for analytics engineers, followed word for word."""
 
 import json
 import re
@@ -10,15 +10,11 @@ from typing import Any
 
 import pytest
 from forked_commands import Command, orchestrate
-from workspace import ROOT
+from workspace import ROOT, Workspace
 
 pytestmark = pytest.mark.xdist_group("dbt_project")
 
-SECTION = re.search(
-    r"^## Add a column and ship it\n(.*?)(?:^## |\Z)",
-    (ROOT / "docs/analytics-engineer.md").read_text(encoding="utf-8"),
-    re.DOTALL | re.MULTILINE,
-)
+PAGE = (ROOT / "docs/analytics-engineer.md").read_text(encoding="utf-8")
 NOW = datetime.now(UTC)
 EXPORTS = """\
 destinations:
@@ -26,6 +22,20 @@ destinations:
 exports:
   - {brand: BRANDNAAM, timezone: Europe/Amsterdam}
 """
+
+
+def follow(folder: Path, heading: str) -> None:
+    """Make every change and run every command of a section, in the order of the page."""
+    _, section = PAGE.split(f"\n## {heading}\n")
+    section = section.split("\n## ")[0]
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    assert {kind for kind, _ in blocks} == {"console", "diff"}
+    for kind, block in blocks:
+        if kind == "diff":
+            edit(folder, block)
+        else:
+            for line in block.splitlines():
+                execute(folder, line.removeprefix("$ "))
 
 
 def opens() -> list[dict[str, Any]]:
@@ -93,15 +103,7 @@ def test_the_recipe_ships_a_column_of_a_raw_file(
 
     # The same events again, with the column.
     write(tmp_path, [row | {"device": "phone"} for row in opens()])
-    assert SECTION
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION[1], re.DOTALL | re.MULTILINE)
-    assert {kind for kind, _ in blocks} == {"console", "diff"}
-    for kind, block in blocks:
-        if kind == "diff":
-            edit(tmp_path, block)
-        else:
-            for line in block.splitlines():
-                execute(tmp_path, line.removeprefix("$ "))
+    follow(tmp_path, "Add a column and ship it")
 
     (path,) = (tmp_path / "delivered").glob("activity_*.csv")
     header, *rows = path.read_text(encoding="utf-8").splitlines()
@@ -118,3 +120,43 @@ def test_the_recipe_ships_a_column_of_a_raw_file(
         assert f'["{table}","{column}",' in page
     assert '"exposure.event_based_export.activity_file","Device"]' in page
     assert "The kind of device, such as phone or desktop." in page
+
+
+def test_the_recipe_puts_the_operating_system_into_the_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path, monkeypatch)
+    workspace.configure("  - {brand: ACME}")
+    day = (NOW - timedelta(days=1)).date()
+    workspace.mailing("ACME", str(day))
+    event = {"brand": "ACME", "broadcast_id": "ACME-1", "customer_id": "C1"}
+    events: tuple[tuple[str, dict[str, Any], str, str], ...] = (  # and described how, before, after
+        ("email_opens", {"os": "Android"}, "", "Android"),
+        ("email_opens", {}, "", ""),
+        (
+            "email_clicks",
+            {"os": "Windows 11", "url": "https://a.test"},
+            "https://a.test",
+            "https://a.test Windows 11",
+        ),
+        ("email_clicks", {"url": "https://b.test"}, "https://b.test", "https://b.test"),
+        ("email_clicks", {"url": ""}, '""', '""'),
+        ("email_clicks", {"os": "iOS"}, "", "iOS"),
+        ("email_bounces", {"message": "550 unknown"}, "550 unknown", "550 unknown"),
+        ("email_sends", {}, "", ""),
+    )
+    for number, (table, more, _, _) in enumerate(events):
+        moment = {"received_at": f"{day} 12:0{number}:00"}
+        workspace.add(table, {**event, "event_id": f"X{number}", **moment, **more})
+
+    def described() -> list[str]:
+        rows = workspace.text(f"activity_ACME_{day:%Y%m%d}.csv").splitlines()[2:]  # of mailing()
+        return [row.rsplit(",", 1)[1] for row in rows]
+
+    assert orchestrate(tmp_path, "daily").returncode == 0
+    assert described() == [before for _, _, before, _ in events]
+    for name in ("there", "outbox", "state"):
+        shutil.rmtree(tmp_path / name)
+    (tmp_path / "there").mkdir()
+    follow(tmp_path, "Put the operating system into the description")
+    assert described() == [after for _, _, _, after in events]

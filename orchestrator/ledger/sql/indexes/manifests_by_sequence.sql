@@ -1,0 +1,1 @@
+create unique index manifests_by_sequence on manifests (export, sequence)
