@@ -1,5 +1,6 @@
 """Jobs: which windows of which exports to build and deliver, and their names in the ledger."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,7 +121,11 @@ class ExportEntry:
     @property
     def name(self) -> str:
         """Its name in the ledger."""
-        return ledger_name(self.export.brand, self.export, self.ordinal)
+        return self.name_of(self.export.brand)
+
+    def name_of(self, brand: str) -> str:
+        """Return the name in the ledger of one of the brands that `*` stands for."""
+        return ledger_name(brand, self.export, self.ordinal)
 
     def job(self, entry: Entry, *, brand: str | None = None, forced: bool = False) -> Job:
         """Return the job of a window, or of the window of one brand that `*` stands for."""
@@ -141,11 +146,13 @@ class Exports:
                     f"{valid_names(brand, sorted(self.own))}"
                 )
         self._entries: dict[str, ExportEntry] = {}
+        self._all: list[ExportEntry] = []
         counts: dict[tuple[str, Interval], int] = {}
         for export in config.exports:
             ordinal = counts.get((export.brand, export.interval), 0) + 1
             counts[export.brand, export.interval] = ordinal
             entry = ExportEntry(export, ordinal)
+            self._all.append(entry)
             if export.interval is Interval.DAILY or not request.daily_only:
                 self._add(entry)
 
@@ -168,6 +175,16 @@ class Exports:
                 return (each, brand) if self.star_includes(brand) else None
         return None
 
+    def of_brand(self, brand: str) -> list[ExportEntry]:
+        """Return the entries of exports.yml that export a brand now, whatever the request."""
+        listed = brand if brand in self.own else EVERY_BRAND
+        return [each for each in self._all if each.export.brand == listed]
+
+    def requests(self, each: ExportEntry, brand: str) -> bool:
+        """Tell whether the request is about this entry, and about this brand of it."""
+        is_wanted = not self._brands or brand in {*self._brands, EVERY_BRAND}
+        return is_wanted and each.name in self._entries
+
     def _add(self, entry: ExportEntry) -> None:
         every = entry.export.brand == EVERY_BRAND
         wanted = self._brands - self.own if every else self._brands & {entry.export.brand}
@@ -182,3 +199,9 @@ def ledger_name(brand: str, export: Export, ordinal: int) -> str:
     where it stopped. A second entry of the same brand and interval gets a number.
     """
     return f"{brand} {export.interval}" + (f" {ordinal}" if ordinal > 1 else "")
+
+
+def brand_of(name: str) -> str:
+    """Return the brand of an export's name in the ledger."""
+    intervals = "|".join(Interval)
+    return re.sub(f" ({intervals})( \\d+)?$", "", name)

@@ -1,12 +1,14 @@
 """Which windows are due: those of each export that the ledger does not show as delivered."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
 from orchestrator.config import Config
 from orchestrator.errors import UsageError
 from orchestrator.jobs import ExportEntry, Exports, Job, Request
+from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import PLANNED, WRITTEN, Entry, Ledger
 from orchestrator.windows import Calendar, Days, Window
 
@@ -37,7 +39,7 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
 def future_warnings(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[str]:
     """Return a warning for each export whose newest window in the ledger ends in the future."""
     exports = Exports(config, request)
-    spans = _spans(exports, ledger)
+    spans = ledger.spans(each.name for each in exports)
     return [
         f"{each.name}: the ledger reaches to {end:%Y-%m-%d %H:%M}, which is after now: nothing is "
         "due until then. If the clock was wrong, 'orchestrate backfill --from D --to D --force'"
@@ -50,57 +52,96 @@ def future_warnings(config: Config, ledger: Ledger, request: Request, now: datet
 
 def next_due(exports: Exports, ledger: Ledger, now: datetime) -> dict[str, datetime]:
     """Return, by export, when its next window is due that is not due yet."""
-    return {
-        each.name: next(moment for moment in map(each.export.calendar.due, windows) if moment > now)
-        for each, _, windows in _to_come(exports, ledger, _spans(exports, ledger), now)
-    }
+    continuity = Continuity(exports, ledger)
+    lines = _lines(exports, continuity, now, apart=False)
+    found = {}
+    for line, _, to_come in _to_come(lines, ledger, continuity.spans):
+        moments = map(line.each.export.calendar.due, to_come)
+        found[line.name] = next(moment for moment in moments if moment > now)
+    return found
+
+
+def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
+    """Return, by its name in the ledger, what waits of exports that exports.yml no longer has.
+
+    No run delivers it. Windows of an export that another one continues are left out.
+    """
+    exports = Exports(config, Request())
+    continuity = Continuity(exports, ledger)
+    found: dict[str, list[Entry]] = {}
+    for entry in ledger.open_entries():
+        if _is_wanted(entry) and not (exports.owner(entry) or continuity.heir(entry)):
+            found.setdefault(entry.export, []).append(entry)
+    return found
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The windows of an entry from a moment on, or of one brand of `*` that has its own."""
+
+    each: ExportEntry
+    brand: str
+    begin: datetime
+
+    @property
+    def name(self) -> str:
+        return self.each.name_of(self.brand)
+
+
+def _lines(
+    exports: Exports, continuity: Continuity, now: datetime, *, apart: bool = True
+) -> list[_Line]:
+    found = []
+    for each in exports:
+        found.append(_Line(each, each.export.brand, continuity.begin(each, now)))
+        if apart:
+            found += [_Line(each, *line) for line in continuity.apart(each, now)]
+    return found
 
 
 def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime) -> Iterator[Job]:
     """Yield the unfinished windows of the ledger, and every due window since."""
-    spans = _spans(exports, ledger)
+    continuity = Continuity(exports, ledger)
+    spans = continuity.spans
     waiting: set[tuple[str, Window]] = set()
-    for entry in ledger.open_entries():
-        owner = exports.owner(entry) if entry.scheduled or entry.state == WRITTEN else None
-        if owner:
+    for entry in filter(_is_wanted, ledger.open_entries()):
+        owner = exports.owner(entry) or continuity.heir(entry)
+        if owner and exports.requests(*owner):
             each, brand = owner
             waiting.add((entry.export, entry.window))
             yield each.job(entry, brand=brand, forced=request.force)
-    for each, taken, to_come in _to_come(exports, ledger, spans, now):
-        calendar = each.export.calendar
+    for line, taken, to_come in _to_come(_lines(exports, continuity, now), ledger, spans):
+        calendar = line.each.export.calendar
         windows = set()
         for window in to_come:
             if calendar.due(window) > now:
                 break
             windows.add(window)
-        if request.force and each.name in spans:
-            windows |= {window for window in taken if window.end == spans[each.name].end}
+        if request.force and line.name in spans:
+            windows |= {window for window in taken if window.end == spans[line.name].end}
         for window in windows:
-            if (each.name, window) not in waiting:
-                yield each.job(Entry(each.name, window, 1), forced=request.force)
+            if (line.name, window) not in waiting:
+                entry = Entry(line.name, window, 1)
+                yield line.each.job(entry, brand=line.brand, forced=request.force)
+
+
+def _is_wanted(entry: Entry) -> bool:
+    """Tell whether a run delivers an unfinished window by itself: it is due, or has files."""
+    return entry.scheduled or entry.state == WRITTEN
 
 
 def _to_come(
-    exports: Exports, ledger: Ledger, spans: Mapping[str, Window], now: datetime
-) -> Iterator[tuple[ExportEntry, Sequence[Window], Iterator[Window]]]:
-    """Yield each export, its newest windows in the ledger, and the endless windows after those."""
-    begins = {each.name: _begin(each, spans.get(each.name), now) for each in exports}
-    since = min([*begins.values(), *(spans[n].end for n in begins if n in spans)], default=now)
-    known = _windows_in_ledger(exports, ledger, since)
-    for each in exports:
-        taken = known.get(each.name, [])
-        yield each, taken, _tiled(each.export.calendar, begins[each.name], taken)
-
-
-def _begin(each: ExportEntry, span: Window | None, now: datetime) -> datetime:
-    """Return the begin of the first window that is not in the ledger's span of this export."""
-    calendar, day = each.export.calendar, each.export.start
-    start = calendar.first_from(calendar.start_of(day)) if day else None
-    if span is None:
-        return start or calendar.last_due(now).start
-    if start and (start < span.start or start > span.end):
-        return start
-    return span.end
+    lines: Sequence[_Line], ledger: Ledger, spans: Mapping[str, Window]
+) -> Iterator[tuple[_Line, Sequence[Window], Iterator[Window]]]:
+    """Yield each line, its newest windows in the ledger, and the endless windows after those."""
+    if not lines:
+        return
+    begins = [line.begin for line in lines]
+    since = min([*begins, *(spans[line.name].end for line in lines if line.name in spans)])
+    known = _windows_in_ledger([line.name for line in lines], ledger, since)
+    for line in lines:
+        taken = known.get(line.name, [])
+        yield line, taken, _tiled(line.each.export.calendar, line.begin, taken)
 
 
 def requested(
@@ -116,9 +157,10 @@ def requested(
     found: list[Job] = []
     too_early: list[tuple[ExportEntry, datetime]] = []
     windows: set[Window] = set()
-    spans = _spans(exports, ledger)
+    spans = ledger.spans(each.name for each in exports)
     begins = [each.export.calendar.bounds(days)[0] for each in exports]
-    known = _windows_in_ledger(exports, ledger, min(begins)) if begins else {}
+    names = [each.name for each in exports]
+    known = _windows_in_ledger(names, ledger, min(begins)) if begins else {}
     for each in exports:
         export, calendar = each.export, each.export.calendar
         # A request for the newest window, before anything else was exported, begins the schedule
@@ -148,19 +190,15 @@ def requested(
     return found
 
 
-def _spans(exports: Exports, ledger: Ledger) -> dict[str, Window]:
-    return ledger.spans(each.name for each in exports)
-
-
 def _windows_in_ledger(
-    exports: Exports, ledger: Ledger, since: datetime
+    names: Sequence[str], ledger: Ledger, since: datetime
 ) -> dict[str, list[Window]]:
     """Return, by export, the windows of the ledger that end at this moment or later.
 
     Requested windows that were never built are left out: their bounds do not bind the schedule.
     """
     found: dict[str, list[Window]] = {}
-    entries = ledger.entries(since=since - _MOMENT, exports=[each.name for each in exports])
+    entries = ledger.entries(since=since - _MOMENT, exports=names)
     for (name, window), entry in entries.items():
         if entry.scheduled or entry.state != PLANNED or entry.revision > 1:
             found.setdefault(name, []).append(window)

@@ -103,6 +103,19 @@ class Ledger:
         """Tell whether the ledger knows of no window at all."""
         return not self._database.rows("any_window")
 
+    def exports(self) -> list[str]:
+        """Return the names of all exports that have windows, also of those that are no more."""
+        return [row["export"] for row in self._database.rows("exports")]
+
+    def overlapping(self, exports: Iterable[str], window: Window) -> dict[str, Window]:
+        """Return, by export, its last window that has time in common with a window.
+
+        Exports without one are left out, and requested windows that were never built.
+        """
+        bounds = {"window_start": window.start, "window_end": window.end}
+        rows = self._database.rows("overlapping", names=_names(exports), **bounds)
+        return {row["export"]: records.window(row) for row in rows}
+
     def spans(self, exports: Iterable[str]) -> dict[str, Window]:
         """Return, by export, the time from its first scheduled window to the end of its last.
 

@@ -91,7 +91,11 @@ def unknown_brands(
     A misspelled brand would get files with headers alone, every day. `known` are the brands that
     need no question.
     """
-    named = [job for job in candidates(run, jobs) if job.brand not in {*known, EVERY_BRAND}]
+    named = [
+        job
+        for job in candidates(run, jobs)
+        if job.export.brand != EVERY_BRAND and job.brand not in known
+    ]
     if run.request.days or not named:
         return {}
     there = warehouse.known_brands({job.brand for job in named})

@@ -2,22 +2,26 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from orchestrator.config import patterns
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
-from orchestrator.errors import ConfigError, ExportError
+from orchestrator.errors import ConfigError, ExportError, escaped
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs import Job, ledger_name
+from orchestrator.jobs.continuity import Continuity
+from orchestrator.ledger import PLANNED
 from orchestrator.pipeline import Run, holding, window_files
 from orchestrator.pipeline.window_files import WindowFiles, keeping_names
 from orchestrator.warehouse import Warehouse
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
+
+_MOMENT = timedelta(microseconds=1)
 
 
 class Maker:
@@ -62,7 +66,14 @@ class Maker:
             run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
         held = holding.unknown_brands(run, self.open(), jobs, stage.brands)
         jobs = [job for job in jobs if job.entry.export not in held]
-        ready = [*held.values(), *self._expand(jobs, stage, window=window, taken=taken)]
+        expanded = [*self._expand(jobs, stage, taken)]
+        gone = self._gone(expanded, stage.brands)
+        ready: list[Job | WindowFiles] = [*held.values(), *gone.values()]
+        ready += [
+            window_files.finished(run, job) or self._checked(job)
+            for job in expanded
+            if job.entry.export not in gone
+        ]
         to_write = [keeping_names(run, item) for item in ready if isinstance(item, Job)]
         run.ledger.plan(job.entry for job in to_write)
         written = list(self._write(stage, to_write))
@@ -103,22 +114,41 @@ class Maker:
     def _brands_by_now(self) -> set[str]:
         # A window has the brands that were known when it ended.
         assert self.warehouse  # noqa: S101 - make() opened it
-        instant = Window(self._run.now, self._run.now + timedelta(microseconds=1))
+        instant = Window(self._run.now, self._run.now + _MOMENT)
         return {*self.warehouse.stage(instant, tested=False)[0].brands}
 
-    def _expand(
-        self, jobs: Sequence[Job], stage: Stage, *, window: Window, taken: set[str]
-    ) -> Iterator[Job | WindowFiles]:
+    def _expand(self, jobs: Sequence[Job], stage: Stage, taken: Collection[str]) -> Iterator[Job]:
         """Replace the job of `*` by one job for each brand that has no entry of its own."""
-        yield from (self._checked(job) for job in jobs if job.brand != EVERY_BRAND)
-        known = self._run.ledger.entries(window=window)
+        yield from (job for job in jobs if job.brand != EVERY_BRAND)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
-            for brand in filter(self._run.exports.star_includes, stage.brands):
-                job = every.of_brand(brand)
-                if job.entry.export in taken:
-                    continue
-                if revised := job.revised(known.get((job.entry.export, window))):
-                    yield window_files.finished(self._run, revised) or self._checked(revised)
+            continuity = Continuity(self._run.exports, self._run.ledger)
+            yield from continuity.brands(every, stage.brands, taken, self._run.request)
+
+    def _gone(self, jobs: Sequence[Job], brands: Collection[str]) -> dict[str, WindowFiles]:
+        """Return the jobs, by export, of brands of `*` of which the warehouse has no row any more.
+
+        They get no files, and the window counts as delivered.
+        """
+        missing = {
+            job.entry.export: job
+            for job in jobs
+            if job.export.brand == EVERY_BRAND
+            and job.brand not in brands
+            and (job.entry.state, job.entry.revision) == (PLANNED, 1)
+        }
+        if not missing:
+            return {}
+        there = self.open().known_brands({job.brand for job in missing.values()})
+        gone = {name: job for name, job in missing.items() if job.brand not in there}
+        since = min(job.entry.window.start for job in missing.values()) - _MOMENT
+        for entry in self._run.ledger.entries(since=since, exports=gone).values():
+            if entry.activity_rows is not None:  # the first window of which it has no files
+                brand = gone[entry.export].brand
+                self._run.warn(
+                    f"the warehouse has no row of brand '{escaped(brand)}' any more: '*' gives it "
+                    "no files until it has"
+                )
+        return {name: WindowFiles(job) for name, job in gone.items()}
 
     def _write(self, stage: Stage, jobs: Sequence[Job]) -> Iterator[WindowFiles]:
         """Write the files of all jobs; those that share a format are written in one pass."""

@@ -6,6 +6,12 @@ broadcasts as (
 
 ),
 
+customers as (
+
+    select * from {{ ref('stg_customers') }}
+
+),
+
 activities as (
 
     select * from {{ ref('activities_daily') }}
@@ -20,6 +26,13 @@ known as (
 
     union
 
+    -- A customer has no time at which it became known.
+    select brand
+    from customers
+
+    union
+
+    -- Not the events of all time: a window costs what it contains, however long the history.
     select brand
     from activities
 
