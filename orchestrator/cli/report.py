@@ -173,7 +173,10 @@ def prune_lines(result: "PruneResult") -> Iterator[str]:
             age = count((result.now - since).days, ("day", "days"))
             place = removal.destination or "outbox"
             yield f"{place}: {removal.path}, delivered {age} ago, {since:%F %H:%M} UTC"
-    if not result.removals and not result.warnings:
+    for name, windows in result.abandoned.items():
+        for window in windows:
+            yield f"given up: {name} {window}"
+    if not (result.removals or result.warnings or result.abandoned):
         yield "no file is old enough to be removed"
 
 

@@ -139,6 +139,13 @@ def _prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")
     ] = False,
+    abandon: Annotated[
+        bool,
+        typer.Option(
+            "--abandon",
+            help="Also give up the windows that wait and that no entry of exports.yml delivers.",
+        ),
+    ] = False,
     configured: Configured,
 ) -> None:
     """Remove delivered files that are older than retention and keep_local allow.
@@ -150,7 +157,7 @@ def _prune(
     report = configured.report()
     config = configs.load(configured.config, secrets=not dry_run)
     remove = retention.foresee if dry_run else retention.prune
-    result = remove(config, now=datetime.now(UTC))
+    result = remove(config, now=datetime.now(UTC), abandon=abandon)
     report.finish(result, prune_lines(result))
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from orchestrator import system
 from orchestrator.config import Config, patterns
 from orchestrator.config.exports import EVERY_BRAND, Export
-from orchestrator.errors import ExportError, LockedError
+from orchestrator.errors import ExportError, LockedError, escaped
 from orchestrator.files import formats
 from orchestrator.files.outbox import Outbox
+from orchestrator.jobs import unsettled
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import holding
 from orchestrator.warehouse import project
@@ -104,7 +105,22 @@ def _ledger(config: Config) -> str:
         return f"{url.name} will be created by the first run"
     with closing(Ledger(url)) as ledger:
         ledger.check_writable()
-    return f"{url.name} can be written"
+        if sentences := unsettled.waiting(config, ledger):
+            raise ExportError("\n".join(sentences))
+        notes = [*unsettled.replaced(config, ledger), *_forgotten(config, ledger)]
+    return "; ".join([f"{url.name} can be written", *notes])
+
+
+def _forgotten(config: Config, ledger: Ledger) -> Iterator[str]:
+    """Yield a sentence about each destination that has files and is not in exports.yml any more."""
+    places = {destination.place for destination in config.destinations.values()}
+    for name, place in ledger.removals.destinations().items():
+        if name not in config.destinations and place not in places:
+            yield (
+                f"files were delivered to destination '{escaped(name)}', which exports.yml no "
+                "longer has: retention leaves them there. To have them removed, list it again with "
+                "a retention; no export needs to name it"
+            )
 
 
 def _outbox(folder: Path) -> str:

@@ -13,7 +13,8 @@ from orchestrator.config import Config
 from orchestrator.config.exports import KINDS, File
 from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.files.outbox import Outbox
-from orchestrator.jobs import ExportEntry, Exports, Job, Request, due
+from orchestrator.jobs import ExportEntry, Exports, Job, Request, due, unsettled
+from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import WRITTEN, Entry, Failure, Ledger, NewestWindow
 from orchestrator.pipeline import holding
 from orchestrator.pipeline.holding import INCOMPLETE
@@ -120,7 +121,8 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
         ),
     )
     retention = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now)
-    return StatusResult(now, found, retention.doubts())
+    open_questions = [*unsettled.waiting(config, ledger), *unsettled.replaced(config, ledger)]
+    return StatusResult(now, found, [*open_questions, *retention.doubts()])
 
 
 class _Reader:
@@ -132,6 +134,7 @@ class _Reader:
         self._holders = ledger.holders()
         self._newest = ledger.history.newest()
         self._spans = ledger.spans(entry.name for entry in self._entries)
+        self._continuity = Continuity(self._entries, ledger)
         self._coming = due.next_due(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():
@@ -159,6 +162,10 @@ class _Reader:
                     f"ledger knows{did_you_mean(brand, brands)}"
                 )
 
+    def _heir(self, name: str) -> tuple[ExportEntry, str] | None:
+        """Return who delivers what waits of an export that exports.yml no longer has."""
+        return self._continuity.heir(self._any_entry(name))
+
     def _any_entry(self, name: str) -> Entry:
         """Return an entry to look up who owns an export of the ledger."""
         return Entry(name, Window(self._now, self._now), 1)
@@ -169,6 +176,8 @@ class _Reader:
         for name in self._known - names.keys():
             if owner := self._entries.owner(self._any_entry(name)):
                 names[name] = owner
+            elif name in self._waiting and (heir := self._heir(name)):
+                names[name] = heir
         # A window that one of its brands reports is not reported for `*` again.
         reported: dict[str, set[Window]] = defaultdict(set)
         for name, (entry, _) in names.items():

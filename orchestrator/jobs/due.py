@@ -61,20 +61,6 @@ def next_due(exports: Exports, ledger: Ledger, now: datetime) -> dict[str, datet
     return found
 
 
-def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
-    """Return, by its name in the ledger, what waits of exports that exports.yml no longer has.
-
-    No run delivers it. Windows of an export that another one continues are left out.
-    """
-    exports = Exports(config, Request())
-    continuity = Continuity(exports, ledger)
-    found: dict[str, list[Entry]] = {}
-    for entry in ledger.open_entries():
-        if _is_wanted(entry) and not (exports.owner(entry) or continuity.heir(entry)):
-            found.setdefault(entry.export, []).append(entry)
-    return found
-
-
 @dataclass(frozen=True)
 class _Line:
     """The windows of an entry from a moment on, or of one brand of `*` that has its own."""
@@ -104,7 +90,7 @@ def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime
     continuity = Continuity(exports, ledger)
     spans = continuity.spans
     waiting: set[tuple[str, Window]] = set()
-    for entry in filter(_is_wanted, ledger.open_entries()):
+    for entry in filter(is_wanted, ledger.open_entries()):
         owner = exports.owner(entry) or continuity.heir(entry)
         if owner and exports.requests(*owner):
             each, brand = owner
@@ -125,7 +111,7 @@ def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime
                 yield line.each.job(entry, brand=line.brand, forced=request.force)
 
 
-def _is_wanted(entry: Entry) -> bool:
+def is_wanted(entry: Entry) -> bool:
     """Tell whether a run delivers an unfinished window by itself: it is due, or has files."""
     return entry.scheduled or entry.state == WRITTEN
 

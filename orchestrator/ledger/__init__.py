@@ -305,6 +305,26 @@ class Ledger:
             session.each("reopen_entry", [key for key, _ in keys])
             session.each("drop_plans", [key for key, _ in keys])
 
+    def abandon(self, entries: Iterable[Entry]) -> list[str]:
+        """Forget what waits of these revisions, and return the paths of files that never arrived.
+
+        A revision of which files were delivered to some destination counts as delivered, so that
+        retention goes on there; another one is forgotten.
+        """
+        paths: list[str] = []
+        delivered: list[Entry] = []
+        forgotten: list[Entry] = []
+        for entry in entries:
+            files = self.deliveries(entry)
+            arrived = {item.file.path for item in files if item.delivered_at}
+            paths += [item.file.path for item in files if item.file.path not in arrived]
+            (delivered if arrived else forgotten).append(replace(entry, state=DELIVERED))
+        with self._database.begin() as session:
+            session.each("forget_waiting_files", map(records.key, [*delivered, *forgotten]))
+            session.each("put_entry", map(records.values, delivered))
+            session.each("forget_entry", map(records.key, forgotten))
+        return paths
+
 
 def _names(values: Iterable[str]) -> str:
     """Return texts as the keys of a JSON object, which both databases read as rows."""

@@ -145,16 +145,28 @@ class Removals:
 
     database: LedgerDatabase
 
+    def destinations(self) -> dict[str, str | None]:
+        """Return the names of destinations that have files, and where each is.
+
+        The host and folder are None where an earlier release delivered the newest file.
+        """
+        return {
+            row["destination"]: row["announced_to"] for row in self.database.rows("destinations")
+        }
+
     def old(
-        self, destination: str | None, before: datetime, *, most: int
+        self, destination: str | None, before: datetime, *, most: int, renamed: str | None = None
     ) -> Iterator[list[OldFile]]:
         """Yield files that were delivered before a moment and not removed since, in pieces.
+
+        `renamed` is the name that the destination has by now, where that is another one.
 
         A piece is found among the next `most` files by their time of delivery (more, where files
         were delivered at one moment), so no piece costs more than another. Within a piece they
         come window by window, each window's in the reverse of their order of delivery.
         """
         place = {} if destination is None else {"destination": destination}
+        names = {"renamed": renamed or destination} if destination else {}
         files = "old_outbox_files" if destination is None else "old_files"
         after = _FIRST
         while True:
@@ -162,7 +174,7 @@ class Removals:
             ((until,),) = (row.values() for row in self.database.rows(f"{files}_until", **bounds))
             if until is None:
                 return
-            rows = self.database.rows(files, **bounds, until=until)
+            rows = self.database.rows(files, **bounds, **names, until=until)
             if found := [*map(records.old_file, rows)]:
                 yield found
             after = until

@@ -20,7 +20,8 @@ class Run:
     """What every step of one run works with.
 
     `now` is the moment at which the run began: all steps decide by the same one. `warnings` are
-    those of the run so far; `waited` says of which windows the `wait` is over.
+    those of the run so far; `waited` says of which windows the `wait` is over, `unsettled` which
+    windows wait that no entry of exports.yml delivers.
     """
 
     config: Config
@@ -31,6 +32,7 @@ class Run:
     now: datetime
     warnings: list[str] = field(default_factory=list)
     waited: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
 
     @cached_property
     def exports(self) -> Exports:

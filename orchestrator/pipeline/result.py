@@ -77,18 +77,20 @@ class RunResult:
     late: Sequence[LateRows] = ()
     waited: Sequence[str] = ()
     """Of each window whose `wait` is over: which rows may be missing, and why."""
+    unsettled: Sequence[str] = ()
+    """Of each export with windows that wait and no entry of exports.yml: what to do."""
 
     @property
     def exit_code(self) -> int:
         """0 all well; 4 the data tests stopped something; 3 something arrived; 1 nothing did.
 
         It is 3 too where the `wait` of a window is over: it was delivered with what there is, or is
-        held because there is nothing.
+        held because there is nothing; and where windows wait that no entry of exports.yml delivers.
         """
         statuses = {result.status for result in self.windows}
         if Status.STOPPED in statuses:
             return 4
         if Status.FAILED not in statuses:
-            return 3 if self.waited else 0
+            return 3 if self.waited or self.unsettled else 0
         arrived = any(file.destinations for result in self.windows for file in result.files)
         return 3 if arrived or statuses != {Status.FAILED} else 1

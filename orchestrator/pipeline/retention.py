@@ -6,13 +6,16 @@ import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.config import Config
 from orchestrator.files.outbox import Outbox
-from orchestrator.ledger import Ledger, OldFile
+from orchestrator.jobs import unsettled
+from orchestrator.ledger import Entry, Ledger, OldFile
+from orchestrator.windows import Window
 
 if TYPE_CHECKING:
     from orchestrator.delivery.removal import RemovalRequest
@@ -53,13 +56,14 @@ class PruneResult:
     """What retention did, file by file, and what it could not do.
 
     `removals` lists at most 100,000 files; `counts` counts all, by place (a destination's name, or
-    outbox) and outcome.
+    outbox) and outcome. `abandoned` are windows that waited and were given up, by export.
     """
 
     now: datetime
     removals: Sequence[Removal] = ()
     warnings: Sequence[str] = ()
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    abandoned: Mapping[str, Sequence[Window]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -67,17 +71,29 @@ class PruneResult:
         return 1 if self.warnings else 0
 
 
-def foresee(config: Config, *, now: datetime) -> PruneResult:
+def foresee(config: Config, *, now: datetime, abandon: bool = False) -> PruneResult:
     """Return what would be removed, and remove nothing (`--dry-run`)."""
     with closing(Ledger(config.state, read_only=True)) as ledger:
-        return Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now).foresee()
+        gone = unsettled.unowned(config, ledger) if abandon else {}
+        found = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now).foresee()
+    return replace(found, abandoned=_windows(gone))
 
 
-def prune(config: Config, *, now: datetime) -> PruneResult:
-    """Remove what is due, outside of a run. Raises LockedError while a run is at work."""
+def prune(config: Config, *, now: datetime, abandon: bool = False) -> PruneResult:
+    """Remove what is due, outside of a run. Raises LockedError while a run is at work.
+
+    With `abandon` windows are given up that wait and that no entry of exports.yml delivers.
+    """
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
-        return Retention(config, outbox=outbox, ledger=ledger, now=now).prune()
+        gone = unsettled.unowned(config, ledger) if abandon else {}
+        outbox.tidy(ledger.abandon(entry for entries in gone.values() for entry in entries))
+        found = Retention(config, outbox=outbox, ledger=ledger, now=now).prune()
+    return replace(found, abandoned=_windows(gone))
+
+
+def _windows(entries: Mapping[str, Sequence[Entry]]) -> dict[str, list[Window]]:
+    return {name: sorted(entry.window for entry in found) for name, found in entries.items()}
 
 
 class Retention:
@@ -98,7 +114,7 @@ class Retention:
     def foresee(self) -> PruneResult:
         """Return what would be removed, and remove nothing."""
         found = _Tally()
-        for name, pieces in self._old([None, *self._config.retention]).items():
+        for name, pieces in self._old(destinations=True).items():
             for old in itertools.chain.from_iterable(pieces):
                 if name or self._outbox.path(old.file.path).exists():
                     found.add(name, old, "due")
@@ -114,7 +130,7 @@ class Retention:
         """
         found = _Tally()
         warnings: list[str] = []
-        waiting = self._old([None, *(self._config.retention if destinations else ())])
+        waiting = self._old(destinations=destinations)
         while due := {name: files for name, old in waiting.items() if (files := next(old, ()))}:
             if not found.removals and (warnings := self.doubts()):
                 break
@@ -146,11 +162,32 @@ class Retention:
         )
         return [doubt]
 
-    def _old(self, names: Iterable[str | None]) -> dict[str | None, Iterator[Sequence[OldFile]]]:
-        """Return the old files of some destinations, and of the outbox (None), in pieces."""
-        ages: dict[str | None, timedelta] = {None: self._config.keep_local}
-        ages.update(self._config.retention.items())
-        return {name: self._files.old(name, self._now - ages[name], most=_PIECE) for name in names}
+    def _old(self, *, destinations: bool) -> dict[str | None, Iterator[Sequence[OldFile]]]:
+        """Return the old files of the outbox (None) and of destinations, in pieces."""
+        files, now, retention = self._files, self._now, self._config.retention
+        names = {**{name: name for name in retention}, **self._renamed} if destinations else {}
+        old: dict[str | None, Iterator[Sequence[OldFile]]] = {
+            name: files.old(name, now - retention[listed], most=_PIECE, renamed=listed)
+            for name, listed in names.items()
+        }
+        return {None: files.old(None, now - self._config.keep_local, most=_PIECE), **old}
+
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """The names in the ledger of destinations that have another name by now, and that name.
+
+        It is another name if exports.yml has a destination at the same host and folder: the files
+        of before are still there, and its retention goes on.
+        """
+        listed = self._config.destinations
+        # A config without secrets has no destinations.
+        places = {listed[name].place: name for name in self._config.retention if name in listed}
+        known = self._files.destinations() if places else {}
+        return {
+            name: places[place]
+            for name, place in known.items()
+            if place in places and name not in listed
+        }
 
     def _result(self, found: "_Tally", warnings: Sequence[str]) -> PruneResult:
         for warning in warnings:
@@ -178,11 +215,12 @@ class Retention:
         self, due: Mapping[str | None, Sequence[OldFile]], warnings: list[str]
     ) -> dict[str | None, dict[str, str]]:
         """Remove files from their destinations, and return what became of each."""
-        requests: dict[str, RemovalRequest] = {
-            name: (self._config.destinations[name], self._config.retention[name], [*batches])
-            for name, found in due.items()
-            if name and (batches := [*self._batches(found)])
-        }
+        requests: dict[str, RemovalRequest] = {}
+        for name, found in due.items():
+            if name and (batches := [*self._batches(found)]):
+                listed = self._renamed.get(name, name)
+                age = self._config.retention[listed]
+                requests[name] = (self._config.destinations[listed], age, batches)
         if not requests:
             return {}
         from orchestrator.delivery.removal import remove_all  # noqa: PLC0415 - mostly none is old

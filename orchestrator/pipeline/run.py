@@ -13,7 +13,7 @@ from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, LedgerError, LockedError, UsageError
 from orchestrator.files.outbox import Outbox
-from orchestrator.jobs import Job, Request, due
+from orchestrator.jobs import Job, Request, due, unsettled
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import Run, holding, shipping, window_files
 from orchestrator.pipeline.audit import Audit, Late
@@ -42,7 +42,9 @@ def foresee(config: Config, project: Project, request: Request, *, now: datetime
                 waiting = held(run, maker, jobs)
         found = {(r.export, r.window): r for r in map(window_files.foreseen, jobs)}
         found |= {(r.export, r.window): r for r in (f.result(deliver=False) for f in waiting)}
-        return RunResult([*found.values()], run.warnings, waited=run.waited)
+        return RunResult(
+            [*found.values()], run.warnings, waited=run.waited, unsettled=run.unsettled
+        )
 
 
 def run(
@@ -77,7 +79,7 @@ def run(
         )
     warnings = [*this.warnings, *pruned.warnings]
     rows = [found.rows for found in late]
-    return RunResult(results, warnings, rows, waited=this.waited)
+    return RunResult(results, warnings, rows, waited=this.waited, unsettled=this.unsettled)
 
 
 def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
@@ -107,6 +109,9 @@ def _wanted(run: Run) -> list[Job]:
     if not run.request.days:
         for warning in due.future_warnings(run.config, run.ledger, run.request, run.now):
             run.warn(warning)
+    run.unsettled.extend(unsettled.waiting(run.config, run.ledger))
+    for sentence in (*run.unsettled, *unsettled.replaced(run.config, run.ledger)):
+        run.warn(sentence)
     return due.jobs(run.config, run.ledger, run.request, run.now)
 
 

@@ -85,7 +85,7 @@ class Shipping:
         for name in dict.fromkeys(item.destination for item in waiting):
             place = self._run.config.destinations[name].place
             here = [item for item in waiting if item.destination == name]
-            before = [item for item in earlier if item.destination == name]
+            before = [item for item in earlier if self._is_at(item, name, place)]
             found[name] = [
                 Upload(
                     self._run.outbox.path(item.file.path),
@@ -101,6 +101,11 @@ class Shipping:
                 retracted=_retracted(here, before, [d.file.path for d in window.deliveries]),
             )
         return found
+
+    def _is_at(self, item: Delivery, name: str, place: str) -> bool:
+        """Tell whether a file went to this destination, which may have had another name."""
+        is_gone = item.destination not in self._run.config.destinations
+        return item.destination == name or (is_gone and item.announced_to == place)
 
     def _delivered(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from orchestrator.config import openpgp
 from orchestrator.config.dialect import COMPRESSION_SUFFIXES
 from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
-from orchestrator.errors import ExportError, GateError
+from orchestrator.errors import ExportError, GateError, escaped
 from orchestrator.files import completion
 from orchestrator.files.writing import WrittenFile
 from orchestrator.jobs import Job
@@ -77,9 +77,16 @@ def finished(run: Run, job: Job) -> WindowFiles | None:
     """
     if job.forced or job.entry.state != WRITTEN:
         return None
-    known = run.ledger.deliveries(job.entry)
+    noted = run.ledger.deliveries(job.entry)
     wanted = job.export.destination
+    known = _renamed(run, noted, wanted)
     deliveries = [item for item in known if item.delivered_at or item.destination in wanted]
+    dropped = {i.destination for i in known if not i.delivered_at} - {*wanted}
+    for name in sorted(dropped):
+        run.warn(
+            f"{escaped(job.entry.export)} {job.entry.window}: its files waited for destination "
+            f"'{name}', which the export no longer has; they go to {', '.join(wanted)} alone"
+        )
     files = {item.file.path: item for item in known}
     for name in wanted:
         if all(item.destination != name for item in known):
@@ -92,9 +99,26 @@ def finished(run: Run, job: Job) -> WindowFiles | None:
         return None
     if not all(run.outbox.holds(item.file) for item in waiting):
         return None
-    if deliveries != known:
+    if deliveries != noted:
         run.ledger.write([(job.entry, deliveries)])
     return WindowFiles(job, deliveries)
+
+
+def _renamed(run: Run, known: Sequence[Delivery], wanted: Sequence[str]) -> list[Delivery]:
+    """Return deliveries with the names that their destinations have by now.
+
+    A destination that exports.yml no longer has is the one that is at the same host and folder. So
+    what was delivered there, or may have been, is not sent again.
+    """
+    destinations = run.config.destinations
+    taken = {item.destination for item in known}
+    places = {destinations[name].place: name for name in wanted if name not in taken}
+    names = {
+        item.destination: places[item.announced_to]
+        for item in known
+        if item.destination not in destinations and item.announced_to in places
+    }
+    return [replace(i, destination=names.get(i.destination, i.destination)) for i in known]
 
 
 def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFiles:

@@ -1,99 +1,201 @@
-"""exports.yml is edited over months: no row is left out, and none comes twice."""
+"""exports.yml is edited over months: nothing that waits is dropped in silence."""
 
 import csv
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from forked_commands import orchestrate
 from workspace import Workspace
 
+from orchestrator import config
+from orchestrator.commands.status import read_status
+from orchestrator.jobs import Request
+from orchestrator.ledger import Ledger
+from orchestrator.pipeline import retention
+from orchestrator.pipeline.result import RunResult, Status
 
 DEFAULTS = "{additional_fields: {activities: [event_id]}}"
-FIRST = datetime(2026, 11, 18, 1, tzinfo=UTC)
-LAST = datetime(2026, 11, 24, 21, tzinfo=UTC)
+FIRST = datetime(2026, 11, 19, 1, tzinfo=UTC)
+BOTH = "{there: {directory: there}, far: {directory: far}}"
 
 
 @pytest.fixture
 def busy(workspace: Workspace) -> Workspace:
-    """Two brands; ACME has an open every four hours from 18 November on, for a week."""
+    """Two brands; ACME has an open every four hours from 19 November on."""
     workspace.mailing("ZZ", "2026-11-01")
     workspace.mailing("ACME", "2026-11-01")
-    moments = [FIRST + timedelta(hours=4 * n) for n in range(42)]
-    workspace.add(
-        "email_opens",
-        *(
-            {
-                "brand": "ACME",
-                "event_id": f"{moment:%d %H}",
-                "broadcast_id": "ACME-1",
-                "customer_id": "C1",
-                "received_at": f"{moment:%F %T}",
-            }
-            for moment in moments
-        ),
-    )
+    for number in range(30):
+        moment = FIRST + timedelta(hours=4 * number)
+        workspace.opened("ACME", f"{moment:%F %T}", "ACME-1", event_id=f"{moment:%d %H}")
     return workspace
 
 
-def delivered(workspace: Workspace) -> Counter[str]:
+def arrived(workspace: Workspace, folder: str = "there") -> Counter[str]:
     """Return how often each event arrived, in files of any name."""
     found: Counter[str] = Counter()
-    for path in (workspace.folder / "there").rglob("activity_ACME*.csv"):
+    for path in (workspace.folder / folder).rglob("activity_ACME*.csv"):
         with path.open(newline="", encoding="utf-8") as file:
             found.update(row["Event ID"] for row in csv.DictReader(file))
     return found
 
 
-def check_complete(workspace: Workspace, until: str, *, since: str = "18 01") -> None:
-    """Check that each event between two moments arrived once."""
-    moments = [FIRST + timedelta(hours=4 * n) for n in range(42)]
-    wanted = [name for name in (f"{moment:%d %H}" for moment in moments) if since <= name < until]
-    found = delivered(workspace)
-    assert [name for name in wanted if found[name] == 0] == [], "not delivered"
-    assert [name for name in found if found[name] > 1] == [], "delivered more than once"
+def events(until: str) -> Counter[str]:
+    """Return the events before a moment, each once."""
+    moments = (FIRST + timedelta(hours=4 * number) for number in range(30))
+    return Counter(name for name in (f"{moment:%d %H}" for moment in moments) if name < until)
 
 
-def configure(workspace: Workspace, *entries: str) -> None:
-    """Write exports.yml with these entries."""
-    workspace.configure("".join(f"  - {{{entry}}}\n" for entry in entries), defaults=DEFAULTS)
+def windows(result: RunResult) -> list[tuple[str, str, Status]]:
+    return [(w.export, f"{w.window.start:%d %H}", w.status) for w in result.windows]
 
 
-EVERY = "brand: '*'"
-EDITS = {
-    "later due": ("brand: ACME, at: '23:00'", EVERY, EVERY),
-    "earlier due": ("brand: ACME, at: '01:00'", f"{EVERY}, at: '12:00'", f"{EVERY}, at: '12:00'"),
-    "zone ahead": ("brand: ACME, timezone: Asia/Tokyo", EVERY, EVERY),
-    "zone behind": ("brand: ACME, timezone: America/New_York", EVERY, EVERY),
-    "from hourly": ("brand: ACME, interval: hourly", EVERY, EVERY),
-    "to hourly": (EVERY, "brand: ACME, interval: hourly", "brand: ACME, interval: hourly"),
-    "to another zone": (EVERY, "brand: ACME, timezone: Asia/Tokyo", EVERY),
-    "daily, hourly, daily": ("brand: ACME", "brand: ACME, interval: hourly", "brand: ACME"),
-    "hourly, daily, hourly": (
-        "brand: ACME, interval: hourly",
-        "brand: ACME",
-        "brand: ACME, interval: hourly",
-    ),
-    "every brand by the hour": (EVERY, f"{EVERY}, interval: hourly", EVERY),
-    "from weekly": ("brand: ACME, interval: weekly", EVERY, "brand: ACME, interval: weekly"),
-    "no more every brand": (EVERY, "brand: ZZ", EVERY),
-}
+def warnings(workspace: Workspace, now: str) -> list[str]:
+    """Return what `status` warns of."""
+    loaded = config.load(workspace.folder / "exports.yml")
+    with closing(Ledger(loaded.state, read_only=True)) as ledger:
+        moment = datetime.fromisoformat(f"{now}+00:00")
+        return [*read_status(loaded, Request(), ledger, now=moment).warnings]
 
 
-@pytest.mark.parametrize("edit", EDITS)
-def test_a_brand_moves(busy: Workspace, edit: str) -> None:
-    others = [] if EVERY in EDITS[edit][0] else [EVERY]
-    first, second, third = EDITS[edit]
-    moments = iter(("19 23:30", "20 23:30", "21 12:00", "22 06:30", "23 14:30", "24 06:30"))
+def break_destination(workspace: Workspace) -> None:
+    """Put a file where the folder `there` was."""
+    (workspace.folder / "there").rename(workspace.folder / "kept")
+    (workspace.folder / "there").write_text("")
 
-    def run(entry: str) -> None:
-        also = [] if entry.startswith(EVERY) else [f"{EVERY}, timezone: Europe/Amsterdam"]
-        configure(busy, entry, *(also if others or entry != "brand: ZZ" else []))
-        result = busy.run(f"2026-11-{next(moments)}")
-        assert result.exit_code == 0, result
 
-    for entry in (first, first, second, second, third, third):
-        run(entry)
-    busy.run("2026-12-01 07:00")
-    since = min(delivered(busy))
-    check_complete(busy, "25 00", since=since)
-    assert since <= "19 01"
+def mend_destination(workspace: Workspace) -> None:
+    (workspace.folder / "there").unlink()
+    (workspace.folder / "kept").rename(workspace.folder / "there")
+
+
+def test_a_brand_goes_from_its_own_entry_to_every_brand(busy: Workspace) -> None:
+    busy.configure("  - {brand: '*'}\n  - {brand: ACME, at: '23:00'}", defaults=DEFAULTS)
+    busy.run("2026-11-20 23:30")
+    busy.run("2026-11-21 06:30")  # `*` delivers the 20th, ACME is not due yet
+    busy.configure("  - {brand: '*'}", defaults=DEFAULTS)
+    found = windows(busy.run("2026-11-21 12:00"))
+    assert found == [("ACME daily", "20 00", Status.DELIVERED)]
+    busy.run("2026-11-22 06:30")
+    assert arrived(busy) == events("22")
+    assert busy.run("2026-11-22 06:30").windows == []
+
+
+def test_what_waits_goes_on_with_another_interval(busy: Workspace) -> None:
+    busy.configure("  - {brand: ACME}", defaults=DEFAULTS)
+    break_destination(busy)
+    assert busy.run("2026-11-20 06:30").exit_code == 1
+    mend_destination(busy)
+    busy.configure("  - {brand: ACME, interval: hourly}", defaults=DEFAULTS)
+    found = windows(busy.run("2026-11-20 02:30"))
+    hourly = [("ACME hourly", f"20 {hour:02}", Status.DELIVERED) for hour in range(2)]
+    assert found == [("ACME daily", "19 00", Status.DELIVERED), *hourly]
+    busy.configure("  - {brand: ACME}", defaults=DEFAULTS)
+    assert windows(busy.run("2026-11-21 06:30")) == [("ACME daily", "20 02", Status.DELIVERED)]
+    assert arrived(busy) == events("21")
+
+
+def test_what_waits_of_an_entry_that_is_gone(busy: Workspace) -> None:
+    busy.configure("  - {brand: ACME}\n  - {brand: ZZ}", defaults=DEFAULTS)
+    break_destination(busy)
+    busy.run("2026-11-20 06:30")
+    mend_destination(busy)
+    busy.configure("  - {brand: ZZ}", defaults=DEFAULTS)
+    result = busy.run("2026-11-20 07:00")
+    assert (windows(result), result.exit_code) == ([("ZZ daily", "19 00", Status.DELIVERED)], 3)
+    (said,) = result.unsettled
+    assert said.startswith("ACME daily: 1 windows wait, the oldest is 2026-11-19T00:00:00Z/")
+    assert warnings(busy, "2026-11-20 07:00") == [said]
+    assert said in orchestrate(busy.folder, "check").stdout
+    # It is settled by the entry, or by giving up.
+    shown = orchestrate(busy.folder, "prune", "--abandon", "--dry-run").stdout
+    assert "given up: ACME daily 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z" in shown
+    assert orchestrate(busy.folder, "prune", "--abandon").stdout == shown
+    again = busy.run("2026-11-20 08:00")
+    assert (again.windows, again.exit_code, again.unsettled) == ([], 0, [])
+    assert warnings(busy, "2026-11-20 08:00") == []
+    assert not (busy.folder / "outbox/activity_ACME_20261119.csv").exists()
+    assert arrived(busy) == Counter()
+
+
+def test_a_brand_with_an_hourly_entry_has_no_daily_files_of_every_brand(busy: Workspace) -> None:
+    busy.configure("  - {brand: '*'}", defaults=DEFAULTS)
+    busy.run("2026-11-20 06:30")
+    entries = "  - {brand: '*'}\n  - {brand: ACME, interval: hourly%s}"
+    busy.configure(entries % "", defaults=DEFAULTS)
+    result = busy.run("2026-11-20 01:30")
+    (said,) = result.warnings
+    assert said.startswith("ACME daily: delivered until 2026-11-20 00:00. ACME has an entry of its")
+    assert (result.exit_code, warnings(busy, "2026-11-20 01:30")) == (0, [said])
+    assert arrived(busy) == events("20 01")
+    busy.configure(entries % ", start: 2026-11-20", defaults=DEFAULTS)
+    assert busy.run("2026-11-20 01:40").warnings == []
+    assert warnings(busy, "2026-11-20 01:40") == []
+
+
+def test_a_destination_is_renamed_while_files_wait(busy: Workspace) -> None:
+    busy.configure("  - {brand: ACME, destination: [there, far]}", destinations=BOTH)
+    (busy.folder / "far").rmdir()
+    (busy.folder / "far").write_text("")
+    busy.run("2026-11-20 06:30")
+    sent = busy.all_bytes()
+    for name in sent:  # the receiver takes its files
+        (busy.folder / "there" / name).unlink()
+    (busy.folder / "far").unlink()
+    busy.configure(
+        "  - {brand: ACME, destination: [here, other]}",
+        destinations="{here: {directory: there}, other: {directory: other}}",
+    )
+    result = busy.run("2026-11-20 07:00")
+    assert windows(result) == [("ACME daily", "19 00", Status.DELIVERED)]
+    (said,) = result.warnings
+    assert "its files waited for destination 'far', which the export no longer has" in said
+    # The folder has another name: nothing is sent there again. The other destination is new.
+    assert (busy.files(), busy.all_bytes("other")) == ([], sent)
+
+
+def test_retention_goes_on_under_another_name(busy: Workspace) -> None:
+    destinations = "{%s: {directory: there, retention: 1d}}"
+    busy.configure("  - {brand: ACME}", destinations=destinations % "old")
+    busy.run("2026-11-20 06:30")
+    busy.configure("  - {brand: ACME}", destinations=destinations % "new")
+    busy.run("2026-11-21 06:30")
+    names = busy.files()
+    loaded = config.load(busy.folder / "exports.yml")
+    result = retention.foresee(loaded, now=datetime.now(UTC) + timedelta(days=2))
+    assert [(r.destination, r.path) for r in result.removals if r.destination] == [
+        ("old", "activity_ACME_20261119.csv"),
+        ("old", "broadcast_ACME_20261119.csv"),
+    ]
+    assert len(names) == 4
+    busy.configure("  - {brand: ACME}", destinations="{elsewhere: {directory: elsewhere}}")
+    assert "files were delivered to destination 'old'" in orchestrate(busy.folder, "check").stdout
+
+
+def test_a_brand_of_events_has_files_every_day(workspace: Workspace) -> None:
+    workspace.mailing("ZZ", "2026-11-01")
+    workspace.opened("MAILER", "2026-11-18 12:00:00", "unknown", event_id="E1")
+    workspace.add("customers", {"brand": "SHOP", "customer_id": "C1"})
+    workspace.configure("  - {brand: '*', start: 2026-11-18}")
+    workspace.run("2026-11-20 06:30")
+    assert workspace.files() == [
+        f"{kind}_{brand}_202611{day}.csv"
+        for kind in ("activity", "broadcast")
+        for brand in ("MAILER", "SHOP", "ZZ")
+        for day in (18, 19)
+    ]
+    # A brand of which no row is left has none, and that is said once.
+    workspace.query("delete from raw.email_opens where brand = 'MAILER'")
+    (said,) = workspace.run("2026-11-21 06:30").warnings
+    assert "the warehouse has no row of brand 'MAILER' any more" in said
+    assert workspace.run("2026-11-22 06:30").warnings == []
+    assert {name for name in workspace.files() if "20261120" in name} == {
+        f"{kind}_{brand}_20261120.csv"
+        for kind in ("activity", "broadcast")
+        for brand in ("SHOP", "ZZ")
+    }
+    # When it is back, it has files again.
+    workspace.opened("MAILER", "2026-11-22 12:00:00", "unknown", event_id="E2")
+    assert workspace.run("2026-11-23 06:30").exit_code == 0
+    assert "activity_MAILER_20261122.csv" in workspace.files()

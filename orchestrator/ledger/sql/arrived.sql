@@ -1,7 +1,7 @@
+-- announced_to stays: retention finds the file where it is, whatever its destination is called.
 update deliveries
 set
     delivered_at = :delivered_at,
-    announced_to = null,
     removed_at = null,
     tidied_at = null
 where

@@ -13,7 +13,7 @@ where
             later.export = files.export
             and later.window_start > files.window_start
             and later.window_end > files.window_end
-            and later.destination = files.destination
+            and later.destination in (:destination, :renamed)
             and later.delivered_at is not null
     )
     -- A later file at the same path, or one that waits for delivery: an earlier revision's that
@@ -23,7 +23,7 @@ where
         from deliveries as other
         where
             other.path_key = files.path_key
-            and other.destination = files.destination
+            and other.destination in (:destination, :renamed)
             and other.path = files.path
             and (
                 other.delivered_at > files.delivered_at

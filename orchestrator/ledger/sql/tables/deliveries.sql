@@ -14,7 +14,7 @@ create table deliveries (
     rename_sent boolean not null,
     delivered_at {moment},
     path_key bigint, -- alike for paths that are one file to some receiver
-    announced_to varchar, -- the host and folder where the rename was sent, until it is delivered
+    announced_to varchar, -- the host and folder where the rename was sent
     removed_at {moment}, -- retention is done with it at the destination,
     tidied_at {moment}, -- and in the outbox
     primary key (export, window_start, window_end, revision, destination, path)

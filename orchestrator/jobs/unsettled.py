@@ -1,0 +1,63 @@
+"""What an edit of exports.yml left open, and only its author can settle."""
+
+from collections.abc import Iterator
+
+from orchestrator.config import Config
+from orchestrator.config.exports import EVERY_BRAND
+from orchestrator.errors import escaped
+from orchestrator.jobs import Exports, Request
+from orchestrator.jobs.continuity import Continuity
+from orchestrator.jobs.due import is_wanted
+from orchestrator.ledger import Entry, Ledger
+
+
+def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
+    """Return, by its name in the ledger, what waits of exports that exports.yml no longer has.
+
+    No run delivers it. What another entry continues is left out.
+    """
+    exports = Exports(config, Request())
+    continuity = Continuity(exports, ledger)
+    found: dict[str, list[Entry]] = {}
+    for entry in filter(is_wanted, ledger.open_entries()):
+        if not (exports.owner(entry) or continuity.heir(entry)):
+            found.setdefault(entry.export, []).append(entry)
+    return found
+
+
+def waiting(config: Config, ledger: Ledger) -> list[str]:
+    """Return a sentence about each export that has windows which wait and no entry."""
+    return [
+        f"{escaped(name)}: {len(entries)} windows wait, the oldest is "
+        f"{min(entry.window for entry in entries)}, and no entry of exports.yml delivers them: "
+        "add the entry again until they are delivered, or give them up with "
+        "'orchestrate prune --abandon'"
+        for name, entries in unowned(config, ledger).items()
+    ]
+
+
+def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
+    """Yield a sentence about each brand that `*` no longer includes, and whose interval changed.
+
+    A brand with an hourly entry gets no daily files from `*`. Whether it should have both, only
+    the author of exports.yml knows: a daily entry says so, and `start` says that it should not.
+    """
+    exports = Exports(config, Request())
+    every = {each.export.interval for each in exports if each.export.brand == EVERY_BRAND}
+    if not every:
+        return
+    spans = ledger.spans(ledger.exports())
+    for brand in exports.own - {EVERY_BRAND}:
+        own = exports.of_brand(brand)
+        if any(each.export.start for each in own):
+            continue
+        for interval in every - {each.export.interval for each in own}:
+            name = f"{brand} {interval}"
+            if span := spans.get(name):
+                end = span.end.astimezone(own[0].export.timezone)
+                yield (
+                    f"{escaped(name)}: delivered until {end:%Y-%m-%d %H:%M}. {escaped(brand)} has "
+                    f"an entry of its own by now, so the {interval} '*' does not include it. If it "
+                    f"is to have {interval} files too, add an entry for them; if not, add 'start: "
+                    f"{end:%Y-%m-%d}' to the entry that it has"
+                )
