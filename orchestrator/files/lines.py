@@ -1,8 +1,12 @@
 """Rows: one SQL expression that turns a row of the stage into a line of a file.
 
-The lines are made in DuckDB for every engine, hence the same bytes everywhere. The rules are those
-of RFC 4180 and of exports.yml: a field is quoted where it holds the delimiter, a quote, CR or LF,
-or, under minimal quoting, where it is an empty text or reads like null.
+DuckDB builds the lines for every engine, so the bytes are the same everywhere. The rules are those
+of RFC 4180 and of exports.yml: a field is quoted if it contains the delimiter, a quote, CR or LF,
+or, under minimal quoting, if it is an empty text or reads like null.
+
+A text may have bytes that are not UTF-8: an SQL_ASCII database gives what it has. DuckDB's
+functions that decode a text (length, instr, regular expressions) then end the database of this
+process, so only functions that work on bytes may be used on texts here.
 """
 
 import re
@@ -17,8 +21,35 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def line(fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect) -> str:
-    """Return the expression of a row's line, its line ending included."""
-    return _join(texts(fields, types, dialect), dialect)
+    """Return the expression of a row's line, its line ending included.
+
+    It is null for a row with a moment that no file can contain.
+    """
+    joined = _join(texts(fields, types, dialect), dialect)
+    far = [_far(field, types[field.column], dialect) for field in _moments(fields, types)]
+    return f"case when {' or '.join(far)} then null else {joined} end" if far else joined
+
+
+def unwritable(
+    fields: Sequence[FileField], types: Mapping[str, str], dialect: Dialect
+) -> list[tuple[str, str, str]]:
+    """Return what no file can contain: column, the SQL condition of such a row, and the reason."""
+    reason = f"it is infinite, or not in the years 1 to 9999 in {dialect.timezone.key}"
+    found = [
+        (field.column, _far(field, types[field.column], dialect), reason)
+        for field in _moments(fields, types)
+    ]
+    for field in fields:
+        if types[field.column] == "VARCHAR":
+            name = identifier(field.column)
+            condition = f"{name} is not null and {valid_text(name)} is null"
+            found.append((field.column, condition, "it is not valid UTF-8"))
+    return found
+
+
+def valid_text(text: str) -> str:
+    """Return the expression of a text, which is null where the text is not valid UTF-8."""
+    return f"try(decode(encode({text})))"
 
 
 def header(fields: Sequence[FileField], dialect: Dialect) -> str:
@@ -62,10 +93,11 @@ def _quoted(text: str, dialect: Dialect) -> str:
 
 
 def _holds(text: str, delimiter: str) -> str:
-    """Tell whether a text holds the delimiter, or ends so that with the next one it would."""
+    """Tell whether a text contains the delimiter, or ends so that with the next one it would."""
     if len(delimiter) == 1:
         return f"contains({text}, {literal(delimiter)})"
-    return f"instr({text} || {literal(delimiter)}, {literal(delimiter)}) <= length({text})"
+    # Within these texts together, the delimiter can only begin in the first one.
+    return f"contains({text} || {literal(delimiter[:-1])}, {literal(delimiter)})"
 
 
 def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
@@ -86,7 +118,8 @@ def _text(field: FileField, type_name: str, dialect: Dialect) -> str:
     elif type_name == "VARCHAR" or field.value_labels:
         text = _escaped(text, dialect)
     if dialect.newlines == "space" and not type_name.startswith("TIMESTAMP"):
-        text = rf"regexp_replace({text}, '\r\n|\r|\n', ' ', 'g')"
+        for line_break in ("chr(13) || chr(10)", "chr(13)", "chr(10)"):
+            text = f"replace({text}, {line_break}, ' ')"
     return f"({text})"
 
 
@@ -101,9 +134,30 @@ def _escaped(text: str, dialect: Dialect) -> str:
     return f"case when left({text}, 1) in {first} then chr(39) || {text} else {text} end"
 
 
+def _moments(fields: Sequence[FileField], types: Mapping[str, str]) -> list[FileField]:
+    return [field for field in fields if types[field.column].startswith("TIMESTAMP")]
+
+
+def _far(field: FileField, type_name: str, dialect: Dialect) -> str:
+    """Return the condition of a moment that is infinite or not in a year of four digits.
+
+    The time zone is asked only near both ends: to convert each moment once more takes time.
+    """
+    column = identifier(field.column)
+    local = f"timezone({literal(dialect.timezone.key)}, {_instant(column, type_name)})"
+    return (
+        f"case when {column} between '0001-01-02' and '9999-12-30' then false"
+        f" else {local} not between '0001-01-01' and '9999-12-31 23:59:59.999999' end"
+    )
+
+
+def _instant(column: str, type_name: str) -> str:
+    return column if type_name.endswith("TIME ZONE") else f"timezone('UTC', {column})"
+
+
 def _moment(column: str, type_name: str, dialect: Dialect) -> str:
     """Format an instant in the export's time zone; DuckDB's own %z lacks the minutes."""
-    instant = column if type_name.endswith("TIME ZONE") else f"timezone('UTC', {column})"
+    instant = _instant(column, type_name)
     zone = literal(dialect.timezone.key)
     local = f"timezone({zone}, {instant})"
     offset = f"({local} - timezone('UTC', {instant}))"

@@ -1,4 +1,4 @@
-"""Files: the stage's rows as bytes, whole or not at all."""
+"""Files: the stage's rows as bytes, complete or not at all."""
 
 import codecs
 from collections import deque
@@ -13,11 +13,14 @@ from orchestrator.files import data_package
 from orchestrator.files import lines as csv_lines
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.packing import PackedFile
+from orchestrator.warehouse.sql import identifier
 from orchestrator.warehouse.stage import Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_KEY = {"activity": ("activity", "event_id"), "broadcast": ("broadcast_id",)}
+"""The columns that find a row of a file in the raw tables."""
 _FLUSHED_BEHIND = 32  # files that wait for the disk while the next ones are made
 
 
@@ -42,8 +45,7 @@ def write(
 ) -> dict[str, WrittenFile | ExportError]:
     """Write the file of each brand, `targets` by brand, and flush it; return them by brand.
 
-    A brand whose text has no place
-    in the encoding gets an ExportError, and leaves no file.
+    A brand with a value that its file cannot contain gets an ExportError, and no file.
     """
     header = ""
     if form.dialect.header:
@@ -76,7 +78,44 @@ def write(
         for brand in targets.keys() - whole.files.keys() - errors.keys():
             whole.add(_File(brand, targets[brand], form, header))
     table = data_package.table(form, stage.types[form.kind])
-    return {**{brand: replace(f, table=table) for brand, f in whole.files.items()}, **errors}
+    written = {brand: replace(f, table=table) for brand, f in whole.files.items()}
+    # Only now, with all rows read, the stage can answer another query.
+    return {**written, **{b: _explained(stage, form, b, e) for b, e in errors.items()}}
+
+
+class _UnwritableError(ExportError):
+    """A row has a value that no file can contain."""
+
+
+def _is_writable(lines: "pa.Array[Any]") -> bool:
+    """Tell whether each line is a text: none is null, and all are valid UTF-8."""
+    import pyarrow as pa  # noqa: PLC0415 - a run with nothing due does not need it
+
+    try:
+        lines.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return lines.null_count == 0
+
+
+def _explained(stage: Stage, form: FileFormat, brand: str, error: ExportError) -> ExportError:
+    """Return the error that names the row of a brand that no file can contain."""
+    if not isinstance(error, _UnwritableError):
+        return error
+    file = f"the {form.kind} file of {brand}"
+    causes = csv_lines.unwritable(form.fields, stage.types[form.kind], form.dialect)
+    key = [csv_lines.valid_text(identifier(column)) for column in _KEY[form.kind]]
+    for column, condition, reason in causes:
+        rows = replace(stage, most=1).texts(
+            form.kind, key, brand=brand, condition=f"{form.condition()} and {condition}"
+        )
+        for row in rows:
+            where = ", ".join(f"{n} '{v}'" for n, v in zip(_KEY[form.kind], row, strict=True))
+            return ExportError(
+                f"{file}: the row with {where}: {column} cannot be in a file: {reason}. Correct "
+                "the row in the raw tables; the next run builds the window again"
+            )
+    return ExportError(f"{file} would not be valid UTF-8. Correct the texts in the raw tables")
 
 
 class _Whole:
@@ -129,6 +168,8 @@ class _File:
             raise self._unencodable(error, "the header") from error
 
     def write(self, lines: "pa.Array[Any]") -> None:
+        if not _is_writable(lines):
+            raise _UnwritableError
         text = _bytes(lines)
         if self._encoding == "utf-8":
             self._file.write(text)
@@ -165,7 +206,8 @@ def _bytes(lines: "pa.Array[Any]") -> memoryview:
     _, offsets, data = lines.buffers()
     if offsets is None or data is None:
         return memoryview(b"")
-    bounds = memoryview(offsets).cast("i")
+    # The lines of one batch may have more than 2 GB: see `settings` of the stage.
+    bounds = memoryview(offsets).cast("q" if lines.type == "large_string" else "i")
     return memoryview(data)[bounds[lines.offset] : bounds[lines.offset + len(lines)]]
 
 

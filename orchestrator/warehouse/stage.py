@@ -231,6 +231,8 @@ def settings() -> dict[str, str]:
         **limits(),
         # Each query names its order. To keep the order of tables would hold their rows in memory.
         "preserve_insertion_order": "false",
+        # Offsets of 64 bits in Arrow: the texts of one batch may be more than 2 GB together.
+        "arrow_large_buffer_size": "true",
     }
 
 

@@ -271,6 +271,81 @@ def test_both_passes_of_the_repeated_hour_are_told_apart_by_the_offset(writer: W
     assert b"02:30+0100" in writer.text(**dialect)
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
+@pytest.mark.parametrize(
+    ("moment", "timezone"),
+    [
+        ("infinity", "UTC"),
+        ("-infinity", "Europe/Amsterdam"),
+        ("9999-12-31 23:00:00+00", "Europe/Amsterdam"),
+        ("0001-01-01 00:00:00+00", "America/New_York"),
+        ("290000-01-01 00:00:00+00", "UTC"),
+    ],
+)
+def test_a_moment_that_is_no_date_stops_the_file_of_its_brand(
+    writer: Writer, moment: str, timezone: str, form: str
+) -> None:
+    writer.add([("ACME", "1", "x"), ("ACME", "it's 2", "y"), ("BETA", "3", "z")])
+    update = f"update stage.broadcasts set sent_on = '{moment}' where broadcast_id like '%2'"
+    writer.connection.execute(update)
+    written = writer.write(("ACME", "BETA"), timezone=timezone, timestamp_format=form)
+    assert str(written["ACME"]).startswith(
+        "the broadcast file of ACME: the row with broadcast_id 'it's 2': sent_on cannot be in a "
+        f"file: it is infinite, or not in the years 1 to 9999 in {timezone}"
+    )
+    assert written["BETA"].file.rows == 1
+    assert not (writer.folder / "0").exists()
+
+
+@pytest.mark.parametrize(
+    ("moment", "timezone", "text"),
+    [
+        ("9999-12-31 23:59:59+00", "UTC", "9999-12-31T23:59:59+0000"),
+        ("9999-12-31 22:59:59+00", "Europe/Amsterdam", "9999-12-31T23:59:59+0100"),
+        ("0001-01-01 00:00:00+00", "UTC", "0001-01-01T00:00:00+0000"),
+    ],
+)
+def test_the_first_and_last_moments_are_written(
+    writer: Writer, moment: str, timezone: str, text: str
+) -> None:
+    writer.fill(["x"])
+    writer.connection.execute(f"update stage.broadcasts set sent_on = '{moment}'")
+    dialect = {"timezone": timezone, "timestamp_format": "%Y-%m-%dT%H:%M:%S%z", "header": False}
+    assert writer.text(**dialect).decode() == f"000000000,x,{text},true\n"
+
+
+@pytest.mark.parametrize("bad", [b"jos\xe9", b"\xff", b"\x80|", b"cut \xf0\x9f", b"\xed\xa0\xbd"])
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        {},
+        {"encoding": "latin-1"},
+        {"encoding": "utf-16", "quoting": "all"},
+        {"delimiter": "||", "newlines": "space", "formulas": "escape"},
+    ],
+)
+def test_bytes_that_are_not_utf_8_stop_the_file_of_their_brand(
+    writer: Writer, bad: bytes, dialect: dict[str, object]
+) -> None:
+    """DuckDB checks no text that it reads from Arrow, which is how PostgreSQL's rows come."""
+    texts = pa.array([b"good", bad, b"z"]).view(pa.string())
+    rows = pa.table({"brand": ["ACME", "ACME", "BETA"], "id": ["1", "2", "3"], "text": texts})
+    writer.connection.register("rows", rows)
+    writer.connection.execute(
+        "drop table stage.broadcasts; create temp view broadcasts as select brand, id as"
+        " broadcast_id, text as description, timestamptz '2026-10-25 00:30:00+00' as sent_on, true"
+        " as is_touched from rows"
+    )
+    writer.connection.execute("create view stage.broadcasts as from temp.broadcasts")
+    written = writer.write(("ACME", "BETA"), **dialect)
+    assert (
+        "the broadcast file of ACME: the row with broadcast_id '2': description cannot be in a "
+        "file: it is not valid UTF-8" in str(written["ACME"])
+    )
+    assert written["BETA"].file.rows == 1
+    assert not (writer.folder / "0").exists()
+
+
 def test_the_facts_are_those_of_the_file(writer: Writer) -> None:
     writer.fill(NASTY)
     file = writer.write(encoding="utf-16")["ACME"]

@@ -62,11 +62,15 @@ class Postgres:
         """Return the path of one of PostgreSQL's programs."""
         return self._bin / name
 
-    def warehouse(self) -> dict[str, str]:
-        """Make an empty database that orders text as people do; return libpq's variables of it."""
+    def warehouse(self, encoding: str = "UTF8") -> dict[str, str]:
+        """Make an empty database, and return libpq's variables of it.
+
+        One in UTF-8 orders text as people do.
+        """
         name = f"of_a_test_{next(self._numbers)}"
-        query = sql.SQL("create database {} template template0 locale {}").format(
-            sql.Identifier(name), sql.Literal(self._locale())
+        locale = self._locale() if encoding == "UTF8" else "C"
+        query = sql.SQL("create database {} template template0 encoding {} locale {}").format(
+            sql.Identifier(name), sql.Literal(encoding), sql.Literal(locale)
         )
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(query)

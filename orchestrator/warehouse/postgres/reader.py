@@ -9,7 +9,7 @@ because DuckDB needs twice the size of what it sorts.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,13 @@ class PostgreSQL:
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
             schema = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
-            columns = ", ".join(_selected(*pair) for pair in _wanted(schema, wanted))
+            raw = self._fetch("select current_setting('server_encoding')") == ["SQL_ASCII"]
+            pairs = [*_wanted(schema, wanted)]
+            texts = {name for field, name in pairs if raw and field.type == "string"}
+            columns = ", ".join(
+                _raw(field, name) if name in texts else _selected(field, name)
+                for field, name in pairs
+            )
             (size,) = self._fetch(f"select pg_table_size({literal(relation)})")
             part = _part(schema, ORDER[kind][0], relation, size=size)
             # Each part gets about a thousand rows of a batch; fewer would cost more to read.
@@ -164,9 +170,9 @@ class PostgreSQL:
             # Closed in this order: the thread that reads ahead ends before its source is freed.
             with (
                 cursor.fetch_record_batch() as rows,
-                closing(read_ahead(_checked(rows))) as batches,
+                closing(read_ahead(_checked(rows, texts))) as batches,
             ):
-                return _write(self._folder / kind, batches, rows.schema)
+                return _write(self._folder / kind, batches, _with_texts(rows.schema, texts))
 
     def _create_views(self, kind: str, files: list[Path]) -> list[str]:
         """Create the stage's relation over all files, and one view for each; return the latter."""
@@ -195,11 +201,13 @@ class PostgreSQL:
             return [row[0] for row in cursor.fetchall()]
 
 
-def _checked(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """Yield the batches. Raises ExportError with the server's text if it sends an error instead.
+def _checked(rows: pa.RecordBatchReader, texts: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches, with these binary columns as texts.
 
-    That text quotes no value: the query computes nothing from one.
+    Raises ExportError with the server's text if it sends an error instead. That text quotes no
+    value: the query computes nothing from one.
     """
+    schema = _with_texts(rows.schema, texts)
     while True:
         try:
             batch = rows.read_next_batch()
@@ -208,7 +216,17 @@ def _checked(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         except OSError as error:
             text = " ".join(str(error).rpartition("]: ")[2].split())
             raise ExportError(f"the window's rows: PostgreSQL says: {text}") from error
-        yield batch
+        columns = (
+            column.view(pa.string()) if field.name in texts else column
+            for field, column in zip(schema, batch.columns, strict=True)
+        )
+        yield pa.RecordBatch.from_arrays([*columns], schema=schema)
+
+
+def _with_texts(schema: pa.Schema, texts: Collection[str]) -> pa.Schema:
+    return pa.schema(
+        [field.with_type(pa.string()) if field.name in texts else field for field in schema]
+    )
 
 
 def _wanted(schema: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Field[Any]", str]]:
@@ -225,6 +243,17 @@ def _wanted(schema: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Fi
             yield field, field.name
         elif field.name in lowered:
             yield field, lowered[field.name]
+
+
+def _raw(field: "pa.Field[Any]", name: str) -> str:
+    """Return the SQL that selects the bytes of a text as they are.
+
+    The server does not know the encoding of an SQL_ASCII database. If it sent texts, one that is
+    not UTF-8 would end the query for all brands; as bytes it stops the one file that it is in
+    (files/writing.py).
+    """
+    text = f"cast({identifier(field.name)} as text)"
+    return f"convert_to({text}, 'SQL_ASCII') as {identifier(name)}"
 
 
 def _selected(field: "pa.Field[Any]", name: str) -> str:

@@ -19,6 +19,8 @@ _T = TypeVar("_T")
 # Classes of SQLSTATE (PostgreSQL manual, appendix A). The text of these errors may quote a value:
 # data exceptions, constraint violations, and what a trigger raises.
 _QUOTING = ("22", "23", "P0")
+# Of the same class, with one character in the text: it is not in the encoding of the database.
+_OF_A_CHARACTER = ("22P05", "22021")
 # A change of the tables, the rights or the profile is needed; to try again does not help.
 _PERMANENT = ("0A", "22", "23", "3D", "3F", "42")
 
@@ -124,7 +126,7 @@ def translated(where: str, error: adbc.Error) -> ExportError:
         return ExportError(f"{where}: the connection to PostgreSQL was lost; run it again")
     details: dict[Any, bytes] = dict(error.details)  # the keys are bytes, unlike ADBC's types say
     message = details.get(b"PG_DIAG_MESSAGE_PRIMARY", b"").decode(errors="replace")
-    if state.startswith(_QUOTING) or not message:
+    if (state.startswith(_QUOTING) and state not in _OF_A_CHARACTER) or not message:
         message = f"a value does not fit: {psycopg.errors.lookup(state).__name__}"
     if state == "55P03":
         return LockedError(f"{where}: another process holds it for too long; try again later")
