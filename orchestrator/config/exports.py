@@ -236,6 +236,11 @@ class Export(Strict):
                 )
         if self.activity_file == self.broadcast_file:
             raise ValueError("activity_file and broadcast_file would have the same path")
+        if len({patterns.names_revisions(self._pattern(kind)) for kind in KINDS}) > 1:
+            raise ValueError(
+                "{revision} must be in both activity_file and broadcast_file, or in directory: a "
+                "further revision would replace one of the two files, and not the other"
+            )
         return self
 
     @property
@@ -248,7 +253,12 @@ class Export(Strict):
         """The windows of this export."""
         return Calendar(self.interval, self.timezone, self.at, self.settle)
 
-    def path(self, kind: Kind, *, brand: str, window: Window) -> str:
+    @property
+    def names_revisions(self) -> bool:
+        """Whether each revision has names of its own, and leaves earlier files as they are."""
+        return patterns.names_revisions(self._pattern("activity"))
+
+    def path(self, kind: Kind, *, brand: str, window: Window, revision: int = 1) -> str:
         """Return the path of a data file below the destination's root.
 
         A window that is not one of the calendar's, as after a change of the time zone, has its
@@ -257,12 +267,16 @@ class Export(Strict):
         path = self._pattern(kind)
         if self.calendar.containing(window.start) != window:
             path += "_{window_start:%H%M}"
-        rendered = patterns.render(path, brand=brand, window=window, timezone=self.timezone)
+        rendered = patterns.render(
+            path, brand=brand, window=window, timezone=self.timezone, revision=revision
+        )
         return rendered + self._suffix
 
-    def files(self, *, brand: str, window: Window) -> list[tuple[FileKind, str]]:
+    def files(self, *, brand: str, window: Window, revision: int = 1) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of a window, in the order of delivery."""
-        return self.with_others({k: self.path(k, brand=brand, window=window) for k in KINDS})
+        return self.with_others(
+            {k: self.path(k, brand=brand, window=window, revision=revision) for k in KINDS}
+        )
 
     def file_patterns(self) -> list[tuple[FileKind, str]]:
         """Return the kind and pattern of every file of a window, likewise."""

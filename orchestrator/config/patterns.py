@@ -50,10 +50,12 @@ _LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name adds
 _LONGEST_PATH = 1000  # bytes; PATH_MAX is 4096, and the destination's own folder comes first
 _T = TypeVar("_T")
 _MOMENTS = ("window_start", "window_end")
+_REVISION = "revision"
+_REVISIONS = (1, 2, 11, 12, 21, 111)  # that read alike next to other digits
 _Part: TypeAlias = tuple[str, str | None, str | None, str | None]
 """One part of a pattern as string.Formatter parses it: literal text, then a field's name, format
 and conversion."""
-_PLACEHOLDERS = "{brand}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
+_PLACEHOLDERS = "{brand}, {revision}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
 
 def check(pattern: str) -> str:
@@ -65,7 +67,9 @@ def check(pattern: str) -> str:
     for _, name, spec, conversion in parts:
         if name is None:
             continue
-        if name not in ("brand", *_MOMENTS) or conversion or (name == "brand" and spec):
+        if name in ("brand", _REVISION) and spec:
+            raise ValueError(f"{{{name}}} takes no format; write {{{name}}} alone")
+        if name not in ("brand", _REVISION, *_MOMENTS) or conversion:
             raise ValueError(f"unknown {{{name}}}; a pattern may contain {_PLACEHOLDERS}")
         if name in _MOMENTS and not re.search("%[a-zA-Z]", spec or ""):
             raise ValueError(f"{{{name}}} needs a format, such as {{{name}:%Y%m%d}}")
@@ -144,6 +148,8 @@ def forms(pattern: str, *, brand: str | None) -> list[str]:
         choices.append([literal])
         if name == "brand":
             choices.append([_BRAND if brand is None else brand])
+        elif name == _REVISION:
+            choices.append(["\1", "\1\1", "\1\1\1"])
         elif name:
             codes = re.split(r"%(-?[A-Za-z%])", spec or "")
             choices += [_FORMS[c] if at % 2 else [c] for at, c in enumerate(codes)]
@@ -226,8 +232,15 @@ def _includes(star: str, form: str, own: set[str]) -> bool:
     return brand not in own
 
 
-def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> str:
-    """Fill in a pattern with the brand and the window's bounds in local time.
+def names_revisions(pattern: str) -> bool:
+    """Tell whether each revision of a window has a path of its own."""
+    return any(name == _REVISION for _, name, _, _ in _parsed(pattern))
+
+
+def render(
+    pattern: str, *, brand: str, window: Window, timezone: ZoneInfo, revision: int = 1
+) -> str:
+    """Fill in a pattern with the brand, the revision and the window's bounds in local time.
 
     In the hour that a clock change repeats, `02:00` occurs twice. The second time its UTC offset
     is added (`0200+0100`), so that no two windows share a name.
@@ -237,6 +250,8 @@ def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> s
         result.append(literal)
         if name == "brand":
             result.append(brand)
+        elif name == _REVISION:
+            result.append(str(revision))
         elif name:
             moment = window.start if name == "window_start" else window.end
             result.append(_local(moment.astimezone(timezone), spec or ""))
@@ -245,8 +260,9 @@ def render(pattern: str, *, brand: str, window: Window, timezone: ZoneInfo) -> s
 
 def repeats(pattern: str, interval: Interval) -> str | None:
     """Return a path that two windows of this interval would share, or None."""
-    # The text before the first moment is the same in all paths.
-    parts = (*itertools.dropwhile(lambda part: part[1] not in _MOMENTS, _parsed(pattern)),)
+    # The text before the first moment or revision is the same in all paths.
+    varying = (*_MOMENTS, _REVISION)
+    parts = (*itertools.dropwhile(lambda part: part[1] not in varying, _parsed(pattern)),)
     window = _repeated((("", *parts[0][1:]), *parts[1:]) if parts else (), interval)
     if window is None:
         return None
@@ -275,15 +291,21 @@ def _repeated(parts: tuple[_Part, ...], interval: Interval) -> Window | None:
     It is cached because a thousand exports mostly share one pattern, and it takes a moment.
     """
     seen: set[str] = set()
+    has_revision = any(name == _REVISION for _, name, _, _ in parts)
     for start, end in _sample(interval):
         moments = {"window_start": start, "window_end": end}
-        path = "".join(
-            literal + (moments[name].strftime(spec or "") if name in moments else "")
+        texts = [
+            (literal, name, moments[name].strftime(spec or "") if name in moments else "")
             for literal, name, spec, _ in parts
-        )
-        if path in seen:
-            return Window(start, end)
-        seen.add(path)
+        ]
+        for revision in _REVISIONS if has_revision else (1,):
+            path = "".join(
+                f"{literal}{revision if name == _REVISION else text}"
+                for literal, name, text in texts
+            )
+            if path in seen:
+                return Window(start, end)
+            seen.add(path)
     return None
 
 

@@ -104,6 +104,11 @@ def table(form: FileFormat, types: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def of_file(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the `table` of a file that had this name before it was packed."""
+    return {**table, "innerpath": name} if table.get("compression") == "zip" else table
+
+
 def _resource(dialect: Dialect, file: File, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resource of a data file. `rows` is there where frictionless can count them."""
     medium = dict(described)
@@ -118,8 +123,6 @@ def _resource(dialect: Dialect, file: File, described: Mapping[str, Any]) -> dic
     }
     if "type" in medium:
         resource["rows"] = file.rows
-    if medium.get("compression") == "zip":
-        resource["innerpath"] = PurePosixPath(file.path).name.removesuffix(dialect.packed_suffix)
     return resource | medium
 
 

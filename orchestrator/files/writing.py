@@ -78,7 +78,10 @@ def write(
         for brand in targets.keys() - whole.files.keys() - errors.keys():
             whole.add(_File(brand, targets[brand], form, header))
     table = data_package.table(form, stage.types[form.kind])
-    written = {brand: replace(f, table=table) for brand, f in whole.files.items()}
+    written = {
+        brand: replace(file, table=data_package.of_file(table, file.local.name))
+        for brand, file in whole.files.items()
+    }
     # Only now, with all rows read, the stage can answer another query.
     return {**written, **{b: _explained(stage, form, b, e) for b, e in errors.items()}}
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.config import Config
-from orchestrator.config.exports import EVERY_BRAND, Export, Kind
+from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, FileKind, Kind
 from orchestrator.errors import UsageError, valid_names
 from orchestrator.ledger import DELIVERED, Entry
 from orchestrator.windows import Days, Interval, Window
@@ -73,8 +73,13 @@ class Job:
 
     def path(self, kind: Kind) -> str:
         """Return the path of a data file at every destination."""
-        default = self.export.path(kind, brand=self.brand, window=self.entry.window)
+        window, revision = self.entry.window, self.entry.revision
+        default = self.export.path(kind, brand=self.brand, window=window, revision=revision)
         return self.kept.get(kind, default)
+
+    def files(self) -> list[tuple[FileKind, str]]:
+        """Return the kind and path of every file of the window, in the order of delivery."""
+        return self.export.with_others({kind: self.path(kind) for kind in KINDS})
 
     def plain_name(self, kind: Kind) -> str:
         """Return the name of a data file before it is compressed and encrypted."""

@@ -190,7 +190,7 @@ class Maker:
         """Refuse a brand that no file name can contain, and a public key that has expired."""
         try:
             patterns.check_brand(job.brand)
-            for _, path in job.export.files(brand=job.brand, window=job.entry.window):
+            for _, path in job.files():
                 patterns.check_path(path)
         except ValueError as error:
             return WindowFiles(job, error=ExportError(f"{job.brand[:80]!r}: {error}"))

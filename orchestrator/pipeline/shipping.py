@@ -95,10 +95,12 @@ class Shipping:
                 )
                 for item in here
             ]
+            # Where each revision has names of its own, the files of earlier ones stay.
+            replaced = [] if window.job.export.names_revisions else before
             found[name][0] = replace(
                 found[name][0],
                 abandoned=_abandoned(here, before),
-                retracted=_retracted(here, before, [d.file.path for d in window.deliveries]),
+                retracted=_retracted(here, replaced, [d.file.path for d in window.deliveries]),
             )
         return found
 

@@ -54,8 +54,7 @@ class WindowFiles:
 
 def foreseen(job: Job) -> WindowResult:
     """Return what would become of a job."""
-    planned = job.export.files(brand=job.brand, window=job.entry.window)
-    files = [FileResult(kind, path) for kind, path in planned]
+    files = [FileResult(kind, path) for kind, path in job.files()]
     return WindowResult(**job.subject, status=Status.DUE, files=files)
 
 
@@ -173,9 +172,12 @@ def keeping_names(run: Run, job: Job) -> Job:
     A revision replaces what it revises, so its files get the same names, whatever exports.yml says
     by now: under new names a receiver would load the rows of a window twice. Where compression or
     encryption was switched on or off since, the old names would lie about the content. Then the
-    new names count, and the delivery removes the old files (`pipeline/shipping.py`).
+    new names count, and the delivery removes the old files (`pipeline/shipping.py`). With
+    `{revision}` in the names each revision has its own, and the files of earlier ones stay.
     """
     kept: dict[Kind, str] = {}
+    if job.export.names_revisions:
+        return job
     for file in delivered_before(run, job.entry):
         for kind in KINDS:
             if file.kind == kind and packed_suffix(file.path) == job.export.dialect.packed_suffix:
@@ -204,6 +206,11 @@ def _completed(
     entry, links = job.entry, ManifestLinks(job.entry.export)
     if job.export.has_manifest:
         links = run.ledger.manifest_links(entry)
+    # The revision may be another one than that for which the files were written.
+    written = {
+        kind: replace(found, file=replace(found.file, path=job.path(kind)))
+        for kind, found in written.items()
+    }
     files = completion.files(
         job.export, job.brand, entry.window, written, revision=entry.revision, links=links
     )

@@ -175,6 +175,16 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
             r"unknown \{brnd\}; a pattern may contain",
         ),
         ("activity_file: 'a{window_start}'", "needs a format"),
+        ("activity_file: 'a{window_start:%Y%m%d}_{revision:02}'", "{revision} takes no format"),
+        (
+            "activity_file: 'a{window_start:%Y%m%d}_{revision}'",
+            "{revision} must be in both activity_file and broadcast_file, or in directory",
+        ),
+        (
+            "activity_file: 'a{window_start:%Y%m%-d}{revision}', "  # noqa: ISC004 - one line of YAML
+            "broadcast_file: 'b{window_start:%Y%m%d}{revision}'",
+            "activity_file: two daily windows would share one path",
+        ),
         ("activity_file: 'x/a{window_start:%Y%m%d}'", "cannot contain a slash"),
         ("directory: '../{brand}'", r"no '\.' or '\.\.'"),
         ("interval: hourly, at: 06:00", "at: has no meaning for the interval hourly"),
