@@ -231,6 +231,8 @@ def late_line(late: LateRows) -> str:
         for kind in late.now
         if late.now[kind] > late.delivered[kind]
     ]
+    if not counts:
+        counts = ["the rows are not those that were delivered"]
     what = f"send that window again with: {late.command}" if late.command else "sent again"
     return f"late rows in {_name(late)}: {'; '.join(counts)}; {what}"
 

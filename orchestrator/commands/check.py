@@ -17,7 +17,7 @@ from orchestrator.files import formats
 from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import unsettled
 from orchestrator.ledger import Ledger
-from orchestrator.pipeline import holding
+from orchestrator.pipeline import holding, late
 from orchestrator.warehouse import project
 from orchestrator.windows import Window
 
@@ -163,12 +163,14 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
         warehouse.dbt.check_raw_tables()
         stage, _ = warehouse.stage(Window(now, now + timedelta(microseconds=1)))
         brands += stage.brands
+        undated = late.undated(warehouse.arrivals(now, now))
         if wrong := formats.label_errors(config, warehouse.view_columns):
             raise ExportError("\n".join(wrong))
     if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
         raise ExportError(f"target {found.target}: {holding.NO_BRANDS}")
     text = f"target {found.target}: the views can be built and have every field"
-    return f"{text}; {len(brands)} brands"
+    text += f"; {len(brands)} brands"
+    return f"{text}; {late.cannot_find(undated)}" if undated else text
 
 
 def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from orchestrator.jobs import Exports, Request, due
 from orchestrator.ledger import Ledger
 from orchestrator.warehouse import Warehouse, check_target
 from orchestrator.warehouse.project import Project
-from orchestrator.warehouse.stage import Stage
+from orchestrator.warehouse.stage import Stage, Summary
 from orchestrator.windows import Window
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class _Look:
                 window=window,
                 kind=kind,
                 path=export.path(kind, brand=self.brand, window=window),
-                rows=stage.counts(kind, condition=condition).get(self.brand, 0),
+                rows=stage.summaries(kind, condition=condition).get(self.brand, Summary()).rows,
                 encoding=export.dialect.encoding,
                 head=self._bytes(stage, form),
                 headings=[field.heading for field in form.fields],

@@ -6,7 +6,7 @@ It takes no lock and writes nothing, so it can be read while a run is at work.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.config import Config
@@ -16,8 +16,7 @@ from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import ExportEntry, Exports, Job, Request, due, unsettled
 from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import WRITTEN, Entry, Failure, Ledger, NewestWindow
-from orchestrator.pipeline import holding
-from orchestrator.pipeline.holding import INCOMPLETE
+from orchestrator.pipeline.late import cannot_find, undated_tables
 from orchestrator.pipeline.retention import Retention
 from orchestrator.windows import Window
 
@@ -31,11 +30,10 @@ class ProblemKind(StrEnum):
     HELD = "held"  # due, and waiting until the warehouse is complete
     OVERDUE = "overdue"  # due, and not written
     AHEAD = "ahead"  # they end in the future: nothing is due until then
-    LATE = "late"  # more rows came in after the delivery
+    LATE = "late"  # rows arrived after the delivery
 
 
 _WORST = list(ProblemKind)
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,11 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
         ),
     )
     retention = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now)
-    open_questions = [*unsettled.waiting(config, ledger), *unsettled.replaced(config, ledger)]
-    return StatusResult(now, found, [*open_questions, *retention.doubts()])
+    warnings = [*unsettled.waiting(config, ledger), *unsettled.replaced(config, ledger)]
+    warnings += retention.doubts()
+    if tables := undated_tables(ledger):
+        warnings.append(cannot_find(tables))
+    return StatusResult(now, found, warnings)
 
 
 class _Reader:
@@ -138,9 +139,8 @@ class _Reader:
         self._coming = due.next_due(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():
-            if failure.status != INCOMPLETE:  # it is being delivered
-                self._failing[failure.export][failure.window] = failure
-        self._late = late_windows(self._entries, ledger, now)
+            self._failing[failure.export][failure.window] = failure
+        self._late = late_windows(self._entries, ledger)
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         for job in due.jobs(config, ledger, request, now):
             self._waiting[job.entry.export].append(job)
@@ -292,22 +292,11 @@ class _Reader:
             yield replace(same[0], windows=len(same), since=since, times=times)
 
 
-def late_windows(
-    entries: Exports, ledger: Ledger, now: datetime
-) -> dict[str, list[tuple[Entry, Entry]]]:
+def late_windows(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
     """Return, by export, the windows with late rows: as delivered, and as recounted."""
-    recounts = ledger.recounts
-    most = max((entry.export.audit_windows for entry in entries), default=0)
-    # Windows that are no longer recounted were reported often enough: they are no problem now.
-    audited = {(entry.export, entry.window) for entry in recounts.delivered(most)}
     found: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
-    incomplete = {(export, window) for export, window, _ in holding.incomplete(ledger, now)}
-    since = min((window.start for _, window in audited | incomplete), default=_NEVER)
-    for before, counted in recounts.late(since):
-        owner = entries.owner(counted)
-        names = {(counted.export, counted.window)}
-        names |= {(owner[0].name, counted.window)} if owner else set()
-        if names & (audited | incomplete):
+    for before, counted in ledger.recounts.late():
+        if entries.owner(counted):
             found[counted.export].append((before, counted))
     return found
 

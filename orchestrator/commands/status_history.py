@@ -11,7 +11,6 @@ from orchestrator.commands.status import late_windows
 from orchestrator.config import Config
 from orchestrator.jobs import ExportEntry, Exports, Request
 from orchestrator.ledger import DELIVERED, Entry, Failure, Ledger
-from orchestrator.pipeline.holding import INCOMPLETE
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
@@ -78,21 +77,19 @@ def read_history(
         for failure in ledger.failures.since(since)
         if owner(failure.export) and failure.status in ("failed", "stopped")
     ]
-    return StatusHistory(since, shown, failures, _recent(entries, ledger, since, now))
+    return StatusHistory(since, shown, failures, _recent(entries, ledger, since))
 
 
 def _recent(
-    entries: Exports, ledger: Ledger, since: datetime, now: datetime
+    entries: Exports, ledger: Ledger, since: datetime
 ) -> dict[str, list[tuple[Window, str]]]:
     late = {
         (name, counted.window)
-        for name, found in late_windows(entries, ledger, now).items()
+        for name, found in late_windows(entries, ledger).items()
         for _, counted in found
     }
     failing = {
-        (failure.export, failure.window): failure.status
-        for failure in ledger.failures.failing()
-        if failure.status != INCOMPLETE
+        (failure.export, failure.window): failure.status for failure in ledger.failures.failing()
     }
     recent: dict[str, list[tuple[Window, str]]] = defaultdict(list)
     for entry in ledger.history.recent(since, most=RECENT):

@@ -167,10 +167,8 @@ class Export(Strict):
     """Files that say that X is complete: X`.ready`, a `manifest` of both files, or `both`."""
     empty: Literal["header", "skip"] = "header"
     """A file without rows: only its `header`, or no file (`skip`)."""
-    audit_windows: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How many delivered windows are recounted at the end of a run; 0: none."""
     late_rows: Literal["warn", "resend"] = "warn"
-    """A window that has more rows than were delivered: `warn`, or `resend` it."""
+    """A window with rows that arrived after it was delivered: `warn`, or `resend` it."""
 
     @classmethod
     def written_keys(cls) -> list[str]:

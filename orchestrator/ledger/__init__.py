@@ -21,7 +21,7 @@ reach step 3 at the same time share one (`pipeline/shipping.py`), and so do the 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl
@@ -37,6 +37,7 @@ from orchestrator.ledger.records import (
     DeliveryKey,
     Entry,
     Failure,
+    Look,
     ManifestLinks,
     NewestWindow,
     OldFile,
@@ -52,6 +53,7 @@ __all__ = [
     "Entry",
     "Failure",
     "Ledger",
+    "Look",
     "ManifestLinks",
     "NewestWindow",
     "OldFile",
@@ -59,8 +61,6 @@ __all__ = [
 
 _NO_SEQUENCE = 2**31 - 1
 _EVER = datetime(1000, 1, 1, tzinfo=UTC)
-_LONGEST = timedelta(days=32)
-"""No window is longer: a month, and what clock and time zone changes add."""
 
 
 class Ledger:
@@ -138,7 +138,7 @@ class Ledger:
         exports. With `written` the result is the newest revision that has files.
         """
         since = max(since or _EVER, _EVER)
-        bounds = {"since": since, "earliest": since - _LONGEST}
+        bounds = {"since": since, "earliest": since - records.LONGEST_WINDOW}
         if window:
             bounds = {"window_start": window.start, "window_end": window.end}
             rows = self._database.rows("entries_of_window", **bounds)

@@ -11,9 +11,16 @@ from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import records
 from orchestrator.ledger.session import LedgerSession, Row, SqliteSession
 
-TABLES = ("windows", "deliveries", "recounts", "activities", "failures", "manifests")
-COLUMNS = ("path_key", "announced_to", "removed_at", "tidied_at")
-"""Columns of `deliveries` that the ledgers of earlier releases lack."""
+TABLES = ("windows", "deliveries", "recounts", "activities", "failures", "manifests", "looks")
+COLUMNS = {
+    "path_key": "deliveries",
+    "announced_to": "deliveries",
+    "removed_at": "deliveries",
+    "tidied_at": "deliveries",
+    "keys": "recounts",
+    "is_late": "recounts",
+}
+"""Columns that the ledgers of earlier releases lack, and their tables."""
 INDEXES = (
     "windows_by_start",
     "windows_open",
@@ -22,6 +29,7 @@ INDEXES = (
     "deliveries_kept",
     "deliveries_untidied",
     "manifests_by_sequence",
+    "recounts_late",
 )
 
 
@@ -77,10 +85,13 @@ class LedgerDatabase:
     def stream(self, table: str, statement: str, /, **parameters: object) -> Iterator[Row]:
         """Yield rows as they come, for there may be millions; none if an old ledger lacks a table.
 
+        `table` is the table, or one of COLUMNS.
+
         Raises LedgerError where the database fails.
         """
         with self.begin() as session:
-            if session.has(table):
+            column = table if table in COLUMNS else None
+            if session.has(COLUMNS.get(table, table), column=column):
                 yield from session.stream(statement, **parameters)
 
     def each(self, statement: str, parameters: Iterable[Mapping[str, object]], /) -> None:
@@ -163,9 +174,11 @@ def _upgrade(session: LedgerSession) -> None:
 
     A kill undoes all of it. With a year of a thousand brands it takes some seconds, once.
     """
-    for column in COLUMNS:
-        if not session.has("deliveries", column=column):
+    for column, table in COLUMNS.items():
+        if not session.has(table, column=column):
             session.run(f"upgrades/{column}")
+            if column == "is_late":
+                session.run("upgrades/late_windows")
     if session.has("removals"):
         session.run("upgrades/removals")
         session.run("upgrades/drop_removals")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.ledger import records
 from orchestrator.ledger.database import LedgerDatabase
-from orchestrator.ledger.records import Delivery, Entry, Failure, NewestWindow, OldFile
+from orchestrator.ledger.records import Delivery, Entry, Failure, Look, NewestWindow, OldFile
 from orchestrator.windows import Window
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,42 +96,56 @@ class History:
 
 @dataclass(frozen=True)
 class Recounts:
-    """The rows that a window had when it was delivered, and those that the views have now."""
+    """Which rows a window had when it was written, and which of them were late."""
 
     database: LedgerDatabase
 
-    def delivered(self, last: int) -> list[Entry]:
-        """Return the newest delivered windows of each export, `last` at most, newest first.
+    def last_look(self) -> Look | None:
+        """Return the last look for late rows, None before the first."""
+        rows = [*self.database.stream("looks", "last_look")]
+        return Look(**rows[0]) if rows else None
 
-        Each is the newest revision with files; `choice` says which rows those contain.
+    def written(self, since: datetime) -> list[Entry]:
+        """Return the newest revisions with files of windows that end after a moment.
+
+        Their `choice` and `keys` say which rows the files contain. The oldest window is first.
         """
-        rows = self.database.rows("last_delivered", last=last)
-        return [replace(records.entry(row), choice=row["choice"] or "") for row in rows]
+        rows = self.database.rows(
+            "written_since", since=since, earliest=since - records.LONGEST_WINDOW
+        )
+        return [
+            replace(records.entry(row), choice=row["choice"] or "", keys=row["keys"] or "")
+            for row in rows
+        ]
 
-    def late(self, since: datetime) -> list[tuple[Entry, Entry]]:
-        """Return windows with more rows than were delivered: as delivered, and as recounted.
-
-        `since` leaves out the windows that start before it.
-        """
+    def late(self) -> list[tuple[Entry, Entry]]:
+        """Return windows with other rows than were delivered: as delivered, and as recounted."""
         found = []
-        for row in self.database.rows("late", since=since):
-            now = records.entry(row)
+        for row in self.database.stream("is_late", "late"):
+            now = replace(records.entry(row), choice=row["choice"])
             rows = row["activity_rows_before"], row["broadcast_rows_before"]
             found.append((replace(now, activity_rows=rows[0], broadcast_rows=rows[1]), now))
         return found
 
-    def note(self, recounted: Iterable[Entry]) -> None:
-        """Keep recounts: the entries as they were delivered, with the rows of now."""
+    def note(self, recounted: Iterable[tuple[Entry, bool]], look: Look) -> None:
+        """Keep a look and its recounts.
+
+        Those are entries as they were written, with the rows of now, and whether rows are late.
+        """
         rows = [
             {
                 **records.chosen(entry),
-                "counted_at": datetime.now(UTC),
+                "counted_at": look.looked_at,
                 "activity_rows": entry.activity_rows,
                 "broadcast_rows": entry.broadcast_rows,
+                "is_late": is_late,
             }
-            for entry in recounted
+            for entry, is_late in recounted
         ]
-        self.database.each("put_recount", rows)
+        with self.database.begin() as session:
+            session.each("put_recount", rows)
+            session.each("forget_looks", [{}])
+            session.each("put_look", [vars(look)])
 
 
 @dataclass(frozen=True)

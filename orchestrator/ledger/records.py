@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.config.exports import File
@@ -14,6 +14,8 @@ from orchestrator.windows import Window
 
 PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
 """The states of a revision: due, its files are in the outbox, all are delivered."""
+LONGEST_WINDOW = timedelta(days=32)
+"""No window is longer: a month, and what clock and time zone changes add."""
 _NAME = 300
 """Characters of an export's name that the database has room for."""
 _REASON = 500
@@ -25,8 +27,9 @@ class Entry:
     """One revision of one export's window.
 
     `scheduled` is false for a window that was requested by date. `choice` says which rows the
-    files contain, where the files were just written or are recounted. `activities` are the rows of
-    the activity file by activity, where it was just written.
+    files contain, and `keys` is a fingerprint of their keys, where the files were just written or
+    are recounted. `activities` are the rows of the activity file by activity, where it was just
+    written.
     """
 
     export: str
@@ -37,6 +40,7 @@ class Entry:
     activity_rows: int | None = None
     broadcast_rows: int | None = None
     choice: str = ""
+    keys: str = ""
     activities: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
@@ -105,6 +109,18 @@ class NewestWindow:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A look for late rows: when, and which rows had reached the warehouse by then, as text.
+
+    `loaded_since` is the `loaded_at` from which the next look asks for rows.
+    """
+
+    looked_at: datetime
+    loaded_since: datetime | None
+    arrivals: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a revision was not built or delivered, from when to when, and in how many runs.
 
@@ -145,8 +161,8 @@ def values(of: Entry) -> dict[str, Any]:
 
 def chosen(of: Entry) -> dict[str, Any]:
     """Return the row of a revision in `recounts` before its rows are counted again."""
-    counted = {"counted_at": None, "activity_rows": None, "broadcast_rows": None}
-    return {**key(of), "choice": of.choice, **counted}
+    counted = {"counted_at": None, "activity_rows": None, "broadcast_rows": None, "is_late": False}
+    return {**key(of), "choice": of.choice, "keys": of.keys or None, **counted}
 
 
 def file_of(row: Row) -> File:

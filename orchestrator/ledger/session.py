@@ -23,8 +23,8 @@ from urllib.parse import quote
 Row = Mapping[str, Any]
 """A row that was found, by column. Moments are in UTC."""
 _FOLDER = Path(__file__).parent / "sql"
-_MOMENTS = ("_at", "_start", "_end")  # how the names of such columns end
-_FLAGS = ("scheduled", "rename_sent")
+_MOMENTS = ("_at", "_start", "_end", "_since")  # how the names of such columns end
+_FLAGS = ("scheduled", "rename_sent", "is_late")
 
 
 class LedgerSession(ABC):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import did_you_mean, escaped
 from orchestrator.jobs import Job
-from orchestrator.ledger import PLANNED, Failure, Ledger
+from orchestrator.ledger import PLANNED
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import Hold, Status
 from orchestrator.pipeline.window_files import WindowFiles
@@ -27,9 +27,6 @@ NO_BRANDS = (
     "the warehouse has no brand yet: nothing is exported for '*'; "
     "load rows, or see where the raw tables are"
 )
-INCOMPLETE = "incomplete"
-"""What the ledger notes of a window that ships although rows may be missing."""
-_LATE = timedelta(days=35)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,21 +63,9 @@ def held(run: Run, warehouse: Warehouse, jobs: Sequence[Job]) -> list[WindowFile
             run.warn(message)
             if not run.request.days:
                 run.waited.append(message)
-                _note_incomplete(run, job, reason)
         else:
             found.append(WindowFiles(job, hold=hold))
     return found
-
-
-def incomplete(ledger: Ledger, now: datetime) -> set[tuple[str, Window, int]]:
-    """Return the exports, windows and revisions that shipped after their `wait`, of late.
-
-    Their rows may come in after the delivery, so they are recounted however long ago that was.
-    """
-    noted = ledger.failures.since(now - _LATE)
-    return {
-        (each.export, each.window, each.revision) for each in noted if each.status == INCOMPLETE
-    }
 
 
 def unknown_brands(
@@ -120,13 +105,6 @@ def _hold(job: Job, reason: str, noted: Collection[tuple[str, Window]]) -> Hold:
     since = job.export.calendar.due(job.entry.window)
     is_new = (job.entry.export, job.entry.window) not in noted
     return Hold(reason, since, since + job.export.wait, is_new)
-
-
-def _note_incomplete(run: Run, job: Job, reason: str) -> None:
-    entry = job.entry
-    run.ledger.failures.note(
-        [Failure(entry.export, entry.window, entry.revision, INCOMPLETE, reason)]
-    )
 
 
 def _noted(run: Run) -> set[tuple[str, Window]]:

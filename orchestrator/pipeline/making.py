@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from orchestrator.config import patterns
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
-from orchestrator.errors import ConfigError, ExportError, escaped
+from orchestrator.errors import ConfigError, ExportError, GateError, escaped
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.writing import WrittenFile
@@ -17,8 +17,8 @@ from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import PLANNED
 from orchestrator.pipeline import Run, holding, window_files
 from orchestrator.pipeline.window_files import WindowFiles, keeping_names
-from orchestrator.warehouse import Warehouse
-from orchestrator.warehouse.stage import Stage
+from orchestrator.warehouse import Arrival, Warehouse
+from orchestrator.warehouse.stage import Stage, Summary
 from orchestrator.windows import Window
 
 _MOMENT = timedelta(microseconds=1)
@@ -30,6 +30,7 @@ class Maker:
     Attributes:
         warehouse: None until a window was built.
         brands: the brands that the warehouse was found to have.
+        written: the exports and windows whose files this run has written.
 
     """
 
@@ -38,6 +39,7 @@ class Maker:
         self._run = run
         self.warehouse: Warehouse | None = None
         self.brands: set[str] = set()
+        self.written: set[tuple[str, Window]] = set()
         self._formats: dict[tuple[int, Kind], FileFormat] = {}
 
     def close(self) -> None:
@@ -61,6 +63,7 @@ class Maker:
         views do not have.
         """
         run = self._run
+        self.look()
         stage, warnings = self.open().stage(window)
         for found in warnings:
             run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
@@ -79,6 +82,9 @@ class Maker:
         written = list(self._write(stage, to_write))
         run.outbox.flush()
         run.ledger.write((w.job.entry, w.deliveries) for w in written if not w.error)
+        done = [files.job for files in written if not files.error]
+        done += [job for job in jobs if job.brand == EVERY_BRAND]
+        self.written |= {(job.entry.export, job.entry.window) for job in done}
         self.brands |= {*stage.brands}
         self._warn_of_unknown({*run.request.brands, *(job.brand for job in jobs)})
         return [item for item in ready if isinstance(item, WindowFiles)] + written
@@ -91,6 +97,27 @@ class Maker:
             columns = formats.needed_columns(run.config, self.warehouse.view_columns)
             self.warehouse.columns.update(columns)
         return self.warehouse
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether this run asked which rows arrived."""
+        return "_arrivals" in vars(self)
+
+    def look(self) -> list[Arrival] | None:
+        """Return which rows arrived since the last look, see `late`; None if dbt cannot tell.
+
+        The warehouse is asked once in a run, before the first window is read.
+        """
+        return self._arrivals
+
+    @functools.cached_property
+    def _arrivals(self) -> list[Arrival] | None:
+        last = self._run.ledger.recounts.last_look()
+        try:
+            return self.open().arrivals(last.loaded_since if last else None, self._run.now)
+        except GateError as error:
+            self._run.warn(f"late rows are not looked for: {error}")
+            return None
 
     def format(self, export: Export, kind: Kind) -> FileFormat:
         """Return the format of an export's files of one kind; computed once in a run."""
@@ -160,8 +187,8 @@ class Maker:
                 name = form.identity + ledger_name("", job.export, job.ordinal)
                 groups.setdefault(name, (form, {}))[1][job.brand] = job
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
-        counted = functools.cache(stage.activities)  # most exports want the same rows
-        activities: dict[str, Mapping[str, int]] = {}
+        summaries: dict[str, dict[str, Summary]] = {}  # most exports want the same rows
+        contents: dict[str, dict[Kind, Summary]] = {job.entry.export: {} for job in jobs}
         for number, (form, by_brand) in enumerate(groups.values()):
             folder = self._run.outbox.work / "files" / str(number)
             names: Counter[str] = Counter()  # brands may have files of one name in two directories
@@ -172,9 +199,12 @@ class Maker:
                 names[name] += 1
             for brand, file in writing.write(stage, form, targets).items():
                 written[by_brand[brand].entry.export, form.kind] = file
-            if form.kind == "activity":
-                rows = counted(form.condition())
-                activities |= {j.entry.export: rows.get(brand, {}) for brand, j in by_brand.items()}
+            selected = f"{form.kind} {form.condition()}"
+            if selected not in summaries:
+                summaries[selected] = stage.summaries(form.kind, condition=form.condition())
+            for brand, job in by_brand.items():
+                found = summaries[selected].get(brand, Summary())
+                contents[job.entry.export][form.kind] = found
         for job in jobs:
             export = job.entry.export
             files = {kind: written[export, kind] for kind in KINDS}
@@ -183,7 +213,12 @@ class Maker:
             if error:
                 yield WindowFiles(job, error=error)
             else:
-                entry = replace(job.entry, activities=activities[export])
+                content = contents[export]
+                entry = replace(
+                    job.entry,
+                    activities=content["activity"].activities,
+                    keys=stage.fingerprint(content),
+                )
                 yield window_files.publish(self._run, replace(job, entry=entry), complete)
 
     def _checked(self, job: Job) -> Job | WindowFiles:

@@ -16,9 +16,9 @@ from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import Job, Request, due, unsettled
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import Run, holding, shipping, window_files
-from orchestrator.pipeline.audit import Audit, Late
+from orchestrator.pipeline.late import LateWindows, is_due
 from orchestrator.pipeline.making import Maker
-from orchestrator.pipeline.result import RunResult, WindowResult
+from orchestrator.pipeline.result import LateRows, RunResult, WindowResult
 from orchestrator.pipeline.retention import Retention
 from orchestrator.pipeline.shipping import Shipping
 from orchestrator.pipeline.window_files import WindowFiles
@@ -53,9 +53,10 @@ def run(
     """Build and deliver every due window, oldest first, and note each step in the ledger.
 
     A window or a destination that fails does not stop the others; the result has its error. A run
-    that built something looks for late rows too; one with nothing to build does not open the
-    warehouse. Raises UsageError where nothing can be done at all, LockedError where another run is
-    at work.
+    that builds something looks for late rows too; one with nothing to build does so once an hour,
+    and does not open the warehouse otherwise.
+
+    Raises UsageError where nothing can be done at all, LockedError where another run is at work.
     """
     check_target(project)
     outbox = Outbox(config.outbox)
@@ -67,19 +68,19 @@ def run(
             if request.resend:
                 shipping.reopen(this, jobs)
             results = steps.carry_out(jobs)
-            late: list[Late] = []
-            if maker.warehouse:
+            late: list[LateRows] = []
+            if maker.has_looked or is_due(this):
                 progress("looking for late rows")
-                done = {(result.export, result.window) for result in results}
-                done |= {(job.entry.export, job.entry.window) for job in jobs}
-                late = Audit(this, maker).late(done)
-                results += steps.carry_out([found.job for found in late if found.job])
+                windows = LateWindows(this, maker)
+                late = windows.find()
+                tried = {(result.export, result.window) for result in results}
+                tried |= {(job.entry.export, job.entry.window) for job in jobs}
+                results += steps.carry_out(windows.to_resend(tried))
         pruned = Retention(config, outbox=outbox, ledger=ledger, now=now).prune(
             destinations=request.deliver
         )
     warnings = [*this.warnings, *pruned.warnings]
-    rows = [found.rows for found in late]
-    return RunResult(results, warnings, rows, waited=this.waited, unsettled=this.unsettled)
+    return RunResult(results, warnings, late, waited=this.waited, unsettled=this.unsettled)
 
 
 def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:

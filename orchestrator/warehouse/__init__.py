@@ -8,7 +8,7 @@ import functools
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
@@ -80,6 +80,21 @@ class Loaded:
     present: int
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """Rows of one raw table that belong to one quarter of an hour, see the model `arrivals`.
+
+    `period` is None for events that do not say when they were loaded, `loaded_from` for those and
+    for broadcasts.
+    """
+
+    table: str
+    period: datetime | None
+    loaded_from: datetime | None
+    rows: int
+    fingerprint: int
+
+
 class Loader(Protocol):
     """A connection to one warehouse that takes raw rows."""
 
@@ -142,6 +157,7 @@ def open_loader(
 
 
 _FAR = datetime(9999, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -198,10 +214,25 @@ class Warehouse:
         """
         bounds = {"window_start": since.isoformat(), "window_end": _FAR.isoformat()}
         ((found,),) = (row.values() for row in self.dbt.rows("newest_event", bounds))
-        if found is None:
-            return None
-        moment = datetime.fromisoformat(found) if isinstance(found, str) else found
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return _moment(found)
+
+    def arrivals(self, loaded_since: datetime | None, now: datetime) -> list[Arrival]:
+        """Return which rows reached the warehouse since a moment, or since ever, and when.
+
+        Raises GateError if dbt cannot tell.
+        """
+        day = {"window_start": (now - _DAY).isoformat(), "window_end": now.isoformat()}
+        since = {"loaded_since": loaded_since.isoformat()} if loaded_since else {}
+        return [
+            Arrival(
+                str(row["raw_table"]),
+                _moment(row["period_start"]),
+                _moment(row["loaded_from"]),
+                int(row["row_count"]),
+                int(row["fingerprint"]),
+            )
+            for row in self.dbt.rows("arrivals", day | since)
+        ]
 
     def known_brands(self, brands: Collection[str]) -> set[str]:
         """Return which of these brands have any broadcast, customer or event, ever."""
@@ -229,3 +260,8 @@ class Warehouse:
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
         brands = self.dbt.relation("brands")
         return self.engine.read(relations, brands, self.columns), warnings
+
+
+def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - as dbt shows it
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)

@@ -25,7 +25,7 @@ from orchestrator.warehouse.sql import redacted
 from orchestrator.warehouse.stage import temporary_failure
 from orchestrator.windows import Window
 
-QUESTIONS = ("newest_event", "known_brands")
+QUESTIONS = ("newest_event", "known_brands", "arrivals")
 """Models of one run's questions about the raw tables. They stay views, so dbt can show them."""
 EXPORTS = ("activities_daily", "broadcasts_daily", "brands")
 """The models that a run reads."""
@@ -253,8 +253,8 @@ class Dbt:
                 return node
         if model in QUESTIONS:
             raise UsageError(
-                f"{self._project.folder}: has no model '{model}'; copy models/arrivals and the "
-                "macros received_since_start and named_brands from the dbt_project of this version"
+                f"{self._project.folder}: has no model '{model}'; copy models/questions and the "
+                "macros that they use from the dbt_project of this version"
             )
         renamed = (
             "; it was called int_brands before: remove int_brands.sql and .yml, and copy"

@@ -9,11 +9,12 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import system
+from orchestrator.config.exports import KINDS, Kind
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.warehouse.sql import literal, names, redacted
 
@@ -28,6 +29,8 @@ ORDER = {
     "broadcast": ("sent_on", "broadcast_id"),
 }
 """The order of rows within a brand: moments as instants, texts by their bytes (DuckDB's order)."""
+_GROUPS = {"activity": ("activity", "activity, event_id"), "broadcast": ("null", "broadcast_id")}
+"""What a summary groups the rows of a brand by, and their key within the brand."""
 KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
 """The columns that every stage needs."""
 _ROWS_PER_BATCH = 8_192  # rows of 5 kB are 40 MB then, of which two batches are in memory
@@ -51,6 +54,15 @@ _TEMPORARY = (
 )
 _MEMORY = "512MB"
 _THREADS = 4  # each needs about 100 MB of the limit
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many rows a brand has, a fingerprint of their keys, and the rows by activity, if any."""
+
+    rows: int = 0
+    fingerprint: int = 0
+    activities: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,29 +121,32 @@ class Stage:
         rows = self.connection.sql(f"select {expression}").fetchall()
         return str(rows[0][0])
 
-    def counts(self, kind: str, *, condition: str = "true") -> dict[str, int]:
-        """Return the number of rows of each brand that meet an SQL condition."""
-        with translated_errors():
-            rows = self.connection.sql(
-                f"select brand, count(*) from {TABLES[kind]} where {condition} group by brand"  # noqa: S608 - as in lines()
-            )
-            return dict(rows.fetchall())
-
-    def activities(self, condition: str) -> dict[str, dict[str, int]]:
-        """Return the number of activities that meet an SQL condition, by brand and activity."""
-        found: dict[str, dict[str, int]] = {}
+    def summaries(self, kind: str, *, condition: str = "true") -> dict[str, Summary]:
+        """Return the summary of the rows of each brand that meet an SQL condition."""
+        group, key = _GROUPS[kind]
+        found: dict[str, Summary] = {}
         with translated_errors():
             rows = self.connection.sql(
                 f"""
-                select brand, activity, count(*)
-                from {TABLES["activity"]}
+                select brand, {group}, count(*), bit_xor(hash({key}))
+                from {TABLES[kind]}
                 where {condition}
-                group by brand, activity
+                group by all
                 """  # noqa: S608 - as in lines()
             )
-            for brand, activity, number in rows.fetchall():
-                found.setdefault(brand, {})[activity] = number
+            for brand, activity, number, mark in rows.fetchall():
+                known = found.get(brand, Summary())
+                activities = {**known.activities, **({activity: number} if activity else {})}
+                found[brand] = Summary(known.rows + number, known.fingerprint ^ mark, activities)
         return found
+
+    def fingerprint(self, summaries: Mapping[Kind, Summary]) -> str:
+        """Return a text that differs between two sets of rows of a brand, by their keys.
+
+        Its first word is the release of DuckDB, on which the hashes depend.
+        """
+        marks = " ".join(f"{summaries[kind].fingerprint:x}" for kind in KINDS)
+        return f"{self.text('version()')} {marks}"
 
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
@@ -221,7 +236,9 @@ def limits() -> dict[str, str]:
         raise UsageError(
             f"DUCKDB_MEMORY_LIMIT is '{memory}': expected a size such as {_MEMORY}"
         ) from None
-    return {"memory_limit": memory, "threads": str(min(os.cpu_count() or 1, _THREADS))}
+    threads = str(min(os.cpu_count() or 1, _THREADS))
+    # DuckDB draws a progress bar on stdout where it takes the process for an interactive one.
+    return {"memory_limit": memory, "threads": threads, "enable_progress_bar": "false"}
 
 
 def settings() -> dict[str, str]:

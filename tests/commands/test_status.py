@@ -247,17 +247,6 @@ def test_late_rows_are_told_with_the_command_that_sends_them(acme: Workspace) ->
     assert not one(acme, SECOND).problems
 
 
-def test_late_rows_are_a_problem_as_long_as_they_are_counted_again(acme: Workspace) -> None:
-    acme.configure("  - {brand: ACME, audit_windows: 1}")
-    acme.run(FIRST)
-    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
-    acme.run(SECOND)
-    acme.configure("  - {brand: ACME, audit_windows: 2}")
-    assert one(acme, SECOND).late_rows["activity"] == 1
-    acme.configure("  - {brand: ACME, audit_windows: 1}")
-    assert one(acme, SECOND).late_rows["activity"] == 0
-
-
 def test_every_brand_has_a_row_and_none_hides_another(workspace: Workspace) -> None:
     for brand in ("ALFA", "BETA", "x/../y"):
         workspace.mailing(brand, "2026-11-19")
@@ -521,6 +510,7 @@ destinations:
       passphrase: "{{ env_var('NOT_SET') }}"
   there: {directory: "{{ env_var('NOT_SET') }}/there", retention: 60d}
 defaults:
+  wait: 0s
   destination: [managed, there]
   activity_fields: [{column: email_address, hash: sha256, salt: "{{ env_var('NOT_SET') }}"}]
 exports: [{brand: ACME}]

@@ -63,7 +63,6 @@ def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
         "sign_passphrase": None,
         "completion": "none",
         "empty": "header",
-        "audit_windows": 3,
         "late_rows": "warn",
         "activity_fields": "default",
         "broadcast_fields": "default",
@@ -214,7 +213,6 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
             "is longer than 200 bytes",
         ),
         ("late_rows: send", "late_rows: .*'warn' or 'resend'"),
-        ("audit_windows: -1", "audit_windows: .*greater than or equal to 0"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, message: str) -> None:
@@ -317,7 +315,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_values_that_ask_for_nothing_are_fine(tmp_path: Path) -> None:
-    text = with_line("compression: none, completion: none, encrypt_for: null, audit_windows: 0")
+    text = with_line("compression: none, completion: none, encrypt_for: null, late_rows: warn")
     text = text.replace("directory: files", "directory: files, retention: null")
     assert load(tmp_path, text + "notify: []\n").exports[0].brand == "ACME"
 

@@ -182,7 +182,7 @@ def _held(workspace: Workspace) -> dict[str, Counter[Any]]:
     with duckdb.connect(workspace.folder / "warehouse.duckdb", read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
         for table in ("broadcasts", "customers", *awkward_rows.EVENTS):
-            query = connection.execute(f"select * from raw.{table}")
+            query = connection.execute(f"select * exclude (loaded_at) from raw.{table}")
             names = [column[0] for column in query.description or ()]
             held[table] = Counter(
                 tuple(sorted(zip(names, row, strict=True))) for row in query.fetchall()

@@ -30,6 +30,7 @@ from orchestrator.ledger import (
     Entry,
     Failure,
     Ledger,
+    Look,
     ManifestLinks,
 )
 from orchestrator.ledger.database import COLUMNS, INDEXES, TABLES
@@ -169,7 +170,9 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     day = timedelta(days=1)
     written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
     windows = [Window(START + n * day, START + (n + 1) * day) for n in range(3)]
-    chosen = [replace(written, window=window, choice="all include") for window in windows]
+    chosen = [
+        replace(written, window=window, choice="all include", keys="v1 a b") for window in windows
+    ]
     ledger.write((entry, []) for entry in chosen)
     ledger.finish(chosen)
     ledger.plan(
@@ -180,23 +183,30 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     other = replace(chosen[0], export="BETA daily")
     ledger.write([(other, [])])
     ledger.finish([other])
-    found = recounts.delivered(2)
-    assert [(entry.export, entry.window.start) for entry in found] == [
-        ("ACME daily", START + 2 * day),
-        ("BETA daily", START),
-        ("ACME daily", START),
-    ]
-    assert {(entry.revision, entry.choice) for entry in found} == {(1, "all include")}
-    assert len(recounts.delivered(1)) == 2
-    assert recounts.late(START) == []
-    recounts.note([replace(found[2], activity_rows=2), replace(found[1], broadcast_rows=2)])
-    recounts.note([replace(found[0], export="NEW daily", activity_rows=1, broadcast_rows=0)])
+    found = {(e.export, e.window.start): e for e in recounts.written(START)}
+    assert {key: entry.revision for key, entry in found.items()} == {
+        ("ACME daily", START): 1,
+        ("ACME daily", START + day): 2,
+        ("ACME daily", START + 2 * day): 1,
+        ("BETA daily", START): 1,
+    }
+    assert {(entry.choice, entry.keys) for entry in found.values()} == {("all include", "v1 a b")}
+    assert len(recounts.written(START + 2 * day)) == 1
+    assert recounts.last_look() is None
+    assert recounts.late() == []
+    first = found["ACME daily", START]
+    fewer, more = replace(first, activity_rows=2), replace(other, broadcast_rows=2)
+    recounts.note([(fewer, False), (more, True)], Look(START, None, "{}"))
+    new = replace(first, export="NEW daily", activity_rows=1, broadcast_rows=0)
+    look = Look(START + day, START, "{}")
+    recounts.note([(new, True)], look)
+    assert recounts.last_look() == look
     assert [
         (was.export, was.activity_rows, was.broadcast_rows, now.activity_rows, now.broadcast_rows)
-        for was, now in recounts.late(START)
+        for was, now in recounts.late()
     ] == [("BETA daily", 3, 1, 3, 2), ("NEW daily", 0, 0, 1, 0)]
     ledger.write([(replace(other, revision=2, activity_rows=3, broadcast_rows=2), [])])
-    assert [now.export for _, now in recounts.late(START)] == ["NEW daily"]
+    assert [now.export for _, now in recounts.late()] == ["NEW daily"]
 
 
 def _old(removals: Removals, destination: str | None, before: datetime) -> list[OldFile]:
@@ -208,7 +218,7 @@ def test_what_is_old_is_found(ledger: Ledger) -> None:
     assert removals.silence(START) == timedelta(0)
     for number in range(3):
         window = Window(START + number * DAY, START + (number + 1) * DAY)
-        entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include")
+        entry = Entry("ACME daily", window, 1, WRITTEN, choice="all include", keys="v1 a b")
         names = (f"50% \\ é 'x' {number}.csv", f"/rooted {number}.csv")
         files = [Delivery(replace(FILES[0].file, path=n), "there", window.end) for n in names]
         ledger.write([(entry, files)])
@@ -326,7 +336,7 @@ def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: Ledger
 READ = """
 import sys
 from pathlib import Path
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, Look
 from orchestrator.config.ledger_url import LedgerUrl
 print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans(["ACME daily"]))
 """

@@ -82,9 +82,9 @@ def test_a_brand_without_any_row_waits_and_then_fails(workspace: Workspace) -> N
     assert workspace.run("2026-11-21 06:00", brands=["ACNE"]).exit_code == 3
 
 
-def test_what_shipped_incomplete_is_recounted_however_long_ago(workspace: Workspace) -> None:
+def test_what_shipped_incomplete_is_sent_again_when_the_rows_arrive(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-14")
-    settings = "{wait: 1d, start: 2026-11-15, late_rows: resend, audit_windows: 0}"
+    settings = "{wait: 1d, start: 2026-11-15, late_rows: resend}"
     workspace.configure("  - {brand: ACME}", defaults=settings)
     outage = workspace.run(NOW)
     assert statuses(outage) == [Status.HELD, *[Status.DELIVERED] * 4]

@@ -1,6 +1,6 @@
 """Rows that come in after their window was delivered."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from workspace import Workspace, days
@@ -8,6 +8,7 @@ from workspace import Workspace, days
 from orchestrator import config
 from orchestrator.cli import report
 from orchestrator.ledger import Ledger
+from orchestrator.pipeline import late as late_rows
 from orchestrator.pipeline.result import RunResult, Status
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
@@ -41,7 +42,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
 def noted(workspace: Workspace) -> list[tuple[int | None, int | None]]:
     """Return how many late activities the ledger knows of: delivered, and now."""
     ledger = Ledger(config.load(workspace.folder / "exports.yml").state, read_only=True)
-    found = ledger.recounts.late(datetime.min.replace(tzinfo=UTC))
+    found = ledger.recounts.late()
     ledger.close()
     return [(was.activity_rows, now.activity_rows) for was, now in found]
 
@@ -50,7 +51,7 @@ def test_late_rows_are_told_and_left_alone(acme: Workspace) -> None:
     acme.run(FIRST)
     sent = acme.all_bytes()
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
-    assert acme.run(FIRST).late == []  # a run with nothing to make does not look
+    assert acme.run(FIRST).late == []  # nothing is due, and the last look was just now
     result = acme.run(SECOND)
     assert windows(result) == [("ACME daily", "20", 1, Status.DELIVERED)]
     assert late(result) == [("ACME daily", "19", 1, 2)]
@@ -108,7 +109,6 @@ def test_rows_are_counted_as_each_export_chooses_them(
         """\
   - {brand: ACME, directory: clicks, activity_types: [click]}
   - {brand: ACME, directory: people, machine_activity: exclude}
-  - {brand: ACME, directory: off, audit_windows: 0}
   - {brand: ACME, directory: other, activity_types: [click]}
   - {brand: ACME, directory: less}
   - {brand: "*"}
@@ -123,7 +123,6 @@ def test_rows_are_counted_as_each_export_chooses_them(
         """\
   - {brand: ACME, directory: clicks, activity_types: [click]}
   - {brand: ACME, directory: people, machine_activity: exclude}
-  - {brand: ACME, directory: off, audit_windows: 0}
   - {brand: ACME, directory: other}
   - {brand: ACME, directory: less}
   - {brand: "*"}
@@ -131,20 +130,96 @@ def test_rows_are_counted_as_each_export_chooses_them(
     )
     built.clear()
     assert late(acme.run(SECOND)) == [
-        ("ACME daily 5", "19", 1, 2),
+        ("ACME daily 4", "19", 1, 2),
         ("BETA daily", "19", 1, 2),
         ("LATECOMER daily", "19", 0, 1),
     ]
     assert [(window.start.day, tested) for window, tested in built] == [(20, True), (19, False)]
 
 
-def test_as_many_windows_are_counted_as_the_export_says(acme: Workspace) -> None:
-    acme.configure("  - {brand: ACME, start: 2026-11-16, audit_windows: 2, interval: daily}")
+def test_rows_are_found_in_every_window(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, start: 2026-10-01}")
     acme.run(FIRST)
-    for day in (16, 17, 18, 19):
-        acme.opened("ACME", f"2026-11-{day} 12:00:00", "ACME-1", event_id=f"L{day}")
-    result = acme.run("2026-11-22 07:00")  # two days were not delivered yet
-    assert [day for _, day, _, _ in late(result)] == ["18", "19"]
+    for day in ("10-15", "10-16", "10-30", "11-19"):  # the first is older than 35 days
+        acme.opened("ACME", f"2026-{day} 12:00:00", "ACME-1", event_id=f"L{day}")
+    result = acme.run("2026-11-20 08:00")  # nothing is due, and the last look was an hour ago
+    assert result.windows == []
+    assert [day for _, day, _, _ in late(result)] == ["16", "30", "19"]
+    assert len(noted(acme)) == 3
+    acme.configure("  - {brand: ACME, late_rows: resend}")
+    result = acme.run("2026-11-20 09:00")  # what an earlier run found is sent too
+    assert [(day, revision) for _, day, revision, _ in windows(result)] == [
+        ("16", 2),
+        ("30", 2),
+        ("19", 2),
+    ]
+    assert noted(acme) == []
+
+
+def test_a_removed_row_hides_no_late_one(acme: Workspace) -> None:
+    acme.run(FIRST)
+    acme.query("delete from raw.email_opens")
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    (found,) = acme.run(SECOND).late
+    assert (found.delivered, found.now) == (
+        {"broadcast": 1, "activity": 1},
+        {"broadcast": 1, "activity": 1},
+    )
+    assert report.late_line(found).startswith(
+        "late rows in ACME daily 2026-11-19: the rows are not those that were delivered;"
+    )
+
+
+def test_a_row_that_becomes_visible_after_its_window_was_read_is_found(acme: Workspace) -> None:
+    acme.run("2026-11-20 07:00")
+    earlier = datetime.now(UTC) - timedelta(hours=20)  # when the loader's transaction began
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", loaded_at=earlier)
+    assert late(acme.run(SECOND)) == [("ACME daily", "19", 1, 2)]
+    assert late(acme.run(THIRD)) == []  # it was reported, and stays a problem
+    assert noted(acme) == [(1, 2)]
+
+
+def test_a_late_first_receipt_moves_the_event_to_its_window(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME, start: 2026-11-19, late_rows: resend}")
+    acme.opened("ACME", "2026-11-20 09:00:00", "ACME-1", event_id="E2")
+    acme.run(SECOND)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    result = acme.run("2026-11-21 08:00")
+    assert [(day, revision) for _, day, revision, _ in windows(result)] == [("19", 2), ("20", 2)]
+    names = ["activity_ACME_20261119.csv", "activity_ACME_20261120.csv"]
+    assert [acme.text(name).count("2026-11-19 12:00:00") for name in names] == [1, 0]
+
+
+def test_the_same_rows_written_again_are_not_late(acme: Workspace) -> None:
+    acme.run(FIRST)
+    acme.query("update raw.broadcasts set loaded_at = loaded_at + interval 1 hour")
+    acme.query("update raw.email_opens set loaded_at = loaded_at + interval 1 hour")
+    assert acme.run("2026-11-20 09:00").late == []
+    assert noted(acme) == []
+
+
+def test_windows_that_wait_for_a_destination_have_late_rows_too(acme: Workspace) -> None:
+    (acme.folder / "there").rename(acme.folder / "away")
+    assert [status for *_, status in windows(acme.run(FIRST))] == [Status.FAILED]
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
+    (acme.folder / "away").rename(acme.folder / "there")
+    result = acme.run("2026-11-20 08:00")
+    assert windows(result) == [("ACME daily", "19", 1, Status.DELIVERED)]
+    assert late(result) == [("ACME daily", "19", 1, 2)]
+
+
+def test_raw_tables_without_loaded_at_are_reported(acme: Workspace) -> None:
+    acme.query("alter table raw.email_opens drop column loaded_at")
+    acme.opened("ACME", "2026-11-20 06:00:00", "ACME-1", event_id="E2", loaded_at=None)
+    result = acme.run(FIRST)
+    assert windows(result) == [("ACME daily", "19", 1, Status.DELIVERED)]
+    assert [warning for warning in result.warnings if "cannot be found" in warning] == [
+        late_rows.cannot_find(["email_opens"])
+    ]
+    loaded = config.load(acme.folder / "exports.yml")
+    ledger = Ledger(loaded.state, read_only=True)
+    assert late_rows.undated_tables(ledger) == ["email_opens"]
+    ledger.close()
 
 
 def test_a_broadcast_may_be_late_and_fewer_rows_are_not(acme: Workspace) -> None:
@@ -165,7 +240,7 @@ def test_a_broadcast_may_be_late_and_fewer_rows_are_not(acme: Workspace) -> None
 
 def test_a_window_that_cannot_be_counted_is_told(acme: Workspace) -> None:
     acme.run(FIRST)
-    acme.query("alter table raw.email_opens rename column os to operating_system")
+    acme.query("alter table raw.customers rename column customer_id to customer_number")
     result = acme.run(SECOND)
     assert result.exit_code == 4
     assert (

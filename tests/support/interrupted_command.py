@@ -12,13 +12,13 @@ from typing import Any
 from dbt.cli.main import dbtRunner
 
 from orchestrator import cli
-from orchestrator.pipeline import audit
+from orchestrator.pipeline import late
 
 
 def main() -> None:
     """Wrap dbt, and run the command line."""
     number, where, seconds, *arguments = sys.argv[1:]
-    invoke, late = dbtRunner.invoke, audit.Audit.late
+    invoke, find = dbtRunner.invoke, late.LateWindows.find
     waiting = {where}
 
     def invoked(runner: Any, words: list[str]) -> Any:  # noqa: ANN401 - dbt's own
@@ -28,11 +28,11 @@ def main() -> None:
             threading.Timer(float(seconds), os.kill, interrupt).start()
         return invoke(runner, words)
 
-    def looked(*words: Any) -> Any:  # noqa: ANN401 - of Audit.late
+    def looked(*words: Any) -> Any:  # noqa: ANN401 - of LateWindows.find
         waiting.update({"build"} if "late" in waiting else ())
-        return late(*words)
+        return find(*words)
 
     setattr(dbtRunner, "invoke", invoked)  # noqa: B010 - mypy refuses the assignment
-    setattr(audit.Audit, "late", looked)  # noqa: B010 - the same
+    setattr(late.LateWindows, "find", looked)  # noqa: B010 - the same
     sys.argv = ["orchestrate", *arguments]
     cli.main()

@@ -26,7 +26,7 @@ from orchestrator.warehouse.sql import literal
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)  # so 21 October is due
 _EXPORTS = """\
 destinations: {{there: {{directory: {folder}}}}}
-defaults: {{destination: there, audit_windows: 0{more}}}
+defaults: {{destination: there{more}}}
 exports: [{{brand: "*"}}]
 state: "sqlite:///state/{folder}.db"
 outbox: outbox-{folder}

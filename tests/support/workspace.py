@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,16 @@ class Workspace:
                 connection.execute(f"create table raw.{table['name']} ({columns})")
 
     def add(self, table: str, *rows: Mapping[str, Any]) -> None:
-        """Add raw rows; a moment is text in UTC, what is not given has a plain value."""
+        """Add raw rows; a moment is text in UTC, what is not given has a plain value.
+
+        They reach the table now, unless they say something else; None leaves the column out.
+        """
         with duckdb.connect(str(self.warehouse)) as connection:
             connection.execute("set TimeZone = 'UTC'")
             for given in rows:
-                row = {**DEFAULTS.get(table, {}), **given}
+                loaded = {"loaded_at": datetime.now(UTC)}
+                row = {**loaded, **DEFAULTS.get(table, {}), **given}
+                row = {k: v for k, v in row.items() if k != "loaded_at" or v}
                 if "occurred_at" not in row and table.startswith("email_"):
                     row["occurred_at"] = row["received_at"]
                 marks = ", ".join("?" for _ in row)
@@ -120,6 +125,7 @@ class Workspace:
                     md5(i::varchar) || '@example.com' as email_address,
                     timestamptz '{day} 12:00:00' as occurred_at,
                     occurred_at as received_at,
+                    now() as loaded_at,
                 from range({rows}) as numbers (i)
                 """
             )

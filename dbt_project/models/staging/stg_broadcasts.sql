@@ -16,7 +16,8 @@ renamed as (
         {{ as_text('description') }} as description,
         {{ as_text('subject') }} as subject,
         {{ as_instant('sent_on') }} as sent_on,
-        {{ as_instant('received_at') }} as received_at
+        {{ as_instant('received_at') }} as received_at,
+        {{ loaded_at(source('raw', 'broadcasts')) }} as loaded_at
     from broadcasts
 
 )

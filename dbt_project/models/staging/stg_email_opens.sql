@@ -10,7 +10,8 @@ renamed as (
 
     select
         {{ as_event('os', 'is_machine') }},
-        {{ received_on() }} as received_on
+        {{ received_on() }} as received_on,
+        {{ loaded_at(source('raw', 'email_opens')) }} as loaded_at
     from email_opens
 
 )

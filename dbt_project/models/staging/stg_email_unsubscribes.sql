@@ -10,7 +10,8 @@ renamed as (
 
     select
         {{ as_event('via_default_campaign') }},
-        {{ received_on() }} as received_on
+        {{ received_on() }} as received_on,
+        {{ loaded_at(source('raw', 'email_unsubscribes')) }} as loaded_at
     from email_unsubscribes
 
 )

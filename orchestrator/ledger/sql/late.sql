@@ -8,10 +8,6 @@ select
 from recounts
 left outer join {newest_written} as windows using (export, window_start, window_end)
 where
-    recounts.window_start >= :since
-    and (
-        recounts.activity_rows > coalesce(windows.activity_rows, 0)
-        or recounts.broadcast_rows > coalesce(windows.broadcast_rows, 0)
-    )
+    recounts.is_late
     and (windows.revision is null or windows.revision = recounts.revision)
 order by recounts.window_start, recounts.export

@@ -89,6 +89,8 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
                 )
                 continue
             self._execute(f"alter table {stored} add column {definitions[column.name]}")
+            if column.name == LOADED:
+                self._create_brin_index(table, LOADED)
 
     def _load(self, table: Table, arriving: str, now: datetime) -> Loaded:
         columns = ", ".join(
@@ -127,12 +129,14 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
     def _create_indexes(self, table: Table) -> None:
         keys = ", ".join(_name(name) for name in table.key)
         self._execute(f"create index on {self._stored(table)} ({keys})")
-        if table.is_received:
-            # Rows are in order of arrival: a BRIN index of some kilobytes finds a window.
-            options = "with (autosummarize = true)"
-            self._execute(
-                f"create index on {self._stored(table)} using brin ({RECEIVED}) {options}"
-            )
+        for column in table.columns:
+            if column.name in (RECEIVED, LOADED):
+                self._create_brin_index(table, column.name)
+
+    def _create_brin_index(self, table: Table, column: str) -> None:
+        """Create an index of some kilobytes that finds a window: rows are in order of arrival."""
+        options = "with (autosummarize = true)"
+        self._execute(f"create index on {self._stored(table)} using brin ({column}) {options}")
 
     def _drop_indexes(self, table: Table) -> None:
         indexes = self._fetch(

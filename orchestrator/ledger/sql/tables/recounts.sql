@@ -9,5 +9,7 @@ create table recounts (
     counted_at {moment},
     activity_rows bigint,
     broadcast_rows bigint,
+    keys varchar, -- the fingerprint of the rows in the files
+    is_late boolean, -- the views had other rows than the files when it was counted again
     primary key (export, window_start, window_end, revision)
 )

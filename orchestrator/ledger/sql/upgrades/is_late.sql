@@ -1,0 +1,1 @@
+alter table recounts add column is_late boolean
