@@ -72,8 +72,8 @@ class Arrivals:
 
 
 def is_due(run: Run) -> bool:
-    """Tell whether a run that builds nothing looks for late rows."""
-    if run.request.resend or run.ledger.is_empty():
+    """Tell whether a scheduled run that builds nothing looks for late rows."""
+    if run.request.resend or run.request.days or run.ledger.is_empty():
         return False
     last = run.ledger.recounts.last_look()
     # A clock that was ahead must not stop the looks.

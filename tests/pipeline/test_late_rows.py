@@ -240,6 +240,7 @@ def test_a_broadcast_may_be_late_and_fewer_rows_are_not(acme: Workspace) -> None
 
 def test_a_window_that_cannot_be_counted_is_told(acme: Workspace) -> None:
     acme.run(FIRST)
+    acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
     acme.query("alter table raw.customers rename column customer_id to customer_number")
     result = acme.run(SECOND)
     assert result.exit_code == 4

@@ -138,7 +138,8 @@ def write_raw(folder: Path, tables: Tables) -> None:
 
 def write_replacements(folder: Path, tables: Tables) -> None:
     replacing = awkward_rows.replacements(tables)
-    raw_writers.write(folder / "broadcasts.jsonl", replacing["broadcasts"])
+    # Not JSON Lines: there the writer leaves nulls out, and a key that is left out changes nothing.
+    raw_writers.write(folder / "broadcasts.parquet", replacing["broadcasts"])
     raw_writers.write(folder / "customers.csv", replacing["customers"])
     raw_writers.write(folder / "email_bounces.csv", tables["email_bounces"])  # there already
 
