@@ -65,10 +65,11 @@ bench: .venv/.dev .venv/.peers programs ## Ratios to limits and peers; ROWS=1000
 programs:
 	@missing=""; \
 	test -x /usr/sbin/sshd || missing="$$missing openssh-server openssh-client"; \
+	test -e /usr/lib/proftpd/mod_sftp.so || missing="$$missing proftpd-core proftpd-mod-crypto"; \
 	command -v java >/dev/null || test -n "$$JAVA_HOME" || missing="$$missing openjdk-17-jre-headless"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v chromedriver >/dev/null || missing="$$missing chromium chromium-driver"; \
-	for each in gpg:gnupg unzip:unzip zstd:zstd; do \
+	for each in gpg:gnupg rclone:rclone unzip:unzip zstd:zstd; do \
 		command -v "$${each%:*}" >/dev/null || missing="$$missing $${each#*:}"; done; \
 	if test -n "$$missing" && test "$$(id -u)" = 0; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
