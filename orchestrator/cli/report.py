@@ -64,6 +64,7 @@ class Report:
         for name, least in {
             "orchestrate": level,
             "orchestrator": level,
+            "asyncio": logging.ERROR,  # it warns of each write to a connection that is lost
             "asyncssh": logging.WARNING,  # it logs every request as INFO
             "psycopg": logging.ERROR,  # it warns of a lost connection, which we report ourselves
             "py.warnings": logging.WARNING if self.verbose else logging.ERROR,  # for programmers

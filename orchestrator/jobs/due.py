@@ -1,5 +1,6 @@
 """Which windows are due: those of each export that the ledger does not show as delivered."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,10 @@ from orchestrator.windows import Calendar, Days, Window
 
 MOST_WINDOWS = 10_000
 """The most windows that one command builds; each takes about a second."""
+_TURN = 96
+"""Windows that an export gets before the next ones have their turn: a day of 15 minutes each."""
+_MOST_OF_AN_EXPORT = 1_000
+"""Windows of one export that a scheduled run builds: a week of 15 minutes each, and some more."""
 _MOMENT = timedelta(microseconds=1)
 
 
@@ -34,6 +39,30 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
     return sorted(
         (job for job in revised if job), key=lambda job: (job.entry.window, job.entry.export)
     )
+
+
+def in_turns(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
+    """Return the jobs of a scheduled run in a fair order, and a warning for each that is too long.
+
+    While a run is at work no other one is, so a backlog of years of one export would hold up all
+    others. Each export gets 96 windows in turn, its oldest first, and 1,000 in one run; the next
+    run continues. Within a turn the order is that of the windows, so exports that share windows
+    still share their builds.
+    """
+    taken: Counter[str] = Counter()
+    ranked: list[tuple[int, Job]] = []
+    for job in jobs:
+        ranked.append((taken[job.entry.export], job))
+        taken[job.entry.export] += 1
+    chosen = [(rank, job) for rank, job in ranked if rank < _MOST_OF_AN_EXPORT]
+    chosen.sort(key=lambda item: item[0] // _TURN)  # a stable sort
+    warnings = [
+        f"{name}: {number:,} windows are due; this run builds the oldest {_MOST_OF_AN_EXPORT:,}, "
+        "so that other exports are not held up; the next run continues there"
+        for name, number in taken.items()
+        if number > _MOST_OF_AN_EXPORT
+    ]
+    return [job for _, job in chosen], warnings
 
 
 def future_warnings(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[str]:

@@ -103,17 +103,20 @@ def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
 
 
 def _wanted(run: Run) -> list[Job]:
-    """Return the jobs of the request, oldest window first."""
+    """Return the jobs of the request, oldest window first; those of a schedule in turns."""
     if run.request.resend:
         return shipping.resendable(run)
     run.check_ledger()
+    jobs = due.jobs(run.config, run.ledger, run.request, run.now)
     if not run.request.days:
-        for warning in due.future_warnings(run.config, run.ledger, run.request, run.now):
+        jobs, postponed = due.in_turns(jobs)
+        ahead = due.future_warnings(run.config, run.ledger, run.request, run.now)
+        for warning in (*ahead, *postponed):
             run.warn(warning)
     run.unsettled.extend(unsettled.waiting(run.config, run.ledger))
     for sentence in (*run.unsettled, *unsettled.replaced(run.config, run.ledger)):
         run.warn(sentence)
-    return due.jobs(run.config, run.ledger, run.request, run.now)
+    return jobs
 
 
 class _Steps:

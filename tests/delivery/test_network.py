@@ -11,8 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 import yaml
+from fault_server import PASSWORD, serve
 from forked_commands import orchestrate
 from sshd import Sshd, make_key
 from tcp_proxy import Proxy
@@ -49,6 +51,37 @@ def test_a_server_that_hangs_up_after_each_file_gets_them_all(
     assert [outcome.error for outcome in outcomes] == [None] * 4
     assert sorted(published) == tree(sftp_server.root)
     assert len(published) == 8
+
+
+def test_a_connection_that_is_cut_is_one_message(tmp_path: Path, workspace: Workspace) -> None:
+    """The event loop warns of every block that is written to a lost connection."""
+
+    class Cuts(asyncssh.SFTPServer):
+        def write(self, file_obj: object, offset: int, data: bytes) -> int:
+            del file_obj, offset, data
+            self.connection.abort()
+            return 0
+
+    brands = [f"BRAND{number:02}" for number in range(40)]
+    for brand in brands:
+        workspace.mailing(brand, DAY)
+    with serve(tmp_path, Cuts) as destination:
+        to = destination()
+        settings = (
+            f"{{host: 127.0.0.1, port: {to.port}, username: receiver, password: '{PASSWORD}',"
+            f" known_hosts: '{to.known_hosts}', timeout: 10s}}"
+        )
+        workspace.configure('  - {brand: "*"}', destinations=f"{{there: {{sftp: {settings}}}}}")
+        ran = orchestrate(workspace.folder, "daily", "--date", DAY)
+
+    assert ran.returncode == 1
+    lines = [line for line in ran.stderr.splitlines() if "127.0.0.1" in line]
+    assert [line.rpartition(". ")[2] for line in lines[:4]] == [
+        f"Trying again in {pause} s." for pause in (1, 3, 9, 27)
+    ]
+    assert len(lines) == 5  # one more for the end, for all brands
+    assert "socket.send" not in ran.stderr
+    assert len([line for line in ran.stderr.splitlines() if "warning: " in line]) <= 5
 
 
 def test_a_server_that_is_being_ended_takes_what_is_under_way(

@@ -298,3 +298,42 @@ def test_so_many_windows_may_be_asked_for(exports: Exports) -> None:
     request = Request(days=Days(first, date(2026, 11, 19)))
     found = due.jobs(exports.config, exports.ledger, request, now)
     assert len(found) == due.MOST_WINDOWS // 24 * 24
+
+
+def test_a_long_backlog_of_one_export_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    now = utc("2026-11-20 12:00")
+    exports = Exports(
+        tmp_path,
+        "brand: SLOW, interval: 15m, start: 2023-11-20",
+        "brand: ACME",
+        "brand: BETA, start: 2026-11-17",
+        "brand: WEEK, interval: 15m, start: 2026-11-14",
+    )
+    jobs = due.jobs(exports.config, exports.ledger, Request(), now)
+    chosen, warnings = due.in_turns(jobs)
+    names = [job.brand for job in chosen]
+    assert {name: names.count(name) for name in set(names)} == {
+        "SLOW": 1_000,
+        "ACME": 1,
+        "BETA": 3,
+        "WEEK": 623,
+    }
+    assert {*names[: 2 * 96 + 4]} == {"SLOW", "ACME", "BETA", "WEEK"}
+    assert names[2 * 96 + 4 :].count("ACME") + names[2 * 96 + 4 :].count("BETA") == 0
+    windows = [job.entry.window for job in chosen if job.brand == "SLOW"]
+    assert windows[0].start == utc("2023-11-20 00:00")
+    assert all(before.end == after.start for before, after in pairwise(windows))
+    (warning,) = warnings
+    assert warning.startswith("SLOW 15m: 105,263 windows are due; this run builds the oldest 1,000")
+    # The next run continues there.
+    exports.ledger.plan(job.entry for job in chosen)
+    exports.ledger.finish(job.entry for job in chosen)
+    following, _ = due.in_turns(due.jobs(exports.config, exports.ledger, Request(), now))
+    assert following[0].entry.window.start == windows[-1].end
+
+
+def test_exports_that_share_windows_still_share_their_builds(tmp_path: Path) -> None:
+    start = "start: 2026-01-01"
+    exports = Exports(tmp_path, *(f"brand: {brand}, {start}" for brand in ("A", "B", "C")))
+    jobs = due.jobs(exports.config, exports.ledger, Request(), utc("2026-11-20 12:00"))
+    assert due.in_turns(jobs) == (jobs, [])
