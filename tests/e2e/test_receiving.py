@@ -5,6 +5,7 @@ import copy
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -114,7 +115,8 @@ class Sender:
         self.incoming = workspace.folder / "there"
         self.activities: dict[str, list[Row]] = {day: [] for day in DAYS}
         self.broadcasts: dict[str, Row] = {}
-        workspace.configure(f'  - {{brand: "{BRAND}", timezone: {ZONE}, start: 2026-10-24}}')
+        more = "start: 2026-10-24, completion: manifest"
+        workspace.configure(f'  - {{brand: "{BRAND}", timezone: {ZONE}, {more}}}')
         workspace.add(
             "customers", {"brand": BRAND, "customer_id": "C1", "external_customer_number": ""}
         )
@@ -248,6 +250,128 @@ def test_a_next_revision_replaces_its_window(receiver: Receiver, sender: Sender)
     assert untouched == before[0][0]
     assert [row[:3] for row in others] == [row[:3] for row in before[0][1:]]
     assert not {row[3] for row in others} & {row[3] for row in before[0]}
+
+
+class ManifestReceiver(Receiver):
+    """Someone who loads by the manifests, in the tables `activity` and `broadcast`."""
+
+    def __init__(self, folder: Path, program: str, server: Postgres | None) -> None:
+        super().__init__(folder)
+        self.program = program
+        self.server = server.warehouse() if server else {}
+
+    def load(self, incoming: Path) -> int:
+        command = [sys.executable, self.program, str(incoming)]
+        command += [] if self.server else ["receiver.db"]
+        env = {**os.environ, **self.server, "PGCLIENTENCODING": "LATIN1"}
+        return subprocess.run(command, cwd=self.folder, env=env, check=False).returncode
+
+    def query(self, text: str) -> list[Row]:
+        if self.server:
+            where = conninfo.make_conninfo(
+                host=self.server["PGHOST"],
+                user=self.server["PGUSER"],
+                dbname=self.server["PGDATABASE"],
+            )
+            with psycopg.connect(where) as connection:
+                return connection.execute(text.encode()).fetchall()
+        path = str(self.folder / "receiver.db")
+        if self.program == "load_duckdb.py":
+            with duckdb.connect(path) as connection:
+                return connection.execute(text).fetchall()
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return connection.execute(text).fetchall()
+
+    def known(self, row: Row) -> Row:
+        """Return a row that was sent as it can be known here."""
+        if self.program == "load_frictionless.py":  # knows no empty text, and SQLite no moment
+            return tuple(None if value in (None, "") else str(value) for value in row)
+        return row
+
+    def everything(self) -> list[list[Row]]:
+        tables = ("loaded_windows", "activity", "broadcast")
+        return [sorted(self.query(f"select * from {table}"), key=repr) for table in tables]
+
+
+@pytest.fixture(params=["load_frictionless.py", "load_duckdb.py", "load_postgres.py"])
+def by_manifest(request: pytest.FixtureRequest, tmp_path: Path) -> ManifestReceiver:
+    server = request.getfixturevalue("postgres") if "postgres" in request.param else None
+    return ManifestReceiver(tmp_path / "receiver", request.param, server)
+
+
+def check_manifests(receiver: ManifestReceiver, sender: Sender) -> None:
+    """Assert that each row that was sent was loaded once."""
+    sent = [row for rows in sender.activities.values() for row in rows]
+    loaded = receiver.query(f"select {ACTIVITIES} from activity")
+    assert Counter(loaded) == Counter(map(receiver.known, sent))
+    broadcasts = receiver.query(f"select distinct {BROADCASTS} from broadcast")
+    assert Counter(broadcasts) == Counter(map(receiver.known, sender.broadcasts.values()))
+    windows = receiver.query("select distinct export from loaded_windows")
+    assert windows == [(f"{BRAND} daily",)]
+
+
+def test_manifests_load_every_row_once(by_manifest: ManifestReceiver, sender: Sender) -> None:
+    receiver = by_manifest
+    assert receiver.load(sender.incoming) == 0
+    check_manifests(receiver, sender)
+    before = receiver.everything()
+    assert receiver.load(sender.incoming) == 0
+    assert receiver.everything() == before
+    shutil.copytree(sender.incoming, sender.workspace.folder / "earlier")
+    # A next revision, of which one file is not yet what its manifest says.
+    sender.click("2026-10-25 12:00:00", 2, 'late, "quoted"\r\nrow', event=2025)
+    sender.deliver(force=True, days=days("2026-10-25"))
+    (activity,) = sender.incoming.glob(f"activity_*_{DAYS[1]}.csv")
+    whole = activity.read_bytes()
+    activity.write_bytes(whole.replace(b"late", b"last"))
+    assert receiver.load(sender.incoming) != 0
+    assert receiver.everything() == before
+    activity.write_bytes(whole)
+    assert receiver.load(sender.incoming) == 0
+    check_manifests(receiver, sender)
+    revisions = receiver.query("select revision from loaded_windows order by 1")
+    assert revisions == [(1,), (1,), (2,)]
+    # An older manifest comes again.
+    for path in (sender.workspace.folder / "earlier").glob(f"*_{DAYS[1]}*"):
+        shutil.copy(path, sender.incoming)
+    assert receiver.load(sender.incoming) == 0
+    check_manifests(receiver, sender)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "programs"),
+    [
+        ("delimiter: ';', encoding: utf-16, compression: zip, labels: nl", "frictionless postgres"),
+        ("delimiter: ';', compression: gzip, labels: names", "frictionless duckdb postgres"),
+        ("header: false, 'null': '-', quoting: minimal", "frictionless duckdb postgres"),
+        ("delimiter: '||', compression: zstd, line_ending: crlf", "duckdb"),
+        ("timestamp_format: '%d.%m.%Y %H.%M.%S', extension: txt", "frictionless duckdb"),
+    ],
+)
+def test_manifests_say_what_the_sender_sets(
+    workspace: Workspace, tmp_path: Path, postgres: Postgres, dialect: str, programs: str
+) -> None:
+    more = "start: 2026-11-18, completion: manifest, directory: '{revision}'"
+    workspace.configure(f"  - {{brand: ACME, {more}, {dialect}}}")
+    workspace.mailing("ACME", "2026-11-18")
+    workspace.mailing("ACME", "2026-11-19", number=2)
+    url = {"event_id": "X", "customer_id": "C", "broadcast_id": "ACME-2", "url": "a;b||c,\n-"}
+    workspace.add("email_clicks", {"brand": "ACME", "received_at": "2026-11-19 12:00:00", **url})
+    workspace.run("2026-11-20 07:00")
+    workspace.opened("ACME", "2026-11-18 13:00:00", "ACME-1", event_id="late")
+    workspace.run("2026-11-20 07:00", days=days("2026-11-18"), force=True)
+    for name in programs.split():
+        server = postgres if name == "postgres" else None
+        receiver = ManifestReceiver(tmp_path / name, f"load_{name}.py", server)
+        for folder in ("1", "2", "1"):  # each revision is in a folder of its own
+            assert receiver.load(workspace.folder / "there" / folder) == 0
+        rows = receiver.query("select broadcast_id, description from activity order by 1, 2")
+        assert Counter(rows) == Counter(
+            [("ACME-1", None)] * 2 + [("ACME-2", None), ("ACME-2", "a;b||c,\n-")]
+        )
+        (at,) = receiver.query("select max(activity_date) from activity")[0]
+        assert str(at) == "2026-11-19 12:00:00"
+        assert receiver.query("select count(*) from broadcast") == [(2,)]
 
 
 def test_completion_files_tell_what_is_whole_and_what_is_missing(workspace: Workspace) -> None:
