@@ -20,12 +20,14 @@ from orchestrator.cli import output
 from orchestrator.cli.output import LogFormat
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, escaped
+from orchestrator.jobs import Subject
 from orchestrator.pipeline.result import LateRows, RunResult, Status, WindowResult
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
     from orchestrator.commands.check import CheckResult
     from orchestrator.commands.preview import Head
+    from orchestrator.commands.reconcile import ReconcileResult
     from orchestrator.loading import LoadResult
     from orchestrator.pipeline.retention import PruneResult
 
@@ -181,6 +183,32 @@ def prune_lines(result: "PruneResult") -> Iterator[str]:
         yield "no file is old enough to be removed"
 
 
+def reconcile_lines(result: "ReconcileResult") -> Iterator[str]:
+    """Yield the windows that are not as they were delivered, and what to do; then the numbers."""
+    for window in result.windows:
+        if window.is_alike:
+            continue
+        yield _name(window) + ("" if window.delivered else ": never delivered")
+        for row in window.rows:
+            parts = [("missing", row.missing), ("gone", row.gone), ("changed", row.changed)]
+            differ = ", ".join(f"{number:,} {what}" for what, number in parts if number)
+            if differ or not window.delivered:
+                least = "" if row.is_exact else "at least "
+                found = f": {least}{differ}" if differ else ""
+                yield f"  {row.kind:<10}{row.delivered:,} delivered, {row.now:,} now{found}"
+        for file in window.files:
+            yield f"  {file.state} in {file.place}: {file.path}"
+        if window.command:
+            yield f"  deliver it with: {window.command}"
+    alike = sum(1 for window in result.windows if window.is_alike)
+    missing = sum(1 for window in result.windows if window.is_missing)
+    yield (
+        f"{count(len(result.windows), ('window', 'windows'))} compared: {alike:,} as delivered, "
+        f"{missing:,} with missing rows or files, {len(result.windows) - alike - missing:,} with "
+        "other differences"
+    )
+
+
 def check_lines(result: "CheckResult") -> Iterator[str]:
     """Yield what was checked, and what to do about each failure."""
     for finding in result.findings:
@@ -255,7 +283,7 @@ def count(number: int | None, noun: tuple[str, str]) -> str:
     return f"{number:,} {noun[number != 1]}"
 
 
-def _name(of: WindowResult | LateRows) -> str:
+def _name(of: Subject) -> str:
     return f"{export_name(of.export, of.brand)} {window_start(of.window, of.timezone)}"
 
 

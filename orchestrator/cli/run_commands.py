@@ -1,5 +1,6 @@
-"""The commands that deliver or remove files: `daily`, `run`, `backfill`, `resend` and `prune`."""
+"""The commands that deliver, compare or remove files, such as `daily`, `reconcile`, `prune`."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -10,7 +11,7 @@ import typer
 from orchestrator import config as configs
 from orchestrator.cli import notify
 from orchestrator.cli.options import Common, Configured, Day, brands, day, interruptible, one_day
-from orchestrator.cli.report import dry_run_lines, prune_lines
+from orchestrator.cli.report import dry_run_lines, prune_lines, reconcile_lines
 from orchestrator.jobs import Request
 from orchestrator.pipeline import retention
 from orchestrator.warehouse import project as projects
@@ -134,6 +135,43 @@ def _deliver(
     report.finish(result)
 
 
+def _reconcile(
+    *,
+    first: Annotated[
+        date, typer.Option("--from", parser=day, metavar="DAY", help="The first local day.")
+    ],
+    last: Annotated[
+        date, typer.Option("--to", parser=day, metavar="DAY", help="The last local day, included.")
+    ],
+    brand: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--brand", metavar="NAME", help="Only this brand; repeatable.", autocompletion=brands
+        ),
+    ] = None,
+    common: Common,
+) -> None:
+    """Compare what was delivered with what the views have now.
+
+    Rows that are missing, gone or changed, windows that were never delivered, and
+    files that are not where they were delivered. Nothing is built or delivered.
+
+    Example: orchestrate reconcile --from 2026-11-01 --to 2026-11-30
+    """
+    from orchestrator.commands import reconcile  # noqa: PLC0415 - `--help` needs no dbt
+
+    report = common.report()
+    config = configs.load(common.config)
+    request = Request(brands=brand or (), days=Days(first, last))
+    project = projects.find(config.folder, common.target)
+    now = datetime.now(UTC)
+    with report.progress() as progress:
+        result = reconcile.reconcile(config, project, request, now=now, progress=progress)
+    for warning in result.warnings:
+        report.log(warning, logging.WARNING)
+    report.finish(result, reconcile_lines(result))
+
+
 def _prune(
     *,
     dry_run: Annotated[
@@ -166,5 +204,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": _run,
     "backfill": _backfill,
     "resend": _resend,
+    "reconcile": _reconcile,
     "prune": _prune,
 }

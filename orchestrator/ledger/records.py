@@ -57,6 +57,10 @@ class Delivery:
     delivered_at: datetime | None = None
     rename_sent: bool = False
     announced_to: str | None = None
+    removed_at: datetime | None = field(default=None, compare=False)
+    """When retention was done with it at the destination,"""
+    tidied_at: datetime | None = field(default=None, compare=False)
+    """and in the outbox."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,8 @@ def delivery(row: Row) -> Delivery:
         row["destination"],
         row["delivered_at"],
         row["rename_sent"],
-        row.get("announced_to"),  # the ledger of an earlier release that is only read has none
+        # The ledger of an earlier release that is only read lacks these.
+        *(row.get(name) for name in ("announced_to", "removed_at", "tidied_at")),
     )
 
 

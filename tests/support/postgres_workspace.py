@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -56,7 +57,7 @@ class PostgresWorkspace(Workspace):
     def add(self, table: str, *rows: Mapping[str, Any]) -> None:
         with self.connect(options="-c timezone=UTC") as connection:
             for given in rows:
-                row = {**DEFAULTS.get(table, {}), **given}
+                row = {"loaded_at": datetime.now(UTC), **DEFAULTS.get(table, {}), **given}
                 if table.startswith("email_"):
                     row.setdefault("occurred_at", row["received_at"])
                 query = sql.SQL("insert into raw.{} ({}) values ({})").format(

@@ -112,6 +112,25 @@ def test_columns_that_no_file_needs_are_not_copied(
     assert engine.read(_RELATIONS, "made.brands", {}).types["activity"].keys() == {"brand", "url"}
 
 
+def test_a_row_of_a_transaction_that_ends_after_the_read_is_found(
+    workspace: PostgresWorkspace,
+) -> None:
+    workspace.prepare()
+    workspace.mailing("ACME", "2026-11-19")
+    with workspace.connect() as loader:
+        loader.execute("begin")
+        loader.execute(
+            "insert into raw.email_opens (brand, event_id, broadcast_id, customer_id, occurred_at,"
+            " received_at, loaded_at) select brand, 'E2', broadcast_id, customer_id, occurred_at,"
+            " received_at, now() from raw.email_opens"
+        )
+        result = workspace.run("2026-11-20 07:00")
+        assert (_statuses(result), result.warnings) == ({Status.DELIVERED}, [])
+        loader.execute("commit")
+    (late,) = workspace.run("2026-11-20 08:00").late
+    assert (late.delivered["activity"], late.now["activity"]) == (1, 2)
+
+
 def test_a_run_leaves_the_views_of_people_and_what_hangs_on_them(
     workspace: PostgresWorkspace,
 ) -> None:

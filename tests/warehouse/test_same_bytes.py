@@ -144,3 +144,4 @@ def _run(folder: Path, day: date) -> None:
     result = run.run(loaded, there, request, now=_NOW, progress=lambda _: None)
     assert result.windows
     assert {window.status for window in result.windows} == {Status.DELIVERED}
+    assert not [warning for warning in result.warnings if "late rows" in warning]

@@ -1,0 +1,410 @@
+"""Reconcile: compare what was delivered with what the views have now, window by window.
+
+It builds each window once, without tests, and writes its files again into a temporary folder. The
+same rows give the same bytes, so files that are alike prove that nothing is missing. Where they
+differ, the records of the delivered file are compared with those of the new one. Nothing is
+delivered, and the ledger is only read.
+"""
+
+import asyncio
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from io import TextIOWrapper
+from itertools import groupby, zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.config import Config, openpgp
+from orchestrator.config.destinations import Directory
+from orchestrator.config.dialect import Dialect
+from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
+from orchestrator.delivery.destination import Destination, StoredKind, visit
+from orchestrator.delivery.uploads import Upload
+from orchestrator.errors import DeliveryError, ExportError
+from orchestrator.files import formats, writing
+from orchestrator.files.formats import FileFormat
+from orchestrator.files.outbox import Outbox
+from orchestrator.files.writing import WrittenFile
+from orchestrator.jobs import Exports, Job, Request, Subject, due, ledger_name
+from orchestrator.ledger import Delivery, Entry, Ledger
+from orchestrator.pipeline.window_files import packed_suffix
+from orchestrator.warehouse import Warehouse
+from orchestrator.warehouse.project import Project
+from orchestrator.warehouse.stage import Stage, Summary
+from orchestrator.windows import Window
+
+OUTBOX = "outbox"
+_IN_THE_CLEAR = {"compression": "none", "encrypt_for": None, "sign_with": None}
+_KEYS: Mapping[Kind, Sequence[Sequence[str]]] = {
+    "activity": (("event_id",), ("broadcast_id", "customer_id", "activity", "activity_date")),
+    "broadcast": (("broadcast_id",),),
+}
+"""Columns by which a changed record is recognised, the first ones that the file has."""
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """The rows of one file: delivered, in the views now, and what differs between the two.
+
+    `missing` rows are in the views and were not delivered, `gone` rows were delivered and are not
+    in the views, `changed` rows have other values now. Without the delivered file at hand the
+    numbers are the least that the ledger proves, and `is_exact` is false.
+    """
+
+    kind: str
+    delivered: int
+    now: int
+    missing: int = 0
+    gone: int = 0
+    changed: int = 0
+    is_exact: bool = True
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """A file that is not where, or not what, the ledger says: `absent`, `different` or `unknown`.
+
+    `place` is a destination, or the outbox.
+    """
+
+    place: str
+    path: str
+    state: str
+
+
+@dataclass(frozen=True)
+class WindowCheck(Subject):
+    """What was found of one brand's window. A window without `delivered` was never delivered.
+
+    `command` delivers what is missing.
+    """
+
+    delivered: bool
+    rows: Sequence[RowCheck]
+    files: Sequence[FileCheck] = ()
+    command: str | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether rows or files are missing."""
+        rows = any(row.missing for row in self.rows)
+        return not self.delivered or rows or any(each.state != "unknown" for each in self.files)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether everything is as it was delivered."""
+        differ = any(row.missing or row.gone or row.changed for row in self.rows)
+        return self.delivered and not self.files and not differ
+
+
+@dataclass(frozen=True)
+class ReconcileResult:
+    """All windows that were compared, oldest first, and what could not be compared."""
+
+    windows: Sequence[WindowCheck]
+    warnings: Sequence[str] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing is missing; 3 something is, or could not be compared."""
+        return 3 if self.warnings or any(each.is_missing for each in self.windows) else 0
+
+
+def reconcile(
+    config: Config,
+    project: Project,
+    request: Request,
+    *,
+    now: datetime,
+    progress: Callable[[str], None],
+) -> ReconcileResult:
+    """Compare the windows that begin on the days of a request.
+
+    Raises UsageError where none has ended, ExportError where the warehouse cannot be read.
+    """
+    assert request.days  # noqa: S101 - the command requires them
+    with (
+        closing(Ledger(config.state, read_only=True)) as ledger,
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
+        exports = Exports(config, request)
+        jobs = due.requested(exports, ledger, request.days, now=now)
+        work = Path(folder)
+        with closing(Warehouse.open(project, work, work)) as warehouse:
+            columns = warehouse.view_columns
+            warehouse.columns.update(formats.needed_columns(config, columns))
+            found = _Comparison(config, exports, ledger, warehouse, work)
+            windows: list[WindowCheck] = []
+            ordered = sorted(jobs, key=lambda job: job.entry.window)
+            for window, group in groupby(ordered, key=lambda job: job.entry.window):
+                progress(f"window {window}: building and comparing")
+                windows += found.compare(window, list(group))
+        progress("looking at the files")
+        files, errors = _files(config, found.deliveries)
+    checked = [replace(each, files=files.get((each.export, each.window), ())) for each in windows]
+    return ReconcileResult(checked, [*found.warnings, *errors])
+
+
+@dataclass
+class _Comparison:
+    """Compares windows, and collects the deliveries of which the files are looked at later."""
+
+    config: Config
+    exports: Exports
+    ledger: Ledger
+    warehouse: Warehouse
+    work: Path
+    deliveries: dict[tuple[str, Window], list[Delivery]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def compare(self, window: Window, jobs: list[Job]) -> Iterator[WindowCheck]:
+        """Yield what is found of each brand's window."""
+        try:
+            stage, _ = self.warehouse.stage(window, tested=False)
+        except ExportError as error:
+            self.warnings.append(f"{window}: not compared: {error}")
+            return
+        known = {
+            each.export: each
+            for each in self.ledger.recounts.written(window.start)
+            if each.window == window
+        }
+        expanded = list(self._by_brand(jobs, stage, known))
+        written = self._write(stage, expanded)
+        for job in expanded:
+            entry = known.get(job.entry.export)
+            if entry is None:
+                rows = [
+                    RowCheck(kind, 0, found := self._summary(stage, job, kind).rows, missing=found)
+                    for kind in KINDS
+                ]
+                command = replace(job, forced=False).command().removesuffix(" --force")
+                yield WindowCheck(**job.subject, delivered=False, rows=rows, command=command)
+                continue
+            self.deliveries[entry.export, window] = self.ledger.deliveries(entry)
+            rows = [
+                self._rows(stage, job, entry, kind, written[entry.export, kind]) for kind in KINDS
+            ]
+            subject = replace(job, entry=entry).subject
+            again = job.command() if any(row.missing for row in rows) else None
+            yield WindowCheck(**subject, delivered=True, rows=rows, command=again)
+
+    def _by_brand(self, jobs: list[Job], stage: Stage, known: Mapping[str, Entry]) -> Iterator[Job]:
+        yield from (job for job in jobs if job.brand != EVERY_BRAND)
+        taken = {job.entry.export for job in jobs}
+        for every in (job for job in jobs if job.brand == EVERY_BRAND):
+            owned = (self.exports.owner(entry) for entry in known.values())
+            brands = {*stage.brands, *(brand for _, brand in filter(None, owned))}
+            for brand in sorted(filter(self.exports.star_includes, brands)):
+                if (job := every.of_brand(brand)).entry.export not in taken:
+                    yield job
+
+    def _format(self, export: Export, kind: Kind) -> FileFormat:
+        return formats.file_format(self.config, export, kind, self.warehouse.view_columns)
+
+    def _summary(self, stage: Stage, job: Job, kind: Kind) -> Summary:
+        condition = self._format(job.export, kind).condition()
+        return stage.summaries(kind, condition=condition).get(job.brand, Summary())
+
+    def _write(
+        self, stage: Stage, jobs: Sequence[Job]
+    ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
+        """Write the files of all jobs again, in the clear; those of one format in one pass."""
+        groups: dict[str, tuple[FileFormat, dict[str, Job]]] = {}
+        for job in jobs:
+            for kind in KINDS:
+                form = self._format(job.export, kind)
+                form = replace(form, dialect=form.dialect.model_copy(update=_IN_THE_CLEAR))
+                # A brand has one export of each interval and ordinal.
+                name = form.identity + ledger_name("", job.export, job.ordinal)
+                groups.setdefault(name, (form, {}))[1][job.brand] = job
+        written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
+        for number, (form, by_brand) in enumerate(groups.values()):
+            folder = self.work / "again" / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            targets = {
+                brand: (folder / str(place), job.path(form.kind))
+                for place, (brand, job) in enumerate(by_brand.items())
+            }
+            for brand, file in writing.write(stage, form, targets).items():
+                written[by_brand[brand].entry.export, form.kind] = file
+        return written
+
+    def _rows(
+        self, stage: Stage, job: Job, entry: Entry, kind: Kind, again: WrittenFile | ExportError
+    ) -> RowCheck:
+        delivered = (entry.activity_rows if kind == "activity" else entry.broadcast_rows) or 0
+        now = self._summary(stage, job, kind).rows
+        found = RowCheck(kind, delivered, now)
+        items = self.deliveries[entry.export, entry.window]
+        item = next((each for each in items if each.file.kind == kind), None)
+        if isinstance(again, WrittenFile) and item and again.file.sha256 == item.file.sha256:
+            return found
+        old = item and self._delivered_bytes(item, items)
+        if isinstance(again, WrittenFile) and item and old:
+            form = self._format(job.export, kind)
+            before = _records(old, packed_suffix(item.file.path), form.dialect)
+            after = _records(again.local, "", form.dialect)
+            if form.dialect.header and next(before, None) != next(after, None):
+                self.warnings.append(
+                    f"{entry.export} {entry.window}: the {kind} file has other columns by now: "
+                    "only numbers of rows and keys are compared"
+                )
+            else:
+                missing, gone, changed = _differences(before, after, form)
+                return replace(found, missing=missing, gone=gone, changed=changed)
+        return self._by_numbers(found, stage, job, entry)
+
+    def _by_numbers(self, found: RowCheck, stage: Stage, job: Job, entry: Entry) -> RowCheck:
+        """Return what the numbers of rows and the fingerprint of their keys prove."""
+        difference = found.now - found.delivered
+        if difference:
+            more, fewer = max(difference, 0), max(-difference, 0)
+            return replace(found, missing=more, gone=fewer, is_exact=False)
+        keys = stage.fingerprint({kind: self._summary(stage, job, kind) for kind in KINDS})
+        place = 1 + KINDS.index(found.kind)
+        known = entry.keys.split(" ")
+        is_known = known[0] == keys.split(" ")[0]
+        if is_known and known[place] != keys.split(" ")[place]:
+            return replace(found, missing=1, gone=1, is_exact=False)
+        return replace(found, is_exact=False)
+
+    def _delivered_bytes(self, item: Delivery, items: Sequence[Delivery]) -> Path | None:
+        """Return where the very bytes that were delivered can be read, None if nowhere."""
+        if item.file.path.endswith(openpgp.OPENPGP_SUFFIX):
+            return None
+        folders = [
+            place.directory
+            for each in items
+            if each.file == item.file
+            and isinstance(place := self.config.destinations.get(each.destination), Directory)
+        ]
+        for folder in (self.config.outbox, *folders):
+            if Outbox(folder).holds(item.file):
+                return Outbox(folder).path(item.file.path)
+        return None
+
+
+def _records(path: Path, suffix: str, dialect: Dialect) -> Iterator[str]:
+    """Yield the records of a file, each with its line ending, as RFC 4180 divides them."""
+    ending = "\r\n" if dialect.line_ending == "crlf" else "\n"
+    with ExitStack() as stack:
+        packed: Any  # a binary file
+        if suffix == ".zip":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            packed = stack.enter_context(archive.open(archive.namelist()[0]))
+        else:
+            packed = stack.enter_context(pa.input_stream(path))  # it knows .gz and .zst
+        text = stack.enter_context(TextIOWrapper(packed, dialect.encoding, newline=ending))
+        record = ""
+        for line in text:
+            record += line
+            if record.count('"') % 2 == 0:  # else the line ends within a field
+                yield record
+                record = ""
+
+
+def _differences(
+    before: Iterator[str], after: Iterator[str], form: FileFormat
+) -> tuple[int, int, int]:
+    """Return how many records are missing in the delivered ones, gone from them, and changed.
+
+    Both files are in the same order, so only records that differ are in memory.
+    """
+    balance: Counter[str] = Counter()
+    for old, new in zip_longest(before, after):
+        if old == new:
+            continue
+        for record, step in ((new, 1), (old, -1)):
+            if record is not None:
+                balance[record] += step
+                if not balance[record]:
+                    del balance[record]
+    places = _key_places(form)
+    missing, gone = Counter[object](), Counter[object]()
+    for record, number in balance.items():
+        key = _key(record, form.dialect.delimiter, places) if places else record
+        (missing if number > 0 else gone)[key] += abs(number)
+    changed = (missing & gone).total()
+    return missing.total() - changed, gone.total() - changed, changed
+
+
+def _key_places(form: FileFormat) -> list[int]:
+    columns = [field.column for field in form.fields]
+    for key in _KEYS[form.kind]:
+        if all(column in columns for column in key):
+            return [columns.index(column) for column in key]
+    return []
+
+
+def _key(record: str, delimiter: str, places: Sequence[int]) -> tuple[str, ...]:
+    """Return some fields of a record as they are written."""
+    field_of = re.compile(rf'("(?:[^"]|"")*"|.*?)(?:{re.escape(delimiter)}|\r?\n\Z)', re.DOTALL)
+    values = field_of.findall(record)
+    return tuple(values[place] for place in places)
+
+
+def _files(
+    config: Config, deliveries: Mapping[tuple[str, Window], Sequence[Delivery]]
+) -> tuple[dict[tuple[str, Window], list[FileCheck]], list[str]]:
+    """Return the files that are not as they were delivered, by window, and what went wrong.
+
+    Files that retention removed are left out.
+    """
+    found: dict[tuple[str, Window], list[FileCheck]] = defaultdict(list)
+    outbox = Outbox(config.outbox)
+    uploads: dict[str, list[_Upload]] = defaultdict(list)
+    for window, items in deliveries.items():
+        for file in dict.fromkeys(item.file for item in items if item.tidied_at is None):
+            if not outbox.holds(file):
+                state = "different" if outbox.path(file.path).exists() else "absent"
+                found[window].append(FileCheck(OUTBOX, file.path, state))
+        for item in items:
+            if item.delivered_at and item.removed_at is None:
+                upload = Upload(outbox.path(item.file.path), item.file)
+                uploads[item.destination].append((window, upload))
+    errors: list[str] = []
+    for name, wanted in uploads.items():
+        if name in config.destinations:
+            there, failed = _stored(config, name, wanted)
+            errors += [f"destination '{name}': {error}" for error in failed]
+            for window, check in there:
+                found[window].append(check)
+        else:
+            errors.append(f"destination '{name}' is not in exports.yml: its files are not checked")
+    return found, errors
+
+
+_Upload = tuple[tuple[str, Window], Upload]
+"""A delivered file, with the export and the window that it belongs to."""
+
+
+def _stored(
+    config: Config, name: str, uploads: Sequence[_Upload]
+) -> tuple[list[tuple[tuple[str, Window], FileCheck]], list[DeliveryError]]:
+    """Return the files that a destination does not have as they were delivered, and errors."""
+    found: list[tuple[tuple[str, Window], FileCheck]] = []
+
+    async def look(destination: Destination, item: _Upload) -> None:
+        window, upload = item
+        stored = await destination.find(upload.file.path, digest=True)
+        if stored is None:
+            state = "absent"
+        elif stored.kind is StoredKind.UNKNOWN and stored.size is None:
+            state = "unknown"
+        elif stored.is_same(upload):
+            return
+        else:
+            state = "different"
+        found.append((window, FileCheck(name, upload.file.path, state)))
+
+    errors = asyncio.run(visit(config.destinations[name], uploads, look))
+    return found, errors
