@@ -15,6 +15,8 @@ COPY profiles profiles
 COPY dbt_project dbt_project
 COPY orchestrator orchestrator
 RUN pip install --no-deps --no-build-isolation .
+# Nothing is installed at run time, so nothing that installs is in the image.
+RUN pip uninstall --yes setuptools pip
 
 # OpenSSH's sshd, as the tests start it.
 FROM base AS sftp
@@ -28,6 +30,7 @@ EXPOSE 2222
 ENTRYPOINT ["sh", "/usr/local/bin/sftp.sh"]
 
 FROM base
+RUN pip uninstall --yes setuptools wheel pip
 RUN install --directory --owner=orchestrate /exports
 COPY --from=build /opt/orchestrate /opt/orchestrate
 ENV PATH=/opt/orchestrate/bin:$PATH

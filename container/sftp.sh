@@ -11,5 +11,7 @@ exec /usr/sbin/sshd -D -e -f /dev/null -p 2222 -h /server/host_key \
     -o KbdInteractiveAuthentication=no \
     -o UsePAM=no \
     -o PidFile=none \
+    -o DisableForwarding=yes \
+    -o PermitTTY=no \
     -o Subsystem="sftp internal-sftp" \
     -o ForceCommand="internal-sftp -d /files"

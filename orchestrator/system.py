@@ -7,10 +7,14 @@ import locale
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
+import stat
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +22,10 @@ from pathlib import Path
 from types import FrameType
 
 from orchestrator.errors import ExportError, LockedError, UsageError
+
+_PRIVATE = "orchestrate-rows-"
+_LOCK = ".lock"
+_BEGINNING = 10  # seconds
 
 # The texts of a full disk: the operating system's, which DuckDB, dbt and PostgreSQL pass on, then
 # those that only one program uses.
@@ -131,6 +139,38 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         yield
         file.seek(0)
         file.truncate(0)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Yield a new temporary folder of this user alone, for rows in the clear; remove it at the end.
+
+    If the process is killed, `remove_private_folders` of a later one removes it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=_PRIVATE))
+    try:
+        with exclusive_lock(folder / _LOCK):
+            (folder / "work").mkdir()
+            yield folder / "work"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_private_folders() -> None:
+    """Remove the private folders that killed processes of this user left."""
+    with suppress(OSError):
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PRIVATE}*"):
+            found = folder.lstat()
+            is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            # A process that was not killed has the lock, but for the moment in which it begins.
+            if is_ours and time.time() - found.st_mtime > _BEGINNING:
+                remove_unlocked(folder, folder / _LOCK)
+
+
+def remove_unlocked(folder: Path, lock: Path) -> None:
+    """Remove a folder whose process is gone: its lock is free. Does nothing where that fails."""
+    with suppress(LockedError, OSError), exclusive_lock(lock):
+        shutil.rmtree(folder)
 
 
 def use_utf8() -> None:

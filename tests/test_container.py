@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
+from forked_commands import orchestrate
+from postgres_server import Postgres
+from postgres_workspace import PostgresWorkspace
 from workspace import ROOT, Workspace, is_root
 
 from orchestrator import config
@@ -24,6 +27,7 @@ from orchestrator.commands.schedule import Scheduler
 from orchestrator.config.destinations import Sftp
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+ROLE = (ROOT / "container/role.sql").read_text(encoding="utf-8")
 SCRIPT = (ROOT / "container/sftp.sh").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
@@ -79,6 +83,63 @@ def test_every_mount_has_its_volume_or_file_and_its_place() -> None:
 def test_every_variable_is_documented() -> None:
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", VARIABLES, re.MULTILINE))
     assert set(SERVICES["orchestrate"]["environment"]) <= documented
+
+
+def test_nothing_that_installs_is_in_the_image() -> None:
+    """The last stage, and the environment that it copies from the stage `build`."""
+    stages = DOCKERFILE.split("\nFROM ")[1:]
+    (build,) = [stage for stage in stages if stage.startswith("base AS build\n")]
+    last = stages[-1]
+    assert build.strip().splitlines()[-1] == "RUN pip uninstall --yes setuptools pip"
+    assert "RUN pip uninstall --yes setuptools wheel pip" in last
+
+
+def test_the_role_may_do_what_a_run_needs_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    """The image's psql runs the file; here it fills in the password and the database itself."""
+    workspace = PostgresWorkspace(tmp_path, monkeypatch, postgres.warehouse())
+    user = SERVICES["orchestrate"]["environment"]["PGUSER"]
+    assert SERVICES["postgres"]["environment"]["EXPORTS_PASSWORD"].startswith("${PGPASSWORD:")
+    database = SERVICES["postgres"]["environment"]["POSTGRES_DB"]
+    getenv, _, statements = ROLE.partition("\\getenv password EXPORTS_PASSWORD\n")
+    assert {line[:2] for line in getenv.splitlines()} == {"--"}
+    statements = statements.replace(":'password'", "'a pass word'")
+    workspace.execute(statements.replace(database, workspace.environment["PGDATABASE"]))
+    (role,) = workspace.execute(
+        "select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls from pg_roles"
+        f" where rolname = '{user}'"
+    )
+    assert set(role) == {False}
+    monkeypatch.setenv("PGUSER", user)
+    monkeypatch.setenv("PGPASSWORD", "a pass word")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "broadcasts.csv").write_text(
+        "brand,broadcast_id,channel,broadcast_type,description,subject,sent_on,received_at\n"
+        "ACME,B,email,SINGLE,,News,2026-11-19T10:00:00Z,2026-11-19T10:00:00Z\n"
+    )
+    workspace.configure("  - {brand: ACME}")
+    ran = orchestrate(tmp_path, "load", "raw")
+    assert ran.returncode == 0, ran.stderr
+    ran = orchestrate(tmp_path, "daily", "--date", "2026-11-19")
+    assert ran.returncode == 0, ran.stderr
+    assert "ACME" in ran.stderr
+
+
+def test_the_server_forwards_nothing(server: dict[str, Any]) -> None:
+    command = ["ssh", "-p", str(server["port"]), "-i", server["private_key"], "-N"]
+    command += ["-o", f"UserKnownHostsFile={server['known_hosts']}", "-o", "BatchMode=yes"]
+    command += ["-o", "ExitOnForwardFailure=yes", "-R", "127.0.0.1:0:127.0.0.1:1"]
+    ran = subprocess.run(
+        [*command, f"{server['username']}@{server['host']}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert "remote port forwarding failed" in ran.stderr
 
 
 def test_the_example_fits_the_services() -> None:

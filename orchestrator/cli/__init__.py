@@ -79,6 +79,7 @@ def main() -> None:
     output.apply_no_color()
     try:
         system.use_utf8()
+        system.remove_private_folders()
         app()
     except ExportError as error:
         options.current.error(error)

@@ -17,9 +17,10 @@ from orchestrator import config as configs
 from orchestrator import system
 from orchestrator.cli.output import LogFormat
 from orchestrator.cli.report import Report
-from orchestrator.config import yaml_source
+from orchestrator.config import Config, yaml_source
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, InterruptedRunError, did_you_mean
+from orchestrator.files.outbox import Outbox
 from orchestrator.warehouse import project as projects
 from orchestrator.windows import Days
 
@@ -127,6 +128,12 @@ class Configured(Output):
             help="exports.yml; by default $ORCHESTRATE_CONFIG or ./exports.yml.",
         ),
     ] = None
+
+    def read(self, *, secrets: bool = True) -> Config:
+        """Return the checked exports.yml. Removes rows that a killed run left in the outbox."""
+        config = configs.load(self.config, secrets=secrets)
+        Outbox(config.outbox).remove_leftovers()
+        return config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,7 +156,7 @@ def _preview(
     from orchestrator.commands import preview  # noqa: PLC0415 - `--help` needs no dbt
 
     report = common.report()
-    config = configs.load(common.config)
+    config = common.read()
     project = projects.find(config.folder, common.target)
     request = Request(brands=[brand], days=day)
     with report.progress() as progress:
@@ -203,7 +203,7 @@ def _status(
     from orchestrator.ledger import Ledger  # noqa: PLC0415 - the same
 
     report = configured.report()
-    config = configs.load(configured.config, secrets=False)
+    config = configured.read(secrets=False)
     request, now = Request(brands=brand or ()), datetime.now(UTC)
     with closing(Ledger(config.state, read_only=True)) as ledger:
         result = status.read_status(config, request, ledger, now=now)
@@ -244,7 +244,7 @@ def _schedule(
     Example: orchestrate schedule systemd --output .
     """
     report = common.report()
-    config = configs.load(common.config, secrets=False)
+    config = common.read(secrets=False)
     result = schedules.schedule_units(
         config,
         scheduler,
@@ -271,7 +271,7 @@ def _check(*, common: Common) -> None:
     from orchestrator.commands import check  # noqa: PLC0415 - `--help` needs no dbt
 
     report = common.report()
-    config = configs.load(common.config)
+    config = common.read()
     with report.progress() as progress:
         result = check.check_all(config, common.target, now=datetime.now(UTC), progress=progress)
     report.finish(result, check_lines(result))

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from orchestrator import config as configs
 from orchestrator.cli import notify
 from orchestrator.cli.options import Common, Configured, Day, brands, day, interruptible, one_day
 from orchestrator.cli.report import dry_run_lines, prune_lines, reconcile_lines
@@ -122,7 +121,7 @@ def _deliver(
     from orchestrator.pipeline import run  # noqa: PLC0415 - `--help` needs no dbt
 
     report = common.report()
-    config = configs.load(common.config, secrets=not selection.dry_run)
+    config = common.read(secrets=not selection.dry_run)
     now = datetime.now(UTC)
     if selection.dry_run:
         result = run.foresee(config, projects.find(config.folder, target), request, now=now)
@@ -193,7 +192,7 @@ def _prune(
     Example: orchestrate prune --dry-run
     """
     report = configured.report()
-    config = configs.load(configured.config, secrets=not dry_run)
+    config = configured.read(secrets=not dry_run)
     remove = retention.foresee if dry_run else retention.prune
     result = remove(config, now=datetime.now(UTC), abandon=abandon)
     report.finish(result, prune_lines(result))

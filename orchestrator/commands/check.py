@@ -156,8 +156,8 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
 
     found = project.find(config.folder, target)
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        closing(Warehouse.open(found, Path(folder), Path(folder))) as warehouse,
+        system.private_folder() as folder,
+        closing(Warehouse.open(found, folder, folder)) as warehouse,
     ):
         warehouse.columns.update(formats.needed_columns(config, warehouse.view_columns))
         warehouse.dbt.check_raw_tables()

@@ -1,13 +1,13 @@
 """Preview: the first rows of a brand's files, as a run would write them."""
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator import system
 from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
 from orchestrator.errors import ExportError, UsageError, did_you_mean
@@ -63,11 +63,11 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
         raise UsageError(f"'{brand}' stands for several brands; name one of them with --brand")
     heads: list[Head] = []
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        closing(Warehouse.open(project, Path(folder), Path(folder))) as warehouse,
+        system.private_folder() as folder,
+        closing(Warehouse.open(project, folder, folder)) as warehouse,
     ):
         warehouse.columns.update(formats.needed_columns(config, warehouse.view_columns))
-        look = _Look(config, warehouse, brand, Path(folder) / "head")
+        look = _Look(config, warehouse, brand, folder / "head")
         for window in sorted({window for _, window in wanted}):
             progress(f"window {window}: making the views")
             whole, _ = warehouse.stage(window, tested=False)

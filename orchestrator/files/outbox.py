@@ -40,6 +40,11 @@ class Outbox:
             finally:
                 shutil.rmtree(self.work, ignore_errors=True)
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run left in the work folder: rows in the clear."""
+        if self.work.exists():
+            system.remove_unlocked(self.work, self.folder / _LOCK)
+
     def path(self, remote: str) -> Path:
         """Return where the file of this remote path lies."""
         return self.folder / remote.lstrip("/")

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
+from orchestrator import system
 from orchestrator.errors import ExportError
 from orchestrator.loading import files, staging
 from orchestrator.loading.staging import Staging
@@ -87,14 +87,14 @@ def load(
     results = []
     try:
         with (
-            TemporaryDirectory(prefix="orchestrate-load-") as work,
-            closing(staging.connect(Path(work))) as arriving,
+            system.private_folder() as work,
+            closing(staging.connect(work)) as arriving,
             opener(arriving) as warehouse,
         ):
             for table in contract.tables:
                 warehouse.prepare(table)
             for table, raw_files in found:
-                with closing(Staging(arriving, Path(work) / table.name, table)) as staged:
+                with closing(Staging(arriving, work / table.name, table)) as staged:
                     for file in raw_files:
                         staged.add(file)
                     reject_file = staged.write_rejects(rejected, now)

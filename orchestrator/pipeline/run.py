@@ -1,12 +1,10 @@
 """A run: due windows -> dbt -> stage -> files -> delivery -> ledger."""
 
 import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from orchestrator import system
 from orchestrator.config import Config
@@ -36,8 +34,8 @@ def foresee(config: Config, project: Project, request: Request, *, now: datetime
     with closing(Ledger(config.state, read_only=True)) as ledger:
         run = Run(config, project, request, Outbox(config.outbox), ledger, now)
         jobs = _wanted(run)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            scratch = Outbox(Path(folder))
+        with system.private_folder() as folder:
+            scratch = Outbox(folder)
             with scratch.open(), closing(Maker(replace(run, outbox=scratch))) as maker:
                 waiting = held(run, maker, jobs)
         found = {(r.export, r.window): r for r in map(window_files.foreseen, jobs)}
