@@ -160,7 +160,7 @@ def _reconcile(
     from orchestrator.commands import reconcile  # noqa: PLC0415 - `--help` needs no dbt
 
     report = common.report()
-    config = configs.load(common.config)
+    config = common.read()
     request = Request(brands=brand or (), days=Days(first, last))
     project = projects.find(config.folder, common.target)
     now = datetime.now(UTC)
