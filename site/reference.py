@@ -412,7 +412,7 @@ def data_dictionary() -> str:
         "# Data dictionary",
         GENERATED,
         "Every column that a file can have, from the YAML of the two views. *Default* columns are in a file unless the sender chose others; the sender can add the other ones with [`additional_fields`](reference/exports-yml.md). [The files](receiving.md) describes the format.",
-        "Sample files: [activity_BRANDNAAM_20170515.csv](samples/activity_BRANDNAAM_20170515.csv) and [broadcast_BRANDNAAM_20170515.csv](samples/broadcast_BRANDNAAM_20170515.csv). Most examples below are from them.",
+        "Sample files: [activity_BRANDNAAM_20170515.csv](samples/activity_BRANDNAAM_20170515.csv) and [broadcast_BRANDNAAM_20170515.csv](samples/broadcast_BRANDNAAM_20170515.csv), and their [manifest](samples/activity_BRANDNAAM_20170515.csv.manifest.json), which says the same as this page, in a form for programs ([The manifest](receiving.md#the-manifest)). Most examples below are from them.",
     ]
     activity_labels = {}
     views: dict[Kind, str] = {"activity": "activities_daily", "broadcast": "broadcasts_daily"}

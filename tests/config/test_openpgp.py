@@ -1,19 +1,25 @@
 """Files that a receiver alone can read: the key is looked at before anything is made."""
 
+import contextlib
 import gzip
 import json
+import os
 import re
 import resource
+import subprocess
+import sys
+import time
 import zipfile
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped] # has no types
 import pytest
 from forked_commands import orchestrate
 from gpg import Gpg
-from workspace import Workspace, days
+from workspace import ROOT, Workspace, days
 
 from orchestrator import config
 from orchestrator.commands import check
@@ -281,6 +287,41 @@ def test_what_is_encrypted_is_signed_within(
         acme.run(NOW)
     assert "kanarie" not in "".join(capfd.readouterr()) + status.stdout + status.stderr
     assert b"kanarie" not in (acme.folder / "state/ledger.db").read_bytes()
+
+
+def test_no_process_shows_the_passphrase(acme: Workspace, gpg: Gpg) -> None:
+    signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - that is what is tested
+    variable = "sign_passphrase: \"{{ env_var('SIGN_PASSPHRASE') }}\""
+    acme.configure(f"  - {{brand: ACME, sign_with: sender.asc, {variable}}}")
+    words = ("daily", "--date", "2026-11-19", "-v", "--log-format", "json")
+    environment = {**os.environ, "SIGN_PASSPHRASE": "kanarie", "PYTHONPATH": str(ROOT)}
+    shown: set[str] = set()
+    log = acme.folder / "log"
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *words],
+            cwd=acme.folder,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        ) as command,
+    ):
+        process = psutil.Process(command.pid)
+        while command.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                for each in (process, *process.children(recursive=True)):
+                    shown.add(" ".join(each.cmdline()))
+            time.sleep(0.01)
+    assert command.returncode == 0, log.read_text()
+    assert any(name.endswith(".sig") for name in acme.files())
+    assert any("orchestrator" in line for line in shown)
+    assert "kanarie" not in "".join(shown)
+    left = (path for path in acme.folder.rglob("*") if path.is_file() and path.name != "sender.asc")
+    secret = (acme.folder / "sender.asc").read_bytes().splitlines()[3]
+    for content in (path.read_bytes() for path in left):
+        assert b"kanarie" not in content
+        assert secret not in content
 
 
 def test_a_key_that_does_not_sign_now_is_named(acme: Workspace, gpg: Gpg) -> None:

@@ -11,9 +11,10 @@ def test_the_samples_are_what_the_product_delivers(
 ) -> None:
     for name in ("ORCHESTRATE_CONFIG", "ORCHESTRATE_TARGET", "DBT_PROJECT_DIR"):
         monkeypatch.delenv(name, raising=False)
-    committed = {path.name: path.read_bytes() for path in samples.SAMPLES.glob("*.csv")}
+    committed = {path.name: path.read_bytes() for path in samples.SAMPLES.glob("*_20170515.csv*")}
     assert committed.keys() == {
         "activity_BRANDNAAM_20170515.csv",
+        "activity_BRANDNAAM_20170515.csv.manifest.json",
         "broadcast_BRANDNAAM_20170515.csv",
     }
     assert samples.export(tmp_path) == committed, "run: make reference"
