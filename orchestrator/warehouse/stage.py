@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import system
 from orchestrator.config.exports import KINDS, Kind
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.warehouse.sql import literal, names, redacted
+from orchestrator.warehouse.sql import identifier, literal, names, redacted
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,6 +33,8 @@ _GROUPS = {"activity": ("activity", "activity, event_id"), "broadcast": ("null",
 """What a summary groups the rows of a brand by, and their key within the brand."""
 KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
 """The columns that every stage needs."""
+_WIDE = 1_000  # bytes of text in a row, from which on rows are sorted in pieces
+_PIECE = 48_000_000  # bytes of text that are sorted at once then
 _ROWS_PER_BATCH = 8_192  # rows of 5 kB are 40 MB then, of which two batches are in memory
 # Texts of failures that end by themselves, or with more memory: those of DuckDB, then those of
 # PostgreSQL and libpq, which dbt passes on without their SQLSTATE.
@@ -157,10 +159,9 @@ class Stage:
         """
         several = len(brands) > 1
         selected = f"brand, {line} as line" if several else f"{line} as line"
-        undivided = several or self.most is not None
         with translated_errors():
-            for relation in [TABLES[kind]] if undivided else self.parts[kind]:
-                rows = self._select(kind, selected, relation, brands=brands, condition=condition)
+            for relation, some, those in self._pieces(kind, brands=brands, condition=condition):
+                rows = self._select(kind, selected, relation, brands=some, condition=those)
                 for batch in read_ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
                     lines = batch.column("line")
                     if not several:
@@ -168,6 +169,71 @@ class Stage:
                         continue
                     for brand, start, end in runs(batch.column("brand")):
                         yield brand, lines.slice(start, end - start)
+
+    def _pieces(
+        self, kind: str, *, brands: Sequence[str], condition: str
+    ) -> Iterator[tuple[str, Sequence[str], str]]:
+        """Yield relation, brands and condition of what is sorted at once, in file order.
+
+        DuckDB sorts narrow rows in any number within its memory limit, but cannot spill enough of
+        rows of some kB. So those are sorted in pieces, a brand at a time.
+        """
+        table = TABLES[kind]
+        if self.most is None and len(brands) == 1 and len(self.parts[kind]) > 1:
+            yield from ((relation, brands, condition) for relation in self.parts[kind])
+            return
+        sizes = {} if self.most is not None else self._sizes(kind, brands, condition)
+        wide = {b for b, (rows, size) in sizes.items() if size > max(_PIECE, rows * _WIDE)}
+        if not wide:
+            yield table, brands, condition
+            return
+        for brand in sorted(sizes):  # as UTF-8 bytes are ordered
+            rows, size = sizes[brand]
+            edges = 0
+            if brand in wide:
+                edges = self._edge(kind, brand, condition, every=max(1, rows * _PIECE // size))
+            for number in range(edges + 1):
+                key = f"row({', '.join(ORDER[kind])})"
+                above = f"{key} > (select key from temp.edges where number = {number})"  # noqa: S608 - a number
+                below = f"{key} <= (select key from temp.edges where number = {number + 1})"  # noqa: S608 - a number
+                bounds = [above] * (number > 0) + [below] * (number < edges)
+                yield table, [brand], " and ".join([f"({condition})", *bounds])
+
+    def _sizes(
+        self, kind: str, brands: Sequence[str], condition: str
+    ) -> dict[str, tuple[int, int]]:
+        """Return the number of rows of each brand, and the bytes of their texts."""
+        texts = [name for name, type_name in self.types[kind].items() if type_name == "VARCHAR"]
+        size = " + ".join(f"coalesce(strlen({identifier(name)}), 0)" for name in texts) or "0"
+        rows = self.connection.sql(
+            f"""
+            select brand, count(*), cast(sum({size}) as bigint)
+            from {TABLES[kind]}
+            where brand in (select unnest($brands)) and {condition}
+            group by brand
+            """,  # noqa: S608 - as in _select()
+            params={"brands": list(brands)},
+        )
+        return {brand: (number, total) for brand, number, total in rows.fetchall()}
+
+    def _edge(self, kind: str, brand: str, condition: str, *, every: int) -> int:
+        """Keep the sort key of every so many rows of a brand in `temp.edges`; return how many."""
+        keys = ", ".join(ORDER[kind])
+        self.connection.execute(
+            f"""
+            create or replace temp table edges as
+            select row_number() over (order by place) as number, key
+            from (
+                select row({keys}) as key, row_number() over (order by {keys}) as place
+                from {TABLES[kind]}
+                where brand = $brand and {condition}
+            )
+            where place % $every = 0
+            """,  # noqa: S608 - as in _select()
+            {"brand": brand, "every": every},
+        )
+        ((number,),) = self.connection.sql("select count(*) from temp.edges").fetchall()
+        return int(number)
 
     def texts(
         self, kind: str, texts: Sequence[str], *, brand: str, condition: str = "true"

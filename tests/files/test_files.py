@@ -378,6 +378,23 @@ def test_many_rows_of_many_brands_stay_whole_and_in_order(writer: Writer) -> Non
     assert {brand: replace(file) for brand, file in again.items()} == first
 
 
+@pytest.mark.parametrize("brands", [("B0", "B1", "B2", "B3"), ("B1",)])
+def test_wide_rows_are_sorted_in_pieces_and_give_the_same_bytes(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, brands: tuple[str, ...]
+) -> None:
+    """Some rows share their moment, one brand has no row, and two brands are narrow."""
+    writer.connection.execute(
+        "insert into stage.broadcasts select 'B' || (i % 3), lpad(hash(i)::varchar, 20, '0'),"
+        " repeat(md5(i::varchar), if(i % 3 = 1, 100, 1)), timestamptz '2026-10-25 00:30:00+00'"
+        " + to_seconds(i % 7 * (i % 2)), null from range(6000) t(i)"
+    )
+    at_once = writer.write(brands)
+    monkeypatch.setattr(stage, "_PIECE", 500_000)
+    assert writer.write(brands) == at_once
+    ((edges,),) = writer.connection.execute("select count(*) from temp.edges").fetchall()
+    assert edges == 12  # between 13 pieces of 6.4 MB
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
