@@ -73,7 +73,7 @@ def manifest(  # noqa: PLR0913 - all that a manifest says
         "replaces": [f"sha256:{sha256}" for sha256 in links.replaced],
         "resources": [_resource(export.dialect, file, table) for file, table in tables],
     }
-    # Each further mistake that a copy can have, such as another revision, is one in this hash.
+    # What no other hash covers, such as the revision, is covered by this one.
     canonical = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     described["id"] = f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
     return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
@@ -96,7 +96,6 @@ def table(form: FileFormat, types: Mapping[str, str]) -> dict[str, Any]:
             "skipInitialSpace": False,  # a reader that is not told so may guess
         },
         "schema": {
-            "fieldsMatch": "exact",
             "fields": fields,
             "missingValues": [dialect.null],
             **_primary_key(form),
