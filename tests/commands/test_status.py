@@ -545,7 +545,7 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
     with pytest.raises(ConfigError, match=r":9: destinations\.there\.retention: .*NOT_SET is not"):
         config.load(path, secrets=False)
     path.write_text(SECRETS.replace("\"{{ env_var('NOT_SET') }}\"}]", "[]}]"))
-    with pytest.raises(ConfigError, match=r":12: defaults\.activity_fields\[0\]\.salt: .*expected"):
+    with pytest.raises(ConfigError, match=r":13: defaults\.activity_fields\[0\]\.salt: .*expected"):
         config.load(path, secrets=False)
     for line in ("state: \"{{ env_var('NOT_SET') }}\"", "outbox: \"{{ env_var('NOT_SET') }}\""):
         path.write_text(SECRETS + line)

@@ -38,6 +38,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
         workspace.mailing("ACME", str(day), number=number)
     if where == "late":  # a window that an earlier run has delivered
         assert orchestrate(workspace.folder, "daily", "--date", str(_DAYS[0])).returncode == 0
+        workspace.opened("ACME", f"{_DAYS[0]} 12:00:00", "ACME-1", event_id="late")
     before = workspace.all_bytes()
     words = ("interrupted", str(int(sent)), where, str(seconds), "daily")
     ran = Command(workspace.folder, *words, parsed=False).ended()
@@ -78,7 +79,7 @@ def test_a_command_that_is_ended_leaves_nothing_behind(workspace: Workspace) -> 
         ran.terminate()
         _, told = ran.communicate(timeout=60)
     assert ran.returncode == 128 + signal.SIGTERM, told
-    assert told.splitlines()[-1] == "error: interrupted by SIGTERM; call it again"
+    assert told.splitlines()[-1] == "error: interrupted by SIGTERM; run the command again"
     assert list(work.iterdir()) == []
 
 
