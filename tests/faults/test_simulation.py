@@ -5,6 +5,7 @@ At the end each event is in the file of the window in which it came in, once, an
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_a_walk_of_some_weeks(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - the same walk each time, nothing secret
     platform = Loader()
     platform.begin()
-    steps = (
+    steps: tuple[Callable[[], None], ...] = (
         lambda: platform.time_passes(random.choice(HOURS)),
         lambda: platform.the_loader_stops(random.choice(TABLES)),
         platform.the_loader_is_back,
