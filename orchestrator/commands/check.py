@@ -163,6 +163,9 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
         warehouse.dbt.check_raw_tables()
         stage, _ = warehouse.stage(Window(now, now + timedelta(microseconds=1)))
         brands += stage.brands
+        # Of a brand without broadcasts and customers the stage knows the events of its window only.
+        if named := {export.brand for export in config.exports} - {EVERY_BRAND, *brands}:
+            brands += sorted(warehouse.known_brands(named))
         undated = late.undated(warehouse.arrivals(now, now))
         if wrong := formats.label_errors(config, warehouse.view_columns):
             raise ExportError("\n".join(wrong))

@@ -49,6 +49,12 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
     } | {f"{path.relative_to(root)}/": (0, 0) for path in root.rglob("*") if path.is_dir()}
 
 
+def test_a_brand_that_has_nothing_but_old_events_is_known(acme: Workspace) -> None:
+    acme.configure("  - {brand: ACME}\n  - {brand: EVENTS}")
+    acme.opened("EVENTS", "2026-11-01 10:00:00", "B", event_id="E9")
+    assert checked(acme).exit_code == 0
+
+
 def test_all_is_well_and_nothing_is_left_behind(acme: Workspace, sftp_server: Sshd) -> None:
     exports = "  - {brand: ACME, directory: '{brand}/{window_start:%Y}'}\n  - {brand: '*'}\n"
     exports += "  - {brand: BETA, interval: hourly, directory: there/already}"
