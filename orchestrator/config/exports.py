@@ -256,11 +256,20 @@ class Export(Strict):
         """Whether each revision has names of its own, and leaves earlier files as they are."""
         return patterns.names_revisions(self._pattern("activity"))
 
-    def path(self, kind: Kind, *, brand: str, window: Window, revision: int = 1) -> str:
+    def path(
+        self,
+        kind: Kind,
+        *,
+        brand: str,
+        window: Window,
+        revision: int = 1,
+        is_repeated: bool = False,
+    ) -> str:
         """Return the path of a data file below the destination's root.
 
         A window that is not one of the calendar's, as after a change of the time zone, has its
-        local time in the name: it must not share the name of the calendar's window.
+        local time in the name: it must not share the name of the calendar's window. Where the
+        local time of an earlier window `is_repeated`, the name ends with the time in UTC.
         """
         path = self._pattern(kind)
         if self.calendar.containing(window.start) != window:
@@ -268,7 +277,7 @@ class Export(Strict):
         rendered = patterns.render(
             path, brand=brand, window=window, timezone=self.timezone, revision=revision
         )
-        return rendered + self._suffix
+        return rendered + (f"_{window.start:%H%M}Z" if is_repeated else "") + self._suffix
 
     def files(self, *, brand: str, window: Window, revision: int = 1) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of a window, in the order of delivery."""

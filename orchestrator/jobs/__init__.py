@@ -55,7 +55,7 @@ class Job:
     entry: Entry
     forced: bool = False
     kept: Mapping[Kind, str] = field(default_factory=dict)
-    """The paths of the revision before, which the next one keeps."""
+    """Paths that count in place of those of exports.yml, such as those of the revision before."""
 
     @property
     def subject(self) -> dict[str, Any]:
@@ -73,9 +73,20 @@ class Job:
 
     def path(self, kind: Kind) -> str:
         """Return the path of a data file at every destination."""
-        window, revision = self.entry.window, self.entry.revision
-        default = self.export.path(kind, brand=self.brand, window=window, revision=revision)
-        return self.kept.get(kind, default)
+        return self.kept.get(kind) or self._path(kind)
+
+    def repeated_path(self, kind: Kind) -> str:
+        """Return the path that the file gets where another window of the brand has its path."""
+        return self._path(kind, is_repeated=True)
+
+    def _path(self, kind: Kind, *, is_repeated: bool = False) -> str:
+        return self.export.path(
+            kind,
+            brand=self.brand,
+            window=self.entry.window,
+            revision=self.entry.revision,
+            is_repeated=is_repeated,
+        )
 
     def files(self) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of the window, in the order of delivery."""

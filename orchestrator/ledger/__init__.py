@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from orchestrator.config.exports import File
+from orchestrator.config.exports import File, FileKind
 from orchestrator.config.ledger_url import LedgerUrl
 from orchestrator.errors import ExportError, escaped
 from orchestrator.ledger import records
@@ -102,6 +102,10 @@ class Ledger:
     def is_empty(self) -> bool:
         """Tell whether the ledger knows of no window at all."""
         return not self._database.rows("any_window")
+
+    def has_files(self) -> bool:
+        """Tell whether the ledger knows of any file."""
+        return bool(self._database.rows("any_file"))
 
     def exports(self) -> list[str]:
         """Return the names of all exports that have windows, also of those that are no more."""
@@ -236,28 +240,42 @@ class Ledger:
             session.each("put_activity", counted)
             session.each("put_manifest", manifests)
 
+    def taken(
+        self, entry: Entry, files: Mapping[str, FileKind]
+    ) -> tuple[str, str, Window, str] | None:
+        """Return the first of these paths that is not free for this entry, and who has it.
+
+        `files` are the kinds of files by path; the owner is an export, a window and a kind. A path
+        belongs to one kind of file of one window of one export, at every destination and in the
+        outbox, and for ever: a receiver may have the file still. Paths are compared as
+        `path_identity` does.
+        """
+        keys = {records.path_key(path): path for path in files}
+        owners = {key: self._claims[key] for key in keys if key in self._claims}
+        for row in self._database.rows("files_alike", path_keys=_names(map(str, keys))):
+            owners.setdefault(row["path_key"], (row["export"], records.window(row), row["kind"]))
+        for key, path in keys.items():
+            mine = entry.export, entry.window, files[path]
+            if owners.get(key, mine) != mine:
+                return path, *owners[key]
+        return None
+
     def claim(self, entry: Entry, files: Iterable[File]) -> ExportError | None:
         """Reserve the paths of a revision's files, right before the files get them.
 
-        Returns None, or the error that names the first path that is taken. A path belongs to one
-        kind of file of one window of one export, at every destination and in the outbox, and for
-        ever: a receiver may have the file still. Paths are compared as `path_identity` does.
+        Returns None, or the error that names the first path that is taken.
         """
-        wanted = {records.path_key(file.path): file for file in files}
-        owners = {key: self._claims[key] for key in wanted if key in self._claims}
-        for row in self._database.rows("files_alike", path_keys=_names(map(str, wanted))):
-            owners.setdefault(row["path_key"], (row["export"], records.window(row), row["kind"]))
-        for key, file in wanted.items():
-            mine = entry.export, entry.window, file.kind
-            export, window, kind = owners.get(key, mine)
-            if (export, window, kind) != mine:
-                return ExportError(
-                    f"{file.path}: this path, or one that some receivers take for the same, is "
-                    f"that of the {kind} file of {escaped(export)} {window}. No file is "
-                    "published over another one: change 'directory' or the file name patterns in "
-                    "exports.yml so that the two differ"
-                )
-        self._claims |= {key: (entry.export, entry.window, f.kind) for key, f in wanted.items()}
+        wanted = {file.path: file.kind for file in files}
+        if found := self.taken(entry, wanted):
+            path, export, window, kind = found
+            return ExportError(
+                f"{path}: this path, or one that some receivers take for the same, is "
+                f"that of the {kind} file of {escaped(export)} {window}. No file is "
+                "published over another one: change 'directory' or the file name patterns in "
+                "exports.yml so that the two differ"
+            )
+        for path, kind in wanted.items():
+            self._claims[records.path_key(path)] = entry.export, entry.window, kind
         return None
 
     def announce(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from orchestrator.config import patterns
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
-from orchestrator.errors import ConfigError, ExportError, GateError, escaped
+from orchestrator.errors import ConfigError, ExportError, GateError, LedgerError, escaped
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.writing import WrittenFile
@@ -78,6 +78,7 @@ class Maker:
             if job.entry.export not in gone
         ]
         to_write = [keeping_names(run, item) for item in ready if isinstance(item, Job)]
+        self._refuse_files_of_before(to_write)
         run.ledger.plan(job.entry for job in to_write)
         written = list(self._write(stage, to_write))
         run.outbox.flush()
@@ -127,6 +128,35 @@ class Maker:
             found = formats.file_format(self._run.config, export, kind, columns)
             self._formats[id(export), kind] = found
         return found
+
+    def _refuse_files_of_before(self, jobs: Sequence[Job]) -> None:
+        """Raise LedgerError where the ledger knows of no file, and a destination has one of these.
+
+        Then the ledger was lost, or `state` names another one. A window that was requested by date
+        is delivered: whoever names it wants it.
+        """
+        run = self._run
+        if run.request.days or not jobs or run.ledger.has_files():
+            return
+        from orchestrator.delivery.lookup import (  # noqa: PLC0415 - once in the life of a ledger
+            existing,
+        )
+
+        paths: dict[str, set[str]] = {}
+        for job in jobs:
+            for name in job.export.destination:
+                paths.setdefault(name, set()).update(map(job.path, KINDS))
+        found = existing({n: (run.config.destinations[n], each) for n, each in paths.items()})
+        for name, path in found.items():
+            run.ledger.abandon(run.ledger.open_entries())  # so that a `start` of now counts
+            raise LedgerError(
+                f"the ledger {run.config.state.name} knows of no file, but destination '{name}' "
+                f"has {path}, which would be delivered now. No window is exported until you "
+                "decide: restore the ledger, correct 'state' in exports.yml, or go on without it: "
+                "let 'start' of each export be the first day that the receiver lacks, or deliver "
+                "that window by its date, which replaces the file (docs/running.md, 'Back up the "
+                "ledger')"
+            )
 
     def _warn_of_unknown(self, named: set[str]) -> None:
         """Warn of brands that the warehouse does not know. The stage of the window is gone then."""

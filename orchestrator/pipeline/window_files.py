@@ -10,7 +10,7 @@ from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError, escaped
 from orchestrator.files import completion
 from orchestrator.files.writing import WrittenFile
-from orchestrator.jobs import Job
+from orchestrator.jobs import Job, brand_of
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, ManifestLinks
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.result import FileResult, Hold, Status, WindowResult
@@ -174,15 +174,22 @@ def keeping_names(run: Run, job: Job) -> Job:
     encryption was switched on or off since, the old names would lie about the content. Then the
     new names count, and the delivery removes the old files (`pipeline/shipping.py`). With
     `{revision}` in the names each revision has its own, and the files of earlier ones stay.
+
+    A revision whose new names an earlier window of the brand has, since `timezone` was changed,
+    gets names with its time in UTC.
     """
     kept: dict[Kind, str] = {}
-    if job.export.names_revisions:
-        return job
-    for file in delivered_before(run, job.entry):
+    before = [] if job.export.names_revisions else delivered_before(run, job.entry)
+    for file in before:
         for kind in KINDS:
             if file.kind == kind and packed_suffix(file.path) == job.export.dialect.packed_suffix:
                 kept.setdefault(kind, file.path)
-    return replace(job, kept=kept) if len(kept) == len(KINDS) else job
+    if len(kept) == len(KINDS):
+        return replace(job, kept=kept)
+    taken = run.ledger.taken(job.entry, {path: kind for kind, path in job.files()})
+    if taken and brand_of(taken[1]) == job.brand:
+        return replace(job, kept={kind: job.repeated_path(kind) for kind in KINDS})
+    return job
 
 
 def packed_suffix(path: str) -> str:

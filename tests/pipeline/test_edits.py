@@ -1,6 +1,7 @@
 """exports.yml is edited over months: nothing that waits is dropped in silence."""
 
 import csv
+import shutil
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from workspace import Workspace
 
 from orchestrator import config
 from orchestrator.commands.status import read_status
+from orchestrator.errors import LedgerError
 from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import retention
@@ -199,3 +201,35 @@ def test_a_brand_of_events_has_files_every_day(workspace: Workspace) -> None:
     workspace.opened("MAILER", "2026-11-22 12:00:00", "unknown", event_id="E2")
     assert workspace.run("2026-11-23 06:30").exit_code == 0
     assert "activity_MAILER_20261122.csv" in workspace.files()
+
+
+def test_a_new_ledger_next_to_a_destination_with_files(busy: Workspace) -> None:
+    busy.configure("  - {brand: '*'}", defaults=DEFAULTS)
+    busy.run("2026-11-20 06:30")
+    before = busy.all_bytes()
+    shutil.rmtree(busy.folder / "state")
+    shutil.rmtree(busy.folder / "outbox")
+    for moment in ("2026-11-20 07:00", "2026-11-20 08:00"):
+        with pytest.raises(
+            LedgerError, match=r"destination 'there' has activity_ACME_20261119\.csv"
+        ):
+            busy.run(moment)
+    assert busy.all_bytes() == before
+    busy.configure("  - {brand: '*', start: 2026-11-20}", defaults=DEFAULTS)
+    assert busy.run("2026-11-20 08:00").windows == []
+    assert len(windows(busy.run("2026-11-21 06:30"))) == 2
+    assert arrived(busy) == events("21")
+
+
+def test_hours_repeat_after_a_change_of_the_time_zone(busy: Workspace) -> None:
+    busy.configure("  - {brand: ACME, interval: hourly, timezone: Europe/Amsterdam}")
+    busy.run("2026-11-20 09:20")
+    busy.configure("  - {brand: ACME, interval: hourly, completion: ready}")
+    assert busy.run("2026-11-20 11:20").exit_code == 0
+    assert [name for name in busy.files() if name.startswith("activity")] == [
+        "activity_ACME_20261120_0900.csv",  # 08:00 to 09:00 UTC
+        "activity_ACME_20261120_0900_0900Z.csv",
+        "activity_ACME_20261120_0900_0900Z.csv.ready",
+        "activity_ACME_20261120_1000.csv",
+        "activity_ACME_20261120_1000.csv.ready",
+    ]
