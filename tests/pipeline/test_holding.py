@@ -1,11 +1,23 @@
 """A scheduled window waits until the warehouse was loaded past its end."""
 
+import re
+import shutil
 from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
-from workspace import Workspace, days
+import yaml
+from workspace import ROOT, Workspace, days
 
+from orchestrator import config
+from orchestrator.cli import metrics, report, status_page, status_text
+from orchestrator.commands import status, status_history
+from orchestrator.jobs import Request
+from orchestrator.ledger import Ledger
+from orchestrator.pipeline import run
 from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.warehouse import project
 
 NOW = "2026-11-20 07:00"
 
@@ -102,3 +114,69 @@ def test_what_shipped_incomplete_is_sent_again_when_the_rows_arrive(workspace: W
     found = {f"{w.window.start:%F}": (w.status, w.revision) for w in caught_up.windows}
     assert found == {"2026-11-19": (Status.DELIVERED, 1), "2026-11-15": (Status.DELIVERED, 2)}
     assert workspace.text("activity_ACME_20261115.csv").count("\n") == 2
+
+
+def test_what_is_held_is_seen_everywhere(
+    acme: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded, now = config.load(acme.folder / "exports.yml"), datetime.fromisoformat(f"{NOW}+00:00")
+    foreseen = run.foresee(loaded, project.find(acme.folder, None), Request(), now=now)
+    (line,) = report.dry_run_lines(foreseen)
+    reason = "the newest event in the warehouse came in at 2026-11-19 11:00:00 UTC, 20:00:00 ago"
+    assert line.startswith(f"held      ACME daily 2026-11-19: {reason}")
+    assert not (acme.folder / "state").exists()
+    acme.run(NOW)
+    with closing(Ledger(loaded.state, read_only=True)) as ledger:
+        found = status.read_status(loaded, Request(), ledger, now=now)
+        history = status_history.read_history(loaded, Request(), ledger, now=now)
+    (export,) = found.exports
+    (problem,) = export.problems
+    assert (problem.kind, export.held_windows, export.overdue_windows) == ("held", 1, 1)
+    assert problem.text.startswith(reason)
+    status_text.print_status(found)
+    shown = capsys.readouterr().out
+    assert "held        ACME daily: window 2026-11-19 is held, due since 2026-11-20 06:00" in shown
+    page, samples = acme.folder / "status.html", acme.folder / "status.prom"
+    status_page.write_page(found, history, page, config=loaded.source.path)
+    assert f"is held, due since 2026-11-20 06:00 UTC: {reason}" in re.sub(
+        "<[^>]*>", "", page.read_text()
+    )
+    metrics.write_metrics(found, samples)
+    labels = 'brand="ACME",export="ACME daily",interval="daily"'
+    assert f"event_based_export_held_windows{{{labels}}} 1.0" in samples.read_text()
+
+
+def test_a_raw_table_past_its_freshness_holds_windows(workspace: Workspace) -> None:
+    folder = workspace.folder / "dbt_project"
+    shutil.copytree(ROOT / "dbt_project", folder, ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(ROOT / "profiles", workspace.folder / "profiles")
+    sources = folder / "models/staging/_sources.yml"
+
+    def set_freshness(**limits: object) -> None:
+        found = yaml.safe_load((ROOT / "dbt_project/models/staging/_sources.yml").read_text())
+        tables = {table["name"]: table for table in found["sources"][0]["tables"]}
+        table = tables["email_opens"].setdefault("config", {})
+        table |= {"freshness": limits, "loaded_at_field": "loaded_at"}
+        sources.write_text(yaml.safe_dump(found))
+
+    day = {"count": 1, "period": "day"}
+    old, fresh = "2020-01-01 00:00:00", f"{datetime.now(UTC):%F %T}"
+    workspace.mailing("ACME", "2026-11-01")
+    workspace.query("alter table raw.email_opens add column if not exists loaded_at timestamptz")
+    workspace.opened("ACME", "2026-11-20 00:00:00", "ACME-1", event_id="E1", loaded_at=old)
+    workspace.configure("  - {brand: ACME}", defaults="{wait: 1d}")
+    set_freshness(error_after=day)
+    (window,) = workspace.run(NOW).windows
+    assert window.hold
+    assert window.hold.reason == (
+        "the raw table email_opens is past its freshness (error_after): its newest row was loaded "
+        "at 2020-01-01 00:00:00 UTC"
+    )
+    set_freshness(warn_after=day)
+    warned = workspace.run(NOW)
+    assert statuses(warned) == [Status.DELIVERED]
+    assert "is past its freshness (warn_after)" in warned.warnings[0]
+    set_freshness(error_after=day)
+    workspace.opened("ACME", "2026-11-21 00:00:00", "ACME-1", event_id="E2", loaded_at=fresh)
+    loaded = workspace.run("2026-11-21 07:00")
+    assert (statuses(loaded), loaded.warnings) == ([Status.DELIVERED], [])

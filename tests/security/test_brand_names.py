@@ -11,6 +11,7 @@ import pytest
 from canaries import readable_by_others
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from postgres_server import Postgres
 from sshd import Sshd
 from upload_files import deliver, failure, ignore, make, part_of
 from workspace import Workspace
@@ -185,6 +186,36 @@ def test_brands_of_exports_yml(workspace: Workspace, brand: str) -> None:
     workspace.configure(f"  - {{brand: {json.dumps(brand)}}}", defaults="{directory: '{brand}'}")
     with pytest.raises(ConfigError, match=r"exports\.yml:4"):
         config.load(workspace.folder / "exports.yml")
+
+
+def test_no_brand_stops_others_with_a_ledger_in_postgresql(
+    workspace: Workspace, postgres: Postgres
+) -> None:
+    brands = [
+        "y" * 400,
+        "é" * 150,
+        "a/b",
+        "..",
+        "a\nb",
+        "\0",
+        "NUL",
+        "caf\u00e9",
+        "'; drop",
+        "%s{0}",
+    ]
+    for brand in [*brands, "GOOD"]:
+        workspace.mailing(brand, "2026-11-19")
+    workspace.configure("  - {brand: '*'}")
+    with (workspace.folder / "exports.yml").open("a", encoding="utf-8") as file:
+        file.write(f"state: {postgres.database()}\n")
+    for day in (20, 21):
+        result = workspace.run(f"2026-11-{day} 07:00")
+        assert result.exit_code == 3
+        failed = {window.brand for window in result.windows if window.status is Status.FAILED}
+        assert failed == {*brands[:6]}
+    names = {*workspace.files()}
+    assert {f"activity_GOOD_202611{day}.csv" for day in (19, 20)} <= names
+    assert len(names) == 2 * 2 * 5
 
 
 @pytest.mark.parametrize("rename_sent", [False, True])
