@@ -23,6 +23,7 @@ _FIGURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "year": figures.year,
     "small": figures.small,
     "history": figures.history,
+    "late": figures.late,
     "window": figures.window,
     "postgres": warehouses.copy,
     "libraries": warehouses.libraries,

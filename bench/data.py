@@ -35,12 +35,14 @@ _EVENTS = {
 class Shape:
     """How many events each day has, how many days there are, and how many brands share them.
 
-    One event in fifty is received twice. There are ten events a day for each customer.
+    One event in fifty is received twice. There are ten events a day for each customer. `before`
+    counts further days, before the first.
     """
 
     rows: int
     brands: int = 1
     days: int = 1
+    before: int = 0
 
 
 def make(folder: Path, shape: Shape) -> Path:
@@ -63,6 +65,7 @@ def configure(folder: Path) -> None:
     """Write an exports.yml of every brand, delivered into the folder `there`."""
     text = "destinations: {there: {directory: there}}\nexports:\n  - {brand: '*'}\n"
     (folder / "exports.yml").write_text(text, encoding="utf-8")
+    (folder / "there").mkdir(exist_ok=True)
 
 
 def copy_to_postgres(path: Path, variables: Mapping[str, str]) -> None:
@@ -99,16 +102,16 @@ def _fill(connection: duckdb.DuckDBPyConnection, shape: Shape) -> None:
     connection.execute(f"""
         insert into raw.broadcasts
         select 'BRAND' || brand, 'B' || lpad(number::varchar, 6, '0'), 'email', 'SINGLE',
-            'Newsletter ' || number, 'New: "offer" ' || number, sent_on, sent_on
+            'Newsletter ' || number, 'New: "offer" ' || number, sent_on, sent_on, sent_on
         from range({shape.brands}) brands (brand), range({broadcasts}) numbers (number),
             (select timestamptz '2026-10-25 10:00:00+00' as sent_on)
         """)
     connection.execute(f"""
         insert into raw.customers
-        select 'BRAND' || brand, {_CUSTOMER}, 'CRM-' || customer, {_ADDRESS}
+        select 'BRAND' || brand, {_CUSTOMER}, 'CRM-' || customer, {_ADDRESS}, null
         from range({shape.brands}) brands (brand), range({customers}) customers (customer)
         """)
-    for day in range(shape.days):
+    for day in range(-shape.before, shape.days):
         for table, (share, more) in _EVENTS.items():
             count = max(shape.rows * share // 100, 1)
             connection.execute(f"""
@@ -116,7 +119,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, shape: Shape) -> None:
                 select 'E{day}-' || lpad(number::varchar, 9, '0'),
                     'BRAND' || number % {shape.brands},
                     'B' || lpad((hash(number, 1) % {broadcasts})::varchar, 6, '0'), {_CUSTOMER},
-                    {_ADDRESS}, received_at - interval 1 minute, received_at, false {more}
+                    {_ADDRESS}, received_at - interval 1 minute, received_at, false {more},
+                    received_at + interval 10 minute
                 from (
                     select number, hash(number) % {customers} as customer,
                         timestamptz '{DAY} 00:00:00+00' + to_days({day})

@@ -125,6 +125,22 @@ def history(size: Size) -> Iterator[Figure]:
     yield Figure("a day's export, history x100", costs["old"], costs["young"], at_most=1.2)
 
 
+def late(size: Size) -> Iterator[Figure]:
+    """Measure a look for late rows with 35 days behind it, against one day's export."""
+    rows = max(size.rows // 10, 100)
+    day = Home.make(size.folder / "day", Shape(rows, brands=20))
+    old = Home.make(size.folder / "old", Shape(rows, brands=20, before=35))
+    old.daily()
+
+    def look() -> dict[str, Cost]:
+        old.run(sys.executable, _HERE / "looking.py", old.steps)
+        return {"look": old.noted()}
+
+    costs = interleaved(look, lambda: {"day": day.daily()}, rounds=size.rounds)
+    title = "a look for late rows, 35 days behind it / one day's export"
+    yield Figure(title, costs["look"], costs["day"], at_most=0.1)
+
+
 def memory(size: Size) -> Iterator[Figure]:
     """Measure the peak memory of a window, and of one five times as large."""
     found: list[Cost] = []

@@ -77,6 +77,7 @@ class Home:
         for name in ("state", "there", "outbox"):
             if (self.folder / name).exists():
                 (self.folder / name).rename(aside / name)
+        (self.folder / "there").mkdir()
         if (aside / "outbox/.dbt").exists():  # the parse is kept
             (self.folder / "outbox").mkdir(mode=0o700)
             (aside / "outbox/.dbt").rename(self.folder / "outbox/.dbt")
