@@ -27,6 +27,7 @@ from datetime import datetime, timedelta
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.errors import ExportError, LedgerError
 from orchestrator.jobs import Exports, Job, Request
+from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import Entry, Ledger, Look
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.making import Maker
@@ -214,9 +215,11 @@ class LateWindows:
         """Yield the jobs; that of `*` stands for the brands of which the ledger knows nothing."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
-            for brand in filter(self._exports.star_includes, stage.brands):
-                job = every.of_brand(brand)
-                if (job.entry.export, job.entry.window) not in known:
+            continuity = Continuity(self._exports, self._run.ledger)
+            # A brand that an entry of its own delivered in this time has no late rows here.
+            for job in continuity.brands(every, stage.brands, (), Request()):
+                is_known = (job.entry.export, job.entry.window) in known
+                if job.brand in stage.brands and not is_known:
                     entry = replace(job.entry, choice=job.export.content.choice)
                     yield replace(job, entry=entry)
 
