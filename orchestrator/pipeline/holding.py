@@ -54,17 +54,21 @@ def held(run: Run, warehouse: Warehouse, jobs: Sequence[Job]) -> list[WindowFile
         newest = warehouse.newest_event(_EVER)
     noted = _noted(run) if behind else set()
     found = []
+    incomplete: dict[str, list[str]] = {}  # windows by reason: one cause is reported once
     for job in behind:
         end = job.entry.window.end
         reason = stale if newest and newest >= end else _behind(newest, run.now)
         hold = _hold(job, reason, noted)
         if run.request.days or hold.until <= run.now:
-            message = f"{job.entry.export} {job.entry.window}: rows may be missing: {reason}"
-            run.warn(message)
+            name = f"{job.entry.export} {job.entry.window}"
+            incomplete.setdefault(reason, []).append(name)
             if not run.request.days:
-                run.waited.append(message)
+                run.waited.append(f"{name}: rows may be missing: {reason}")
         else:
             found.append(WindowFiles(job, hold=hold))
+    for reason, names in incomplete.items():
+        more = f" and {len(names) - 1:,} more windows" if names[1:] else ""
+        run.warn(f"{names[0]}{more}: rows may be missing: {reason}")
     return found
 
 

@@ -101,6 +101,8 @@ def test_what_shipped_incomplete_is_sent_again_when_the_rows_arrive(workspace: W
     outage = workspace.run(NOW)
     assert statuses(outage) == [Status.HELD, *[Status.DELIVERED] * 4]
     assert len(outage.waited) == 4
+    (warning,) = [text for text in outage.warnings if "rows may be missing" in text]
+    assert warning.startswith("ACME daily 2026-11-15T00:00:00Z/2026-11-16T00:00:00Z and 3 more")
     # The loader is back.
     workspace.mailing("ACME", "2026-11-15", number=2)
     workspace.opened("ACME", "2026-11-20 00:00:00", "ACME-1", event_id="later")
