@@ -164,7 +164,7 @@ def test_a_raw_table_past_its_freshness_holds_windows(workspace: Workspace) -> N
     day = {"count": 1, "period": "day"}
     old, fresh = "2020-01-01 00:00:00", f"{datetime.now(UTC):%F %T}"
     workspace.mailing("ACME", "2026-11-01")
-    workspace.query("alter table raw.email_opens add column if not exists loaded_at timestamptz")
+    workspace.query("update raw.email_opens set loaded_at = null")
     workspace.opened("ACME", "2026-11-20 00:00:00", "ACME-1", event_id="E1", loaded_at=old)
     workspace.configure("  - {brand: ACME}", defaults="{wait: 1d}")
     set_freshness(error_after=day)
