@@ -135,7 +135,8 @@ def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime
         if request.force and line.name in spans:
             windows |= {window for window in taken if window.end == spans[line.name].end}
         for window in windows:
-            if (line.name, window) not in waiting:
+            # A window of `*` that waits, waits for all its brands.
+            if not waiting & {(line.name, window), (line.each.name, window)}:
                 entry = Entry(line.name, window, 1)
                 yield line.each.job(entry, brand=line.brand, forced=request.force)
 

@@ -97,3 +97,13 @@ def test_windows_tile_time_over_an_edit_and_back(months: Months, first: str, sec
     longest = timedelta(days=8 if second == "weekly" else 2)
     assert windows[-1].end >= now - longest
     months.check("ZZ")
+
+
+def test_a_window_of_every_brand_that_waits_has_one_job(months: Months) -> None:
+    months.run(utc("2026-11-20 07:00"), EVERY)
+    months.run(utc("2026-11-21 07:00"), EVERY, works=False)
+    loaded = config.load(months.folder / "exports.yml")
+    jobs = due.jobs(loaded, months.ledger, Request(), utc("2026-11-21 08:00"))
+    assert [(job.entry.export, job.entry.window.start.day) for job in jobs] == [("* daily", 20)]
+    months.run(utc("2026-11-22 07:00"), EVERY)
+    assert len(months.check()) == len(months.check("ZZ")) == 3
