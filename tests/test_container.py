@@ -178,7 +178,7 @@ def test_what_pip_installs_there_is_complete(tmp_path: Path) -> None:
         "orchestrator/project/dbt_project/dbt_project.yml",
         "orchestrator/project/profiles/profiles.yml",
         "orchestrator/assets/lineage.html",
-        "orchestrator/assets/schedule/kubernetes",
+        "orchestrator/assets/schedule/orchestrate.yaml.jinja",
     } <= names
 
 
