@@ -1,10 +1,10 @@
-"""Lookup: which of some paths exist at destinations."""
+"""Lookup: which of some paths are files at destinations."""
 
 import asyncio
 from collections.abc import Collection, Mapping
 
 from orchestrator.config.destinations import DestinationConfig
-from orchestrator.delivery.destination import Destination, by_name, visit
+from orchestrator.delivery.destination import Destination, StoredKind, by_name, visit
 
 
 def existing(requests: Mapping[str, tuple[DestinationConfig, Collection[str]]]) -> dict[str, str]:
@@ -20,7 +20,8 @@ async def _existing(config: DestinationConfig, paths: Collection[str]) -> set[st
     found: set[str] = set()
 
     async def look(destination: Destination, path: str) -> None:
-        if await destination.find(path):
+        stored = await destination.find(path)
+        if stored and stored.kind is StoredKind.FILE:
             found.add(path)
 
     await visit(config, paths, look)

@@ -181,11 +181,13 @@ class Removals:
         """
         place = {} if destination is None else {"destination": destination}
         names = {"renamed": renamed or destination} if destination else {}
-        files = "old_outbox_files" if destination is None else "old_files"
+        files, limit = "old_files", "old_files_until"
+        if destination is None:
+            files, limit = "old_outbox_files", "old_outbox_files_until"
         after = _FIRST
         while True:
             bounds = {**place, "after": after, "before": before, "most": most}
-            ((until,),) = (row.values() for row in self.database.rows(f"{files}_until", **bounds))
+            ((until,),) = (row.values() for row in self.database.rows(limit, **bounds))
             if until is None:
                 return
             rows = self.database.rows(files, **bounds, **names, until=until)

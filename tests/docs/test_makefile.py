@@ -1,5 +1,6 @@
 """`make` reports in one line what a fresh machine lacks, and repairs a failed first try."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,11 @@ def checkout(tmp_path: Path) -> Path:
 
 def make(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--silent", "environment", f"PYTHON={python}"]
-    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    # `make test` hands its own flags down to every program that it starts.
+    env = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    return subprocess.run(
+        command, cwd=checkout, env=env, capture_output=True, text=True, check=False
+    )
 
 
 def python_that(checkout: Path, refuses: str) -> str:

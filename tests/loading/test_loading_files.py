@@ -205,7 +205,7 @@ def test_many_unknown_columns_and_columns_without_a_name_are_one_short_warning(
     more = "," + ",".join(f"column_{'x' * at}" for at in range(1, 600))
     warehouse.write("email_bounces.csv", f"{HEADER},,{more}\na,{LINE},,{',' * 599}\n")
     assert warehouse.one().added == 1
-    (record,) = caplog.records
+    (record,) = [each for each in caplog.records if each.name.startswith("orchestrator")]
     assert "and 589 more" in record.getMessage()
     assert len(record.getMessage()) < 400
 

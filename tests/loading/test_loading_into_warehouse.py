@@ -88,6 +88,7 @@ def test_columns_that_may_not_be_null_say_so_and_nothing_is_indexed(warehouse: W
         ("customer_id", "VARCHAR", False),
         ("external_customer_number", "VARCHAR", True),
         ("email_address", "VARCHAR", True),
+        ("loaded_at", "TIMESTAMP WITH TIME ZONE", True),
     ]
     assert warehouse.query("from duckdb_indexes()") == []
 

@@ -57,7 +57,6 @@ GOOD = [
     'say "hi"',
     "%s%n{0}",
     "{brand}{window_start:%Y}",
-    "caf\u00e9",
     "cafe\u0301",
     "العربية",
     "👩‍👩‍👧",

@@ -155,9 +155,9 @@ def test_destinations_that_refuse_and_a_row_without_a_place(
     ran.assert_silent(
         1,
         "the server says",
-        "the passphrase is not the right one",
+        "passphrase is wrong",
         "holds U+2603, which latin-1 lacks",
-        "notify[1]: could not be told",
+        "notify[1]: notification failed",
     )
     assert heard
     assert MARK not in b"".join(heard).lower()
@@ -245,8 +245,8 @@ OPEN = {
             "",
         ),
         ("email_opens.csv", f'"{EMAIL}"x,{CUSTOMER}\n', 2, "no header"),
-        ("email_opens.parquet", f"PAR1{EMAIL}PAR1", 2, "no whole Parquet file"),
-        ("email_opens.jsonl", json.dumps([OPEN]), 2, "no JSON Lines file"),
+        ("email_opens.parquet", f"PAR1{EMAIL}PAR1", 2, "not a complete Parquet file"),
+        ("email_opens.jsonl", json.dumps([OPEN]), 2, "not a JSON Lines file"),
     ],
 )
 def test_raw_files_that_do_not_fit(

@@ -61,7 +61,13 @@ class Warehouse:
             return con.execute(query).fetchall()
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
-        return sorted(self.query(f"select * from raw.{table}"), key=repr)
+        """Return the rows as they came; `loaded_at`, which differs each time, is left out."""
+        names = self.query(
+            "select column_name from information_schema.columns where table_schema = 'raw'"
+            f" and table_name = '{table}' and column_name <> 'loaded_at' order by ordinal_position"
+        )
+        columns = ", ".join(f'"{name}"' for (name,) in names)
+        return sorted(self.query(f"select {columns} from raw.{table}"), key=repr) if names else []
 
     def tables(self) -> list[str]:
         """Return the names of the raw tables that hold rows."""
