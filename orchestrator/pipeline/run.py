@@ -67,7 +67,8 @@ def run(
                 shipping.reopen(this, jobs)
             results = steps.carry_out(jobs)
             late: list[LateRows] = []
-            if maker.has_looked or is_due(this):
+            can_look = maker.warehouse or not jobs  # else the warehouse could not be opened
+            if maker.has_looked or (can_look and is_due(this)):
                 progress("looking for late rows")
                 windows = LateWindows(this, maker)
                 late = windows.find()

@@ -274,7 +274,7 @@ def test_ctrl_c_is_heard_while_the_server_is_waited_for(
 def test_whoever_reads_a_table_of_the_run_does_not_hold_up_its_end(
     workspace: PostgresWorkspace, engine: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_engine, "_PATIENCE", "50ms")
+    monkeypatch.setattr(postgres_engine, "_LOCK_TIMEOUT", "50ms")
     engine.open()
     workspace.execute("create table exports_run.activities_daily ()")
     with workspace.connect() as reader, reader.transaction():

@@ -30,10 +30,11 @@ def test_what_a_load_makes_says_what_may_be_null_and_is_indexed(
     warehouse.load()
     query = "select tablename, indexdef from pg_indexes where schemaname = 'raw' order by 1, 2"
     indexes = [definition for table, definition in warehouse.query(query) if table == "email_sends"]
-    assert len(indexes) == 2
+    assert len(indexes) == 3
     assert indexes[0].endswith("USING btree (brand, event_id)")
-    assert indexes[1].endswith("USING brin (received_at) WITH (autosummarize='true')")
-    assert len(warehouse.query(query)) == 15  # customers have no received_at
+    assert indexes[1].endswith("USING brin (loaded_at) WITH (autosummarize='true')")
+    assert indexes[2].endswith("USING brin (received_at) WITH (autosummarize='true')")
+    assert len(warehouse.query(query)) == 23  # customers have no received_at
     columns = """select attname, format_type(atttypid, -1), attnotnull from pg_attribute
         where attrelid = 'raw.email_sends'::regclass and attnum > 0 order by attnum"""
     assert warehouse.query(columns) == [
@@ -45,6 +46,7 @@ def test_what_a_load_makes_says_what_may_be_null_and_is_indexed(
         ("occurred_at", "timestamp with time zone", True),
         ("received_at", "timestamp with time zone", True),
         ("is_test", "boolean", False),
+        ("loaded_at", "timestamp with time zone", False),
     ]
 
 

@@ -121,8 +121,7 @@ def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
     workspace.fill()
     shutil.copytree(ROOT / "dbt_project", workspace.folder / "dbt_project")
     settings = workspace.folder / "dbt_project/dbt_project.yml"
-    named = settings.read_text().replace("vars:", "vars:\n  received_on_column: received_on", 1)
-    settings.write_text(named)
+    settings.write_text(f"{settings.read_text()}\nvars:\n  received_on_column: received_on\n")
     days = {path.name: path for path in (workspace.warehouse / "raw.db/email_opens").iterdir()}
     wanted = ["received_on=2026-10-20", "received_on=2026-10-21"]
     assert set(wanted) < set(days)
