@@ -189,14 +189,11 @@ class LateWindows:
 
     def _compare(self, window: Window, jobs: list[Job], stage: Stage) -> Iterator[LateRows]:
         known = self._run.ledger.entries(window=window)
-        summaries: dict[str, Mapping[str, Summary]] = {}
         for job in self._by_brand(jobs, known, stage):
             now: dict[Kind, Summary] = {}
             for kind in KINDS:
                 condition = self._maker.format(job.export, kind).condition()
-                if (name := f"{kind} {condition}") not in summaries:
-                    summaries[name] = stage.summaries(kind, condition=condition)
-                now[kind] = summaries[name].get(job.brand, Summary())
+                now[kind] = stage.summaries(kind, condition=condition).get(job.brand, Summary())
             written = job.entry
             rows: dict[Kind, int] = {kind: now[kind].rows for kind in KINDS}
             before: dict[Kind, int] = {

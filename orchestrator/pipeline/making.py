@@ -28,7 +28,8 @@ class Maker:
     """Builds windows and writes their files. Opens the warehouse when the first window needs it.
 
     Attributes:
-        warehouse: None until a window was built.
+        warehouse: None until it was opened.
+        is_refused: the warehouse could not be opened; the windows that needed it say why.
         brands: the brands that the warehouse was found to have.
         written: the exports and windows whose files this run has written.
 
@@ -38,6 +39,7 @@ class Maker:
         """Take the run; nothing is opened yet."""
         self._run = run
         self.warehouse: Warehouse | None = None
+        self.is_refused = False
         self.brands: set[str] = set()
         self.written: set[tuple[str, Window]] = set()
         self._formats: dict[tuple[int, Kind], FileFormat] = {}
@@ -63,7 +65,7 @@ class Maker:
         views do not have.
         """
         run = self._run
-        self.look()
+        self.look()  # before the window is read: `late` says why
         stage, warnings = self.open().stage(window)
         for found in warnings:
             run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
@@ -94,7 +96,9 @@ class Maker:
         """Return the warehouse, which is opened the first time. Checks the exports against it."""
         if self.warehouse is None:
             run = self._run
+            self.is_refused = True  # unless the next line succeeds
             self.warehouse = Warehouse.open(run.project, run.outbox.work, run.outbox.cache)
+            self.is_refused = False
             columns = formats.needed_columns(run.config, self.warehouse.view_columns)
             self.warehouse.columns.update(columns)
         return self.warehouse
@@ -128,6 +132,17 @@ class Maker:
             found = formats.file_format(self._run.config, export, kind, columns)
             self._formats[id(export), kind] = found
         return found
+
+    def by_format(self, jobs: Sequence[Job]) -> list[tuple[FileFormat, dict[str, Job]]]:
+        """Return the formats of the jobs' files, each with the jobs that share it, by brand."""
+        groups: dict[str, tuple[FileFormat, dict[str, Job]]] = {}
+        for job in jobs:
+            for kind in KINDS:
+                form = self.format(job.export, kind)
+                # A brand has one export of each interval and ordinal.
+                name = form.identity + ledger_name("", job.export, job.ordinal)
+                groups.setdefault(name, (form, {}))[1][job.brand] = job
+        return [*groups.values()]
 
     def _refuse_files_of_before(self, jobs: Sequence[Job]) -> None:
         """Raise LedgerError where the ledger knows of no file, and a destination has one of these.
@@ -209,17 +224,9 @@ class Maker:
 
     def _write(self, stage: Stage, jobs: Sequence[Job]) -> Iterator[WindowFiles]:
         """Write the files of all jobs; those that share a format are written in one pass."""
-        groups: dict[str, tuple[FileFormat, dict[str, Job]]] = {}
-        for job in jobs:
-            for kind in KINDS:
-                form = self.format(job.export, kind)
-                # A brand has one export of each interval and ordinal.
-                name = form.identity + ledger_name("", job.export, job.ordinal)
-                groups.setdefault(name, (form, {}))[1][job.brand] = job
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
-        summaries: dict[str, dict[str, Summary]] = {}  # most exports want the same rows
         contents: dict[str, dict[Kind, Summary]] = {job.entry.export: {} for job in jobs}
-        for number, (form, by_brand) in enumerate(groups.values()):
+        for number, (form, by_brand) in enumerate(self.by_format(jobs)):
             folder = self._run.outbox.work / "files" / str(number)
             names: Counter[str] = Counter()  # brands may have files of one name in two directories
             targets: dict[str, writing.Target] = {}
@@ -229,12 +236,9 @@ class Maker:
                 names[name] += 1
             for brand, file in writing.write(stage, form, targets).items():
                 written[by_brand[brand].entry.export, form.kind] = file
-            selected = f"{form.kind} {form.condition()}"
-            if selected not in summaries:
-                summaries[selected] = stage.summaries(form.kind, condition=form.condition())
+            summaries = stage.summaries(form.kind, condition=form.condition())
             for brand, job in by_brand.items():
-                found = summaries[selected].get(brand, Summary())
-                contents[job.entry.export][form.kind] = found
+                contents[job.entry.export][form.kind] = summaries.get(brand, Summary())
         for job in jobs:
             export = job.entry.export
             files = {kind: written[export, kind] for kind in KINDS}

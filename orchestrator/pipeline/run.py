@@ -67,8 +67,7 @@ def run(
                 shipping.reopen(this, jobs)
             results = steps.carry_out(jobs)
             late: list[LateRows] = []
-            can_look = maker.warehouse or not jobs  # else the warehouse could not be opened
-            if maker.has_looked or (can_look and is_due(this)):
+            if maker.has_looked or (not maker.is_refused and is_due(this)):
                 progress("looking for late rows")
                 windows = LateWindows(this, maker)
                 late = windows.find()

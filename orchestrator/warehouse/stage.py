@@ -82,6 +82,9 @@ class Stage:
     brands: Sequence[str]
     parts: Mapping[str, Sequence[str]]
     most: int | None = None
+    _summaries: dict[tuple[str, str], dict[str, Summary]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(
@@ -123,8 +126,16 @@ class Stage:
         rows = self.connection.sql(f"select {expression}").fetchall()
         return str(rows[0][0])
 
-    def summaries(self, kind: str, *, condition: str = "true") -> dict[str, Summary]:
-        """Return the summary of the rows of each brand that meet an SQL condition."""
+    def summaries(self, kind: str, *, condition: str = "true") -> Mapping[str, Summary]:
+        """Return the summary of the rows of each brand that meet an SQL condition.
+
+        It is computed once for each condition: most exports want the same rows.
+        """
+        if (kind, condition) not in self._summaries:
+            self._summaries[kind, condition] = self._summarised(kind, condition)
+        return self._summaries[kind, condition]
+
+    def _summarised(self, kind: str, condition: str) -> dict[str, Summary]:
         group, key = _GROUPS[kind]
         found: dict[str, Summary] = {}
         with translated_errors():
@@ -147,8 +158,10 @@ class Stage:
 
         Its first word is the release of DuckDB, on which the hashes depend.
         """
+        import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
         marks = " ".join(f"{summaries[kind].fingerprint:x}" for kind in KINDS)
-        return f"{self.text('version()')} {marks}"
+        return f"v{duckdb.__version__} {marks}"
 
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
