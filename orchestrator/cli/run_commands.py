@@ -1,6 +1,5 @@
 """The commands that deliver, compare or remove files, such as `daily`, `reconcile`, `prune`."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -153,7 +152,7 @@ def _reconcile(
     """Compare what was delivered with what the views have now.
 
     Rows that are missing, gone or changed, windows that were never delivered, and
-    files that are not where they were delivered. Nothing is built or delivered.
+    files that are not where they were delivered. Nothing is delivered.
 
     Example: orchestrate reconcile --from 2026-11-01 --to 2026-11-30
     """
@@ -166,8 +165,6 @@ def _reconcile(
     now = datetime.now(UTC)
     with report.progress() as progress:
         result = reconcile.reconcile(config, project, request, now=now, progress=progress)
-    for warning in result.warnings:
-        report.log(warning, logging.WARNING)
     report.finish(result, reconcile_lines(result))
 
 

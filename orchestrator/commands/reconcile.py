@@ -1,6 +1,6 @@
 """Reconcile: compare what was delivered with what the views have now, window by window.
 
-It builds each window once, without tests, and writes its files again into a temporary folder. The
+It builds each window once, without tests, and writes its files again into a private folder. The
 same rows give the same bytes, so files that are alike prove that nothing is missing. Where they
 differ, the records of the delivered file are compared with those of the new one. Nothing is
 delivered, and the ledger is only read.
@@ -17,26 +17,28 @@ from datetime import datetime
 from io import TextIOWrapper
 from itertools import groupby, zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
+from orchestrator import system
 from orchestrator.config import Config, openpgp
 from orchestrator.config.destinations import Directory
 from orchestrator.config.dialect import Dialect
-from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
+from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
 from orchestrator.delivery.destination import Destination, StoredKind, visit
 from orchestrator.delivery.uploads import Upload
 from orchestrator.errors import DeliveryError, ExportError
-from orchestrator.files import formats, writing
+from orchestrator.files import writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.outbox import Outbox
 from orchestrator.files.writing import WrittenFile
-from orchestrator.jobs import Exports, Job, Request, Subject, due, ledger_name
+from orchestrator.jobs import Job, Request, Subject, due
+from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import Delivery, Entry, Ledger
+from orchestrator.pipeline import Run
+from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.window_files import packed_suffix
-from orchestrator.warehouse import Warehouse
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import Stage, Summary
 from orchestrator.windows import Window
@@ -133,108 +135,93 @@ def reconcile(
     assert request.days  # noqa: S101 - the command requires them
     with (
         closing(Ledger(config.state, read_only=True)) as ledger,
-        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        system.private_folder() as folder,
     ):
-        exports = Exports(config, request)
-        jobs = due.requested(exports, ledger, request.days, now=now)
-        work = Path(folder)
-        with closing(Warehouse.open(project, work, work)) as warehouse:
-            columns = warehouse.view_columns
-            warehouse.columns.update(formats.needed_columns(config, columns))
-            found = _Comparison(config, exports, ledger, warehouse, work)
+        scratch = Outbox(folder)
+        run = Run(config, project, request, scratch, ledger, now)
+        jobs = due.requested(run.exports, ledger, request.days, now=now)
+        jobs.sort(key=lambda job: job.entry.window)
+        since = min(job.entry.window.start for job in jobs)
+        written = {(each.export, each.window): each for each in ledger.recounts.written(since)}
+        with scratch.open(), closing(Maker(run)) as maker:
+            found = _Comparison(run, maker, written)
             windows: list[WindowCheck] = []
-            ordered = sorted(jobs, key=lambda job: job.entry.window)
-            for window, group in groupby(ordered, key=lambda job: job.entry.window):
+            for window, group in groupby(jobs, key=lambda job: job.entry.window):
                 progress(f"window {window}: building and comparing")
                 windows += found.compare(window, list(group))
         progress("looking at the files")
         files, errors = _files(config, found.deliveries)
+        for error in errors:
+            run.warn(error)
     checked = [replace(each, files=files.get((each.export, each.window), ())) for each in windows]
-    return ReconcileResult(checked, [*found.warnings, *errors])
+    return ReconcileResult(checked, run.warnings)
 
 
 @dataclass
 class _Comparison:
     """Compares windows, and collects the deliveries of which the files are looked at later."""
 
-    config: Config
-    exports: Exports
-    ledger: Ledger
-    warehouse: Warehouse
-    work: Path
+    run: Run
+    maker: Maker
+    written: Mapping[tuple[str, Window], Entry]
+    """What was delivered, or waits for a destination."""
     deliveries: dict[tuple[str, Window], list[Delivery]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
     def compare(self, window: Window, jobs: list[Job]) -> Iterator[WindowCheck]:
         """Yield what is found of each brand's window."""
+        warehouse = self.maker.open()
         try:
-            stage, _ = self.warehouse.stage(window, tested=False)
+            stage, _ = warehouse.stage(window, tested=False)
         except ExportError as error:
-            self.warnings.append(f"{window}: not compared: {error}")
+            self.run.warn(f"{window}: not compared: {error}")
             return
-        known = {
-            each.export: each
-            for each in self.ledger.recounts.written(window.start)
-            if each.window == window
-        }
-        expanded = list(self._by_brand(jobs, stage, known))
-        written = self._write(stage, expanded)
+        expanded = list(self._by_brand(jobs, stage))
+        again = self._write(stage, expanded)
         for job in expanded:
-            entry = known.get(job.entry.export)
+            entry = self.written.get((job.entry.export, window))
             if entry is None:
                 rows = [
                     RowCheck(kind, 0, found := self._summary(stage, job, kind).rows, missing=found)
                     for kind in KINDS
                 ]
-                command = replace(job, forced=False).command().removesuffix(" --force")
+                command = job.command(force=False)
                 yield WindowCheck(**job.subject, delivered=False, rows=rows, command=command)
                 continue
-            self.deliveries[entry.export, window] = self.ledger.deliveries(entry)
+            self.deliveries[entry.export, window] = self.run.ledger.deliveries(entry)
             rows = [
-                self._rows(stage, job, entry, kind, written[entry.export, kind]) for kind in KINDS
+                self._rows(stage, job, entry, kind, again[entry.export, kind]) for kind in KINDS
             ]
             subject = replace(job, entry=entry).subject
-            again = job.command() if any(row.missing for row in rows) else None
-            yield WindowCheck(**subject, delivered=True, rows=rows, command=again)
+            sends = job.command() if any(row.missing for row in rows) else None
+            yield WindowCheck(**subject, delivered=True, rows=rows, command=sends)
 
-    def _by_brand(self, jobs: list[Job], stage: Stage, known: Mapping[str, Entry]) -> Iterator[Job]:
+    def _by_brand(self, jobs: list[Job], stage: Stage) -> Iterator[Job]:
+        """Yield the jobs; that of `*` stands for its brands, delivered or not."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         taken = {job.entry.export for job in jobs}
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
-            owned = (self.exports.owner(entry) for entry in known.values())
-            brands = {*stage.brands, *(brand for _, brand in filter(None, owned))}
-            for brand in sorted(filter(self.exports.star_includes, brands)):
-                if (job := every.of_brand(brand)).entry.export not in taken:
-                    yield job
-
-    def _format(self, export: Export, kind: Kind) -> FileFormat:
-        return formats.file_format(self.config, export, kind, self.warehouse.view_columns)
+            continuity = Continuity(self.run.exports, self.run.ledger)
+            forced = replace(every, forced=True)  # else those that are delivered are left out
+            yield from continuity.brands(forced, stage.brands, taken, self.run.request)
 
     def _summary(self, stage: Stage, job: Job, kind: Kind) -> Summary:
-        condition = self._format(job.export, kind).condition()
+        condition = self.maker.format(job.export, kind).condition()
         return stage.summaries(kind, condition=condition).get(job.brand, Summary())
 
     def _write(
         self, stage: Stage, jobs: Sequence[Job]
     ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
         """Write the files of all jobs again, in the clear; those of one format in one pass."""
-        groups: dict[str, tuple[FileFormat, dict[str, Job]]] = {}
-        for job in jobs:
-            for kind in KINDS:
-                form = self._format(job.export, kind)
-                form = replace(form, dialect=form.dialect.model_copy(update=_IN_THE_CLEAR))
-                # A brand has one export of each interval and ordinal.
-                name = form.identity + ledger_name("", job.export, job.ordinal)
-                groups.setdefault(name, (form, {}))[1][job.brand] = job
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
-        for number, (form, by_brand) in enumerate(groups.values()):
-            folder = self.work / "again" / str(number)
+        for number, (form, by_brand) in enumerate(self.maker.by_format(jobs)):
+            plain = replace(form, dialect=form.dialect.model_copy(update=_IN_THE_CLEAR))
+            folder = self.run.outbox.work / "again" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             targets = {
                 brand: (folder / str(place), job.path(form.kind))
                 for place, (brand, job) in enumerate(by_brand.items())
             }
-            for brand, file in writing.write(stage, form, targets).items():
+            for brand, file in writing.write(stage, plain, targets).items():
                 written[by_brand[brand].entry.export, form.kind] = file
         return written
 
@@ -250,11 +237,11 @@ class _Comparison:
             return found
         old = item and self._delivered_bytes(item, items)
         if isinstance(again, WrittenFile) and item and old:
-            form = self._format(job.export, kind)
+            form = self.maker.format(job.export, kind)
             before = _records(old, packed_suffix(item.file.path), form.dialect)
             after = _records(again.local, "", form.dialect)
             if form.dialect.header and next(before, None) != next(after, None):
-                self.warnings.append(
+                self.run.warn(
                     f"{entry.export} {entry.window}: the {kind} file has other columns by now: "
                     "only numbers of rows and keys are compared"
                 )
@@ -281,13 +268,14 @@ class _Comparison:
         """Return where the very bytes that were delivered can be read, None if nowhere."""
         if item.file.path.endswith(openpgp.OPENPGP_SUFFIX):
             return None
+        destinations = self.run.config.destinations
         folders = [
             place.directory
             for each in items
             if each.file == item.file
-            and isinstance(place := self.config.destinations.get(each.destination), Directory)
+            and isinstance(place := destinations.get(each.destination), Directory)
         ]
-        for folder in (self.config.outbox, *folders):
+        for folder in (self.run.config.outbox, *folders):
             if Outbox(folder).holds(item.file):
                 return Outbox(folder).path(item.file.path)
         return None

@@ -106,13 +106,12 @@ class Job:
         entry = Entry(name, every.window, 1, scheduled=every.scheduled)
         return replace(self, brand=brand, entry=entry)
 
-    def command(self) -> str:
-        """Return the command that rebuilds the window and delivers it as the next revision."""
+    def command(self, *, force: bool = True) -> str:
+        """Return the command that delivers the window; with `force` as the next revision."""
         name = "daily" if self.export.interval is Interval.DAILY else "run"
         day = self.entry.window.start.astimezone(self.export.timezone).date()
-        return shlex.join(
-            ["orchestrate", name, "--date", f"{day}", "--brand", self.brand, "--force"]
-        )
+        words = ["orchestrate", name, "--date", f"{day}", "--brand", self.brand]
+        return shlex.join([*words, "--force"] if force else words)
 
     def revised(self, known: Entry | None) -> "Job | None":
         """Return the job with the revision to write, or None where the window is delivered."""
