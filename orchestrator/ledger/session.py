@@ -88,8 +88,11 @@ class LedgerSession(ABC):
         return parameters
 
     def _text(self, statement: str) -> str:
-        """Return a statement as the driver takes it."""
-        return _read(statement).format(**_views(), **self.words)
+        """Return a statement as the driver takes it. A view may read another one."""
+        text = _read(statement)
+        while "{" in text:
+            text = text.format(**_views(), **self.words)
+        return text
 
 
 class SqliteSession(LedgerSession):

@@ -1,5 +1,6 @@
 with
 
+-- Two statements a table: with `or` between the conditions, no zone map and no index would be used.
 receipts as (
 
     {% for event_table in event_tables() -%}

@@ -8,29 +8,12 @@ brands_of_rows as (
 
     select brand from {{ ref('stg_customers') }}
 
-    union all
+    {% for event_table in event_tables() -%}
+        union all
 
-    select brand from {{ ref('stg_email_sends') }}
+        select brand from {{ ref('stg_' ~ event_table) }}
 
-    union all
-
-    select brand from {{ ref('stg_email_opens') }}
-
-    union all
-
-    select brand from {{ ref('stg_email_clicks') }}
-
-    union all
-
-    select brand from {{ ref('stg_email_bounces') }}
-
-    union all
-
-    select brand from {{ ref('stg_email_complaints') }}
-
-    union all
-
-    select brand from {{ ref('stg_email_unsubscribes') }}
+    {% endfor %}
 
 ),
 

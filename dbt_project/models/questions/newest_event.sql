@@ -2,45 +2,15 @@ with
 
 receipts as (
 
-    select
-        received_at,
-        received_on
-    from {{ ref('stg_email_sends') }}
+    {% for event_table in event_tables() -%}
+        {{ 'union all' if not loop.first }}
 
-    union all
+        select
+            received_at,
+            received_on
+        from {{ ref('stg_' ~ event_table) }}
 
-    select
-        received_at,
-        received_on
-    from {{ ref('stg_email_opens') }}
-
-    union all
-
-    select
-        received_at,
-        received_on
-    from {{ ref('stg_email_clicks') }}
-
-    union all
-
-    select
-        received_at,
-        received_on
-    from {{ ref('stg_email_bounces') }}
-
-    union all
-
-    select
-        received_at,
-        received_on
-    from {{ ref('stg_email_complaints') }}
-
-    union all
-
-    select
-        received_at,
-        received_on
-    from {{ ref('stg_email_unsubscribes') }}
+    {% endfor %}
 
 ),
 
