@@ -60,10 +60,14 @@ _THREADS = 4  # each needs about 100 MB of the limit
 
 @dataclass(frozen=True)
 class Summary:
-    """How many rows a brand has, a fingerprint of their keys, and the rows by activity, if any."""
+    """How many rows a brand has, a fingerprint of their keys, and the rows by activity, if any.
+
+    `size` is the number of bytes of all their texts.
+    """
 
     rows: int = 0
     fingerprint: int = 0
+    size: int = 0
     activities: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -137,20 +141,26 @@ class Stage:
 
     def _summarised(self, kind: str, condition: str) -> dict[str, Summary]:
         group, key = _GROUPS[kind]
+        texts = [name for name, type_name in self.types[kind].items() if type_name == "VARCHAR"]
+        size = " + ".join(f"coalesce(strlen({identifier(name)}), 0)" for name in texts) or "0"
         found: dict[str, Summary] = {}
         with translated_errors():
             rows = self.connection.sql(
                 f"""
-                select brand, {group}, count(*), bit_xor(hash({key}))
+                select brand, {group}, count(*), bit_xor(hash({key})), cast(sum({size}) as bigint)
                 from {TABLES[kind]}
                 where {condition}
                 group by all
                 """  # noqa: S608 - as in lines()
             )
-            for brand, activity, number, mark in rows.fetchall():
+            for brand, activity, number, mark, total in rows.fetchall():
                 known = found.get(brand, Summary())
-                activities = {**known.activities, **({activity: number} if activity else {})}
-                found[brand] = Summary(known.rows + number, known.fingerprint ^ mark, activities)
+                found[brand] = Summary(
+                    known.rows + number,
+                    known.fingerprint ^ mark,
+                    known.size + total,
+                    {**known.activities, **({activity: number} if activity else {})},
+                )
         return found
 
     def fingerprint(self, summaries: Mapping[Kind, Summary]) -> str:
@@ -195,16 +205,17 @@ class Stage:
         if self.most is None and len(brands) == 1 and len(self.parts[kind]) > 1:
             yield from ((relation, brands, condition) for relation in self.parts[kind])
             return
-        sizes = {} if self.most is not None else self._sizes(kind, brands, condition)
-        wide = {b for b, (rows, size) in sizes.items() if size > max(_PIECE, rows * _WIDE)}
+        found = {} if self.most is not None else self.summaries(kind, condition=condition)
+        sizes = {brand: found[brand] for brand in brands if brand in found}
+        wide = {b for b, of in sizes.items() if of.size > max(_PIECE, of.rows * _WIDE)}
         if not wide:
             yield table, brands, condition
             return
         for brand in sorted(sizes):  # as UTF-8 bytes are ordered
-            rows, size = sizes[brand]
             edges = 0
             if brand in wide:
-                edges = self._edge(kind, brand, condition, every=max(1, rows * _PIECE // size))
+                every = max(1, sizes[brand].rows * _PIECE // sizes[brand].size)
+                edges = self._edge(kind, brand, condition, every=every)
             for number in range(edges + 1):
                 key = f"row({', '.join(ORDER[kind])})"
                 above = f"{key} > (select key from temp.edges where number = {number})"  # noqa: S608 - a number
@@ -212,25 +223,8 @@ class Stage:
                 bounds = [above] * (number > 0) + [below] * (number < edges)
                 yield table, [brand], " and ".join([f"({condition})", *bounds])
 
-    def _sizes(
-        self, kind: str, brands: Sequence[str], condition: str
-    ) -> dict[str, tuple[int, int]]:
-        """Return the number of rows of each brand, and the bytes of their texts."""
-        texts = [name for name, type_name in self.types[kind].items() if type_name == "VARCHAR"]
-        size = " + ".join(f"coalesce(strlen({identifier(name)}), 0)" for name in texts) or "0"
-        rows = self.connection.sql(
-            f"""
-            select brand, count(*), cast(sum({size}) as bigint)
-            from {TABLES[kind]}
-            where brand in (select unnest($brands)) and {condition}
-            group by brand
-            """,  # noqa: S608 - as in _select()
-            params={"brands": list(brands)},
-        )
-        return {brand: (number, total) for brand, number, total in rows.fetchall()}
-
     def _edge(self, kind: str, brand: str, condition: str, *, every: int) -> int:
-        """Keep the sort key of every so many rows of a brand in `temp.edges`; return how many."""
+        """Keep the sort key of each `every`-th row of a brand in `temp.edges`; return how many."""
         keys = ", ".join(ORDER[kind])
         self.connection.execute(
             f"""
