@@ -162,7 +162,7 @@ def remove_private_folders() -> None:
         for folder in Path(tempfile.gettempdir()).glob(f"{_PRIVATE}*"):
             found = folder.lstat()
             is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-            # A process that was not killed has the lock, but for the moment in which it begins.
+            # A process that was not killed has the lock, except in the moment after it starts.
             if is_ours and time.time() - found.st_mtime > _BEGINNING:
                 remove_unlocked(folder, folder / _LOCK)
 

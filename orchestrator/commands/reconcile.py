@@ -196,7 +196,7 @@ class _Comparison:
             yield WindowCheck(**subject, delivered=True, rows=rows, command=sends)
 
     def _by_brand(self, jobs: list[Job], stage: Stage) -> Iterator[Job]:
-        """Yield the jobs; that of `*` stands for its brands, delivered or not."""
+        """Yield the jobs; for `*` one for each of its brands, delivered or not."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         taken = {job.entry.export for job in jobs}
         for every in (job for job in jobs if job.brand == EVERY_BRAND):

@@ -253,7 +253,7 @@ class Export(Strict):
 
     @property
     def names_revisions(self) -> bool:
-        """Whether each revision has names of its own, and leaves earlier files as they are."""
+        """Whether each revision has different names, and leaves earlier files as they are."""
         return patterns.names_revisions(self._pattern("activity"))
 
     def path(

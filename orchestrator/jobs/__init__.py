@@ -101,7 +101,7 @@ class Job:
         return self.entry.window.end + self.export.settle <= now
 
     def of_brand(self, brand: str) -> "Job":
-        """Return the job of one of the brands that `*` stands for."""
+        """Return the job of one of the brands that `*` includes."""
         name, every = ledger_name(brand, self.export, self.ordinal), self.entry
         entry = Entry(name, every.window, 1, scheduled=every.scheduled)
         return replace(self, brand=brand, entry=entry)
@@ -139,11 +139,11 @@ class ExportEntry:
         return self.name_of(self.export.brand)
 
     def name_of(self, brand: str) -> str:
-        """Return the name in the ledger of one of the brands that `*` stands for."""
+        """Return the name in the ledger of one of the brands that `*` includes."""
         return ledger_name(brand, self.export, self.ordinal)
 
     def job(self, entry: Entry, *, brand: str | None = None, forced: bool = False) -> Job:
-        """Return the job of a window, or of the window of one brand that `*` stands for."""
+        """Return the job of a window, or of the window of one brand that `*` includes."""
         return Job(self.export, brand or self.export.brand, self.ordinal, entry, forced)
 
 

@@ -57,7 +57,7 @@ def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
                 end = span.end.astimezone(own[0].export.timezone)
                 yield (
                     f"{escaped(name)}: delivered until {end:%Y-%m-%d %H:%M}. {escaped(brand)} has "
-                    f"an entry of its own by now, so the {interval} '*' does not include it. If it "
+                    f"a separate entry now, so the {interval} '*' does not include it. If it "
                     f"is to have {interval} files too, add an entry for them; if not, add 'start: "
                     f"{end:%Y-%m-%d}' to the entry that it has"
                 )

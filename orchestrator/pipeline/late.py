@@ -215,11 +215,11 @@ class LateWindows:
     def _by_brand(
         self, jobs: list[Job], known: Mapping[tuple[str, Window], Entry], stage: Stage
     ) -> Iterator[Job]:
-        """Yield the jobs; that of `*` stands for the brands of which the ledger knows nothing."""
+        """Yield the jobs; for `*` one for each brand of which the ledger knows nothing."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
             continuity = Continuity(self._exports, self._run.ledger)
-            # A brand that an entry of its own delivered in this time has no late rows here.
+            # A brand that a separate entry delivered in this time has no late rows here.
             for job in continuity.brands(every, stage.brands, (), Request()):
                 is_known = (job.entry.export, job.entry.window) in known
                 if job.brand in stage.brands and not is_known:

@@ -95,7 +95,7 @@ class Shipping:
                 )
                 for item in here
             ]
-            # Where each revision has names of its own, the files of earlier ones stay.
+            # Where each revision has different names, the files of earlier ones stay.
             replaced = [] if window.job.export.names_revisions else before
             found[name][0] = replace(
                 found[name][0],

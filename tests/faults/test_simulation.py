@@ -27,7 +27,7 @@ class Loader(RuleBasedStateMachine):
     """The platform, its loader, and `orchestrate run` now and then."""
 
     def __init__(self) -> None:
-        """Make a place of its own."""
+        """Create the workspace of one walk."""
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.folder = Path(tempfile.mkdtemp(prefix="simulation-"))

@@ -151,7 +151,7 @@ class SftpSession:
                 await self._file_closed.wait_for(lambda: self._open_files < self._file_limit)
                 self._open_files += 1
             try:
-                # block_size=0: asyncssh would split reads into blocks of its own, and those that a
+                # block_size=0: else asyncssh splits reads into smaller requests, and those that a
                 # lost connection leaves behind would log errors at the end of the process.
                 file = await self.call(self.client.open(path, flags, encoding=None, block_size=0))
             except BaseException as error:
