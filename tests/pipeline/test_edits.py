@@ -128,7 +128,9 @@ def test_a_brand_with_an_hourly_entry_has_no_daily_files_of_every_brand(busy: Wo
     busy.configure(entries % "", defaults=DEFAULTS)
     result = busy.run("2026-11-20 01:30")
     (said,) = result.warnings
-    assert said.startswith("ACME daily: delivered until 2026-11-20 00:00. ACME has a separate entry now,")
+    assert said.startswith(
+        "ACME daily: delivered until 2026-11-20 00:00. ACME has a separate entry now,"
+    )
     assert (result.exit_code, warnings(busy, "2026-11-20 01:30")) == (0, [said])
     assert arrived(busy) == events("20 01")
     busy.configure(entries % ", start: 2026-11-20", defaults=DEFAULTS)
