@@ -1,4 +1,8 @@
-"""Raw files into the raw tables: good rows to the warehouse, bad rows to a file with the reason."""
+"""`orchestrate load`: raw files into the raw tables of the warehouse.
+
+Rows that obey the raw contract are merged into the tables. The others are written to a reject file,
+each with the reason.
+"""
 
 import functools
 import logging
@@ -25,9 +29,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableResult:
-    """The result of one table's files; rows = added + replaced + present + rejected.
+    """What happened to the rows of one table; rows = added + replaced + present + rejected.
 
-    A row that has a twin in the same load counts as replaced (entities) or present (events).
+    A duplicate of another row of the same load counts as replaced (entities) or present (events).
     """
 
     table: str
@@ -42,7 +46,7 @@ class TableResult:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """The result of a folder, table by table."""
+    """The results of one load, table by table."""
 
     tables: tuple[TableResult, ...]
 
@@ -53,12 +57,12 @@ class LoadResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all rows were loaded; 3 some were rejected."""
+        """0 if all rows were loaded, 3 if some were rejected."""
         return 3 if self.rejected else 0
 
 
 def load_into(project: Project, folder: Path, *, rejected: Path, now: datetime) -> LoadResult:
-    """Load every raw file in `folder` into the warehouse of the project's target, as `load`."""
+    """Load every raw file in `folder` into the warehouse of the project's target; see `load`."""
     opener = functools.partial(open_loader, project)
     contract = read_contract(project.folder)
     return load(folder, contract=contract, opener=opener, rejected=rejected, now=now)
@@ -74,11 +78,13 @@ def load(
 ) -> LoadResult:
     """Load every raw file in `folder`, each table in one transaction, entities first.
 
-    `opener` opens the warehouse. Rows that break the contract go to `rejected/<table>-<now>.jsonl`,
-    complete, with the reason; that file is readable by its owner alone.
+    `opener` opens the warehouse for the connection in which the rows arrive. Rows that break the
+    contract are written to `rejected/<table>-<now>.jsonl`, with all their values and the reason.
+    Only the owner can read that file.
 
-    Raises UsageError if no row can be read from a file; names and headers are checked before
-    anything is loaded. Raises LockedError if another process holds the warehouse.
+    The names and headers of all files are checked before anything is loaded. Raises UsageError if
+    one of them is wrong or no row can be read from a file, LockedError if another process has
+    locked the warehouse, and ExportError if memory or disk run out.
     """
     found = files.find(folder, contract, rejected=rejected)
     if not found:
@@ -98,14 +104,15 @@ def load(
                     for file in raw_files:
                         staged.add(file)
                     reject_file = staged.write_rejects(rejected, now)
-                    merged = staged.merge_twins()
-                    # The rows of a long load are not older than their transaction.
+                    distinct = staged.deduplicate()
+                    # Not `now`: each run looks for late rows by `loaded_at`, since its previous
+                    # look. Rows of a long load must not appear with a time before that look.
                     moment = now + timedelta(seconds=time.monotonic() - started)
                     done = warehouse.load(table, staged.good, moment)
-                    results.append(_result(staged, raw_files, merged, done, reject_file))
+                    results.append(_result(staged, raw_files, distinct, done, reject_file))
     except duckdb.OutOfMemoryException as error:
         raise ExportError(f"{folder} was not loaded completely: {out_of_memory()}") from error
-    except duckdb.OperationalError as error:  # of the disk or the memory: it quotes no value
+    except duckdb.OperationalError as error:  # about disk or memory: the text quotes no value
         raise ExportError(f"{folder} was not loaded completely; run it again. {error}") from error
     return LoadResult(tuple(results))
 
@@ -113,20 +120,20 @@ def load(
 def _result(
     staged: Staging,
     raw_files: tuple[files.RawFile, ...],
-    merged: int,
+    distinct: int,
     done: Loaded,
     reject_file: Path | None,
 ) -> TableResult:
     is_event = staged.table.kind == "event"
-    twins = staged.rows - staged.rejected - merged
+    duplicates = staged.rows - staged.rejected - distinct
     _log.debug("%s: %d rows read, %d added", staged.table.name, staged.rows, done.added)
     return TableResult(
         table=staged.table.name,
         files=tuple(file.path for file in raw_files),
         rows=staged.rows,
         added=done.added,
-        replaced=done.replaced + (0 if is_event else twins),
-        present=done.present + (twins if is_event else 0),
+        replaced=done.replaced + (0 if is_event else duplicates),
+        present=done.present + (duplicates if is_event else 0),
         rejected=staged.rejected,
         reject_file=reject_file,
     )

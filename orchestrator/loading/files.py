@@ -1,4 +1,4 @@
-"""Raw files: found by their names, their columns checked against the contract."""
+"""Find the raw files by their names, and check their columns against the raw contract."""
 
 import logging
 import re
@@ -23,11 +23,13 @@ _MOST_SHOWN = 10  # names in one message
 
 @dataclass(frozen=True)
 class RawFile:
-    """One file of a raw table: its path, its path as reject files show it, and its columns."""
+    """One file of a raw table."""
 
     path: Path
     label: str
-    header: tuple[str, ...]  # empty for JSON Lines, each of whose lines names its own
+    """The path below the loaded folder, as reject files show it."""
+    header: tuple[str, ...]
+    """The names of its columns; empty for JSON Lines, where each line names its own."""
 
     @property
     def format(self) -> str:
@@ -38,10 +40,11 @@ class RawFile:
 def find(
     folder: Path, contract: Contract, *, rejected: Path
 ) -> list[tuple[Table, tuple[RawFile, ...]]]:
-    """Return the raw files in `folder` by table, entities first. The folder `rejected` is no table.
+    """Return the raw files in `folder` by table, entities before events.
 
-    As Hadoop does, `_x` and `.x` are passed over. Raises UsageError that names the file if a name
-    is not that of a raw table, or a header does not fit: all names first, then all headers.
+    The folder `rejected`, where reject files are written, is skipped. So are names that begin with
+    `_` or `.`, as in Hadoop. Raises UsageError that names the file if a name is not the name of a
+    raw table, or if a header does not fit; all names are checked before the first header.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: name the folder that has the raw files.")
@@ -52,18 +55,18 @@ def find(
         paths = _data_files(path)
         name = path.name if path.is_dir() else path.stem
         if paths and name not in names:
-            hint = _near(path.stem, names)
+            hint = _nearest(path.stem, names)
             raise UsageError(
-                f"{path} belongs to no raw table.{hint and f' Did you mean {hint}?'}"
+                f"{path} is not named after a raw table.{hint and f' Did you mean {hint}?'}"
                 f" The raw tables are {', '.join(sorted(names))}."
             )
         if paths:
             found.setdefault(name, []).extend(paths)
         elif path.is_file() and path.name.split(".")[0] in names:
-            _log.warning("%s is not read: load reads %s.", path, ", ".join(_FORMATS))
+            _log.warning("%s is skipped: load reads only %s.", path, ", ".join(_FORMATS))
     expected = f"expected <table>.parquet, .csv or .jsonl for any of {', '.join(sorted(names))}"
     if not visible:
-        _log.warning("%s is empty, nothing is loaded: %s", folder, expected)
+        _log.warning("%s is empty and nothing is loaded: %s", folder, expected)
     elif not found:
         raise UsageError(f"{folder} contains no raw files: {expected}.")
     ordered = sorted(contract.tables, key=lambda table: table.kind != "entity")
@@ -75,64 +78,68 @@ def find(
 
 
 def check_columns(path: Path, table: Table, names: Sequence[str]) -> None:
-    """Raise UsageError if a needed column is missing; warn of columns that are unknown.
+    """Raise UsageError if a required column is missing; log a warning about unknown columns.
 
-    If the first line is a row and not a header, its names are values: only plain words are shown.
+    In a file without a header the first row is read as names, which may then be personal data. So
+    messages show a name only if it looks like the name of a column.
     """
     columns = data_columns(table)
     known = [column.name for column in columns]
     unknown = [name for name in names if name and name not in known]
     missing = [column.name for column in columns if column.name not in names]
-    needed = [column.name for column in columns if not column.nullable and column.name in missing]
-    # Written in another way, such as isTest or E-MAIL: ignored, it would let test mail pass.
-    spellings = {_plain(name): name for name in missing}
-    meant = [
-        f"{_shown(name)!r} meant as {spellings[_plain(name)]}"
+    required = [c.name for c in columns if not c.nullable and c.name in missing]
+    # A misspelled nullable column, such as isTest, is an error and not just unknown: if it were
+    # ignored, events of test mailings would be exported.
+    spellings = {_normalized(name): name for name in missing}
+    misspelled = [
+        f"{_displayed(name)!r} meant as {spellings[_normalized(name)]}"
         for name in unknown
-        if _plain(name) in spellings
+        if _normalized(name) in spellings
     ]
-    if needed:
-        near = [
-            f"{_shown(name)!r} meant as {hit}" for name in unknown if (hit := _near(name, needed))
+    if required:
+        similar = [
+            f"{_displayed(name)!r} meant as {nearest}"
+            for name in unknown
+            if (nearest := _nearest(name, required))
         ]
         raise UsageError(
-            f"{path}: column missing that {table.name} needs: {', '.join(needed)}."
-            f"{_questions(meant or near)}{_other_form(names)}"
+            f"{path}: required columns of {table.name} are missing: {', '.join(required)}."
+            f"{_questions(misspelled or similar)}{_delimiter_hint(names)}"
         )
-    if meant:
+    if misspelled:
         raise UsageError(
-            f"{path}: columns unknown to {table.name}.{_questions(meant)} Rename them."
+            f"{path}: {table.name} has no such columns.{_questions(misspelled)} Rename them."
         )
     if LOADED in unknown:
         unknown.remove(LOADED)
-        _log.warning("%s: %s is ignored: load fills it itself", path, LOADED)
+        _log.warning("%s: column %s is ignored: load fills it itself", path, LOADED)
     if unknown:
-        shown = [_shown(name) for name in unknown[:_MOST_SHOWN]]
+        shown = [_displayed(name) for name in unknown[:_MOST_SHOWN]]
         more = f" and {len(unknown) - len(shown)} more" if len(unknown) > len(shown) else ""
         _log.warning(
-            "%s: columns unknown to %s are ignored: %s%s",
+            "%s: columns that %s does not have are ignored: %s%s",
             *(path, table.name, ", ".join(shown), more),
         )
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
-def _shown(name: str) -> str:
+def _displayed(name: str) -> str:
     return name if re.fullmatch("[A-Za-z_][A-Za-z_ -]*", name.strip()) else "(not shown)"
 
 
-def _near(name: str, needed: Sequence[str]) -> str:
-    return did_you_mean(name, needed).removeprefix("; did you mean ").removesuffix("?")
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    return did_you_mean(name, valid).removeprefix("; did you mean ").removesuffix("?")
 
 
-def _questions(meant: Sequence[str]) -> str:
-    return "".join(f" Is {each}?" for each in meant[:_MOST_SHOWN])
+def _questions(guesses: Sequence[str]) -> str:
+    return "".join(f" Is {guess}?" for guess in guesses[:_MOST_SHOWN])
 
 
-def _other_form(names: Sequence[str]) -> str:
-    """Return a hint for a CSV that is not as RFC 4180 has it."""
+def _delimiter_hint(names: Sequence[str]) -> str:
+    """Return a hint if a CSV file is not separated by commas, as RFC 4180 demands, else ""."""
     first = names[0] if names else ""
     if first.startswith("sep="):
         return " The first line is 'sep=' for a spreadsheet: remove it."
@@ -156,14 +163,20 @@ def _data_files(path: Path) -> list[Path]:
     inside = _visible(path)
     for child in inside:
         if child.is_dir() and any(_data_files(child)):
-            raise UsageError(f"{child}: files of a raw table lie in its folder, not deeper.")
+            raise UsageError(
+                f"{child}: put the files of a raw table directly into its folder, not into a"
+                " subfolder."
+            )
     return [child for child in inside if not child.is_dir() and _data_files(child)]
 
 
 def _raw_file(path: Path, folder: Path, table: Table) -> RawFile:
     try:
-        if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
-            raise UsageError(f"{path} is not a regular file: load reads each file more than once.")
+        if path.exists() and not path.is_file():  # opening a pipe would block until somebody writes
+            raise UsageError(
+                f"{path} is not a regular file: load reads each file more than once, which a pipe does"
+                " not allow."
+            )
         header = _header(path, table)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
@@ -172,12 +185,12 @@ def _raw_file(path: Path, folder: Path, table: Table) -> RawFile:
 
 def _header(path: Path, table: Table) -> tuple[str, ...]:
     if _format(path) == "jsonl":
-        path.open("rb").close()
+        path.open("rb").close()  # raises OSError now if the file is unreadable
         return ()
     names = _parquet_header(path) if _format(path) == "parquet" else csv_header(path)
     check_columns(path, table, names)
     counts = Counter(name.lower() for name in names if name)
-    if repeated := [_shown(name) for name, count in counts.items() if count > 1]:
+    if repeated := [_displayed(name) for name, count in counts.items() if count > 1]:
         raise UsageError(f"{path}: column named more than once: {', '.join(repeated)}.")
     return names
 
@@ -186,4 +199,4 @@ def _parquet_header(path: Path) -> tuple[str, ...]:
     try:
         return tuple(pq.read_schema(path).names)
     except pa.ArrowException as error:
-        raise UsageError(f"{path} is not a complete Parquet file: write it again.") from error
+        raise UsageError(f"{path} is not a complete Parquet file: export it again.") from error

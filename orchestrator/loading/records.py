@@ -1,7 +1,7 @@
-r"""The records of CSV (RFC 4180), JSON Lines and Parquet, read one by one where DuckDB cannot.
+r"""Read the records of CSV (RFC 4180), JSON Lines and Parquet files one by one.
 
-DuckDB reads a file at full speed, or it refuses the file because of one row. These readers find
-that row, so that it alone is rejected, with the line on which it starts.
+DuckDB reads a file at full speed, but one bad row makes it refuse the whole file. These slower
+readers find that row and the line on which it starts, so that only this row is rejected.
 """
 
 import csv
@@ -24,7 +24,8 @@ _LINES_AT_ONCE = 8_000_000  # bytes
 _KEYS_WITHIN = 1_000_000  # bytes
 _ROWS_AT_ONCE = 10_000
 _BOM = b"\xef\xbb\xbf"
-# RFC 4180, section 2. Possessive, so that a long field costs one pass.
+# RFC 4180, section 2. The quantifiers are possessive (*+): without backtracking a long field is
+# read once.
 _FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
 _RECORD = re.compile(rb"(" + _FIELD + rb"(?:," + _FIELD + rb")*+)(\r?\n|\Z)")
 _QUOTED = re.compile(rb'"[^"]*"')
@@ -36,7 +37,7 @@ _TOO_LONG = f"the line has more than {LONGEST_RECORD:,} bytes, which load does n
 def csv_header(path: Path) -> tuple[str, ...]:
     """Return the fields of a CSV file's first record.
 
-    Raises UsageError if there is none or it is not text, OSError if the file is unreadable.
+    Raises UsageError if there is none or it is not UTF-8, OSError if the file is unreadable.
     """
     with path.open("rb") as file:
         start = file.read(_LONGEST_HEADER).removeprefix(_BOM)
@@ -44,18 +45,19 @@ def csv_header(path: Path) -> tuple[str, ...]:
         raise UsageError(f"{path} is empty: a CSV file starts with a line of column names.")
     record = _RECORD.match(start)
     if record is None:
-        raise UsageError(f"{path} is not a CSV file: its first line is no header (RFC 4180).")
+        raise UsageError(f"{path} is not a CSV file: its first line is not a header (RFC 4180).")
     try:
         return tuple(next(csv.reader([record[1].decode()], strict=True)))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a CSV file in UTF-8: write it again as such.") from error
+        raise UsageError(f"{path} is not a CSV file in UTF-8: export it again in UTF-8.") from error
 
 
 def csv_rows(path: Path, width: int) -> int | None:
-    """Return the number of rows of a CSV file that DuckDB reads as RFC 4180 has it, else None.
+    """Return the number of rows of a CSV file if all of them follow RFC 4180, else None.
 
-    Each row must have `width` fields, and all the line ending of the header: DuckDB's strict mode
-    lets a trailing comma, a space before a quote and a mixture of line endings pass.
+    Each row must have `width` fields and the line ending of the header. This is checked here
+    because DuckDB's strict mode accepts a trailing comma, a space before a quote and mixed line
+    endings.
     """
     with _mapped(path) as (data, start):
         header = _RECORD.match(data, start)
@@ -67,7 +69,7 @@ def csv_rows(path: Path, width: int) -> int | None:
         row = re.compile(field + rb"(?:" + header[2] + rb"|\Z)")
         at, rows = header.end(), 0
         while at < len(data):
-            found = row.match(data, at)  # finditer would search on from every byte of a bad row
+            found = row.match(data, at)  # finditer would retry at every byte of a bad row
             if found is None:
                 return None
             at = found.end()
@@ -76,10 +78,10 @@ def csv_rows(path: Path, width: int) -> int | None:
 
 
 def _unquoted_rows(data: mmap.mmap, start: int, width: int, ending: bytes) -> int | None:
-    """Count rows without any quote, by their bytes: that costs a tenth of reading them.
+    """Count the rows of a file without quotes by counting bytes, ten times as fast as a regex.
 
-    DuckDB refuses a row of too few fields. So if the commas are as many as `width` asks for, no
-    row has too many either.
+    Only the total number of commas is checked against `width`. This is enough: DuckDB refuses a
+    row with too few fields, so if the total is right, no row has too many either.
     """
     rows = commas = returns = 0
     for at in range(start, len(data), _LINES_AT_ONCE):
@@ -90,14 +92,15 @@ def _unquoted_rows(data: mmap.mmap, start: int, width: int, ending: bytes) -> in
     if len(data) > start and data[-1:] != b"\n":
         rows += 1
         returns += ending == b"\r\n"
-    is_clean = commas == rows * (width - 1) and returns == (rows if ending == b"\r\n" else 0)
-    return rows if is_clean and b"\n\n" not in data[start : start + 2] else None
+    is_valid_as_is = commas == rows * (width - 1) and returns == (rows if ending == b"\r\n" else 0)
+    return rows if is_valid_as_is and b"\n\n" not in data[start : start + 2] else None
 
 
 def csv_records(path: Path, width: int) -> Iterator[tuple[int, bytes, str]]:
-    """Yield each record below the header: its line, its bytes, and what is wrong with it, if any.
+    """Yield `(line number, bytes, error)` of each record below the header; "" means no error.
 
-    A line that starts no record is given up alone, so that an open quote swallows no rows.
+    If no valid record starts at a line, only that line is given up. So a quote that is never closed
+    does not swallow the rows after it.
     """
     with _mapped(path) as (data, start):
         at, line, is_header = start, 1, True
@@ -109,7 +112,9 @@ def csv_records(path: Path, width: int) -> Iterator[tuple[int, bytes, str]]:
             else:
                 end = data.find(b"\n", at) + 1 or len(data)
                 record = data[at:end].rstrip(b"\r\n")
-                reason = "the line is no CSV: a quote is not closed, or one or a CR is not quoted"
+                reason = (
+                    "the line is not CSV: a quote is not closed, or a quote or CR is not quoted"
+                )
                 if len(record) > LONGEST_RECORD:
                     reason = _TOO_LONG
             if record and not is_header:
@@ -120,9 +125,9 @@ def csv_records(path: Path, width: int) -> Iterator[tuple[int, bytes, str]]:
 
 
 def json_lines(path: Path) -> pa.RecordBatchReader:
-    """Read the lines that are not blank: `line`, its bytes `raw`, and `text`, null if not UTF-8.
+    """Read the lines that are not blank, as columns `line` (number), `raw` (bytes) and `text`.
 
-    The text is null too if the line is longer than load reads.
+    `text` is null if the line is not UTF-8 or is longer than LONGEST_RECORD.
     """
     return pa.RecordBatchReader.from_batches(_SCHEMA, _json_batches(path))
 
@@ -135,16 +140,18 @@ def json_reason(raw: bytes) -> str:
         value = json.loads(raw)
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return "the line contains half of a surrogate pair (such as \\ud83d), which is not a text"
+        return (
+            "the line contains half of a surrogate pair (such as \\ud83d), which is not valid text"
+        )
     except (ValueError, RecursionError):
         pass
     return "the line is not a JSON object in UTF-8"
 
 
 def json_keys(path: Path) -> set[str]:
-    """Return the keys of the objects at the start of a JSON Lines file (1 MB).
+    """Return the keys of the objects in the first megabyte of a JSON Lines file.
 
-    Empty if the file begins with no object.
+    The set is empty if the file does not begin with an object.
     """
     keys: set[str] = set()
     with path.open("rb") as file:
@@ -160,10 +167,10 @@ def json_keys(path: Path) -> set[str]:
 
 
 def parquet_batches(path: Path) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:
-    r"""Yield the rows of a Parquet file, and which of them have a text that is not UTF-8.
+    r"""Yield the rows of a Parquet file in batches, and the rows that are not valid UTF-8.
 
-    The latter are the names of the column by the place of the row in the batch. In the batch such
-    a text has its invalid bytes as \xNN.
+    The latter is a dict from the position of the row in the batch to the name of the invalid
+    column. In the batch itself the invalid bytes are replaced by \xNN.
     """
     for batch in pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE):
         invalid: dict[int, str] = {}
@@ -229,6 +236,6 @@ def _decoded(raw: bytes) -> str | None:
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
-    """Yield a file's bytes, and where they start behind a byte order mark."""
+    """Yield a file's bytes, and the offset of the first one behind a byte order mark."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data, len(_BOM) if data[: len(_BOM)] == _BOM else 0

@@ -1,9 +1,13 @@
-"""The raw contract's rules as DuckDB SQL: how the files are read, and what makes a row good.
+"""The raw contract's rules as DuckDB SQL: how the files are read, and which rows are valid.
 
-The three formats obey one rule. Each cell of a row is a text, or null, and a format says only how
-it gets there: what is a text or a whole number in the file becomes a text; a number with a
-fraction, a boolean, a moment, a list or an object does not. Only a column of type timestamp takes
-a moment of Parquet, and only one of type boolean takes a boolean of Parquet or JSON.
+The same rules apply to the three formats, because every value is first turned into a text or null,
+and then the text is checked. Text and whole numbers in a file become text. Fractions, lists and
+objects are rejected, and so are booleans and timestamps, with two exceptions: a column of type
+timestamp accepts the timestamps of Parquet, and one of type boolean accepts the booleans of Parquet
+and JSON.
+
+A nullable column that a file, or a JSON object, does not have is called *omitted*. It is loaded as
+null, but unlike a null it never overwrites a stored value (see orchestrator.warehouse.merging).
 """
 
 import glob
@@ -13,17 +17,17 @@ from pathlib import Path
 
 from orchestrator.loading.records import LONGEST_RECORD
 from orchestrator.warehouse.contract import Column, Table
-from orchestrator.warehouse.merging import LACKS, data_columns, lack_bits
+from orchestrator.warehouse.merging import OMITTED, data_columns, omitted_bits
 from orchestrator.warehouse.sql import identifier, literal
 
-# ISO 8601 with a time of day. DuckDB alone would also take dates, named zones and 'infinity'.
-_MOMENT = (
+# ISO 8601 with a time of day. DuckDB alone would also accept dates, named zones and 'infinity'.
+_ISO_8601 = (
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
     r"( ?UTC|Z| ?[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?"
 )
 _EARLIEST = "timestamptz '1970-01-01 00:00:00+00'"
 _LATEST = "timestamptz '9999-12-31 23:59:59.999999+00'"
-_QUOTED_LENGTH = 40
+_QUOTED_LENGTH = 40  # characters of a value in a reason
 _WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _TEXT_TYPES = ("VARCHAR", "UUID", "JSON", "ENUM")
 _NESTED_TYPES = ("STRUCT", "MAP", "UNION")
@@ -31,78 +35,76 @@ _NESTED_TYPES = ("STRUCT", "MAP", "UNION")
 
 @dataclass(frozen=True)
 class Cell:
-    """A column of a file, as DuckDB expressions.
-
-    `text` is its text. `value` is its typed value where the file has the very type, else empty.
-    `wrong` is true where the file's own type rules a value out, and `kind` names that type.
-    `absent` is true where a row does not have the column.
-    """
+    """The value of one column in a row of a file, as DuckDB expressions."""
 
     text: str
+    """The value as text."""
     value: str = ""
-    wrong: str = ""
-    kind: str = "''"
-    absent: str = "false"
+    """The typed value, if the file stores the column in its type; else empty."""
+    has_wrong_type: str = ""
+    """A condition: the type of the value in the file is not allowed. Empty: it always is."""
+    type_name: str = "''"
+    """The type of the value in the file, for the reason."""
+    is_omitted: str = "false"
+    """A condition: the row does not have the column."""
 
 
-ABSENT = Cell("null::varchar", absent="true")
+_OMITTED_CELL = Cell("null::varchar", is_omitted="true")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a table for rows whose cells are given by column name."""
+    """The rules of a table, for rows whose cells are given by the name of the column."""
 
     table: Table
     cells: Mapping[str, Cell]
 
     def values(self) -> str:
-        """Return the select list of a good row: its typed values, and which columns it lacks."""
-        bits = lack_bits(self.table)
+        """Return the select list of a valid row: its typed values, and OMITTED."""
+        bits = omitted_bits(self.table)
         values = [
-            f"{self._value(column, mended=True)} as {identifier(column.name)}"
+            f"{self._value(column, replace_nul=True)} as {identifier(column.name)}"
             for column in data_columns(self.table)
         ]
-        constant = sum(bit for name, bit in bits.items() if self.cells[name].absent == "true")
-        lacks = [
-            f"case when {self.cells[name].absent} then {bit} else 0 end"
+        constant = sum(bit for name, bit in bits.items() if self.cells[name].is_omitted == "true")
+        by_row = [
+            f"case when {self.cells[name].is_omitted} then {bit} else 0 end"
             for name, bit in bits.items()
-            if self.cells[name].absent not in ("true", "false")
+            if self.cells[name].is_omitted not in ("true", "false")
         ]
         return ", ".join(
-            [*values, f"({' + '.join([str(constant), *lacks])})::bigint as {identifier(LACKS)}"]
+            [*values, f"({' + '.join([str(constant), *by_row])})::bigint as {identifier(OMITTED)}"]
         )
 
-    def is_clean(self) -> str:
-        """Return the condition that a row is good and is stored as it is."""
+    def is_valid_as_is(self) -> str:
+        """Return the condition that a row is valid and its texts can be stored unchanged."""
         conditions = []
         for column in data_columns(self.table):
             cell = self.cells[column.name]
             value = self._value(column)
-            present = f"nullif({cell.text}, '') is null"
+            is_empty = f"nullif({cell.text}, '') is null"
             if column.type == "text":
                 value = cell.text
-                present = f"{cell.text} is null"
+                is_empty = f"{cell.text} is null"
                 conditions.append(f"coalesce(not contains({cell.text}, chr(0)), true)")
-            required = (
-                f"{value} <> ''"
-                if self._is_key(column) and column.type == "text"
-                else (f"{value} is not null")
-            )
-            optional = column.nullable and not self._is_key(column)
-            conditions.append(f"({required} or {present})" if optional else required)
+            is_key = self._is_key(column)
+            given = "<> ''" if is_key and column.type == "text" else "is not null"
+            is_given = f"{value} {given}"
+            is_optional = column.nullable and not is_key
+            conditions.append(f"({is_given} or {is_empty})" if is_optional else is_given)
             if column.accepted_values:
                 conditions.append(f"coalesce({cell.text} in ({_listed(column)}), true)")
-            if cell.wrong:
-                conditions.append(f"not coalesce({cell.wrong}, false)")
+            if cell.has_wrong_type:
+                conditions.append(f"not coalesce({cell.has_wrong_type}, false)")
         return f"coalesce({' and '.join(conditions)}, false)"
 
     def reason(self) -> str:
-        """Return the expression that names every rule a row breaks; null for a good row."""
+        """Return the expression that lists every rule that a row breaks; null for a valid row."""
         reasons = [each for column in data_columns(self.table) for each in self._reasons(column)]
         return f"nullif(concat_ws('; ', {', '.join(reasons)}), '')"
 
-    def is_mended(self) -> str:
-        """Return the condition that a text of a good row has a NUL, which is replaced."""
+    def has_nul(self) -> str:
+        """Return the condition that a text of a valid row contains a NUL, which gets replaced."""
         return (
             " or ".join(
                 f"coalesce(contains({self.cells[column.name].text}, chr(0)), false)"
@@ -115,36 +117,35 @@ class Rules:
     def _is_key(self, column: Column) -> bool:
         return column.name in self.table.key
 
-    def _value(self, column: Column, *, mended: bool = False) -> str:
-        """Return the typed value; null where the text is not a value of the column's type.
+    def _value(self, column: Column, *, replace_nul: bool = False) -> str:
+        """Return the expression of the typed value; null if the text is not of the column's type.
 
-        A moment without an offset is in the session's time zone, which is UTC. Digits past the
-        microsecond are cut off. PostgreSQL's text cannot contain a NUL, and the same rows must
-        load on every engine.
+        A timestamp without an offset is read in the session's time zone, which is UTC. Digits after
+        the microsecond are cut off. With `replace_nul` a NUL in a text becomes U+FFFD on every
+        engine, because PostgreSQL's text cannot contain one.
         """
         cell = self.cells[column.name]
         if column.type == "boolean":
             return cell.value or f"try_cast(nullif({cell.text}, '') as boolean)"
         if column.type == "timestamp":
-            # DuckDB knows no blank before an offset, which Ruby and others write.
+            # DuckDB does not read a blank before an offset, which Ruby and others write.
             text = f"replace(replace({cell.text}, ' +', '+'), ' -', '-')"
-            moment = cell.value or f"try_cast({text} as timestamptz)"
-            pattern = "" if cell.value else f"regexp_full_match({cell.text}, '{_MOMENT}') and "
-            return (
-                f"case when {pattern}{moment} between {_EARLIEST} and {_LATEST} then {moment} end"
-            )
-        if mended and not self._is_key(column):
+            timestamp = cell.value or f"try_cast({text} as timestamptz)"
+            pattern = "" if cell.value else f"regexp_full_match({cell.text}, '{_ISO_8601}') and "
+            is_valid = f"{pattern}{timestamp} between {_EARLIEST} and {_LATEST}"
+            return f"case when {is_valid} then {timestamp} end"
+        if replace_nul and not self._is_key(column):
             return f"replace({cell.text}, chr(0), chr(65533))"
         return cell.text
 
     def _reasons(self, column: Column) -> list[str]:
         name, cell, is_text = column.name, self.cells[column.name], column.type == "text"
-        # A boolean or a moment has no empty value, and a key must say something.
-        present = f"nullif({cell.text}, '')" if self._is_key(column) or not is_text else cell.text
-        wrong = f"coalesce({cell.wrong or 'false'}, false)"
+        # An empty text is a value in a text column, but not in a key, a boolean or a timestamp.
+        given = f"nullif({cell.text}, '')" if self._is_key(column) or not is_text else cell.text
+        has_wrong_type = f"coalesce({cell.has_wrong_type or 'false'}, false)"
         reasons = []
         if self._is_key(column) or not column.nullable:
-            reasons.append(f"case when {present} is null then '{name} is missing' end")
+            reasons.append(f"case when {given} is null then '{name} is missing' end")
         if is_text:
             if self._is_key(column):
                 reasons.append(
@@ -152,11 +153,11 @@ class Rules:
                     f" then '{name} contains a NUL character' end"
                 )
             reasons.append(
-                f"case when {wrong} then '{name} is neither a text nor a whole number: '"
-                f" || {cell.kind} end"
+                f"case when {has_wrong_type} then '{name} is neither text nor a whole number: '"
+                f" || {cell.type_name} end"
             )
         else:
-            expected = "a moment" if column.type == "timestamp" else "true or false"
+            expected = "a timestamp" if column.type == "timestamp" else "true or false"
             hint = (
                 f" || case when regexp_full_match({cell.text}, '-?\\d{{9,}}(\\.\\d+)?') then"
                 " ' (a count of seconds? Write ISO 8601, such as 2026-11-21T10:00:00Z)' else '' end"
@@ -164,13 +165,13 @@ class Rules:
                 else ""
             )
             reasons.append(
-                f"case when {present} is not null and {self._value(column)} is null"
+                f"case when {given} is not null and {self._value(column)} is null"
                 f" then '{name} is not {expected}: ' || {_quoted(cell.text)}{hint} end"
             )
         if column.accepted_values:
             expected = literal(f"{name} is not one of {', '.join(column.accepted_values)}: ")
             reasons.append(
-                f"case when not {wrong} and {present} not in ({_listed(column)})"
+                f"case when not {has_wrong_type} and {given} not in ({_listed(column)})"
                 f" then {expected} || {_quoted(cell.text)} end"
             )
         return reasons
@@ -181,7 +182,7 @@ def _listed(column: Column) -> str:
 
 
 def _quoted(text: str) -> str:
-    # In a file with shifted columns any value may be an address, and a reason shows none.
+    # If the columns of a file are shifted, any value may be an e-mail address: never show one.
     return (
         f"case when contains({text}, '@') then '(not shown)'"
         f" when length({text}) > {_QUOTED_LENGTH}"
@@ -191,10 +192,11 @@ def _quoted(text: str) -> str:
 
 
 def csv_source(path: Path, width: int, *, has_line: bool = False) -> str:
-    """Return the source of a CSV file, whose columns are named c0, c1 and so on.
+    """Return the table function that reads a CSV file into text columns c0, c1 and so on.
 
-    Only an unquoted empty field is null (RFC 4180), and nothing is guessed. With `has_line` the
-    file has no header, and a column `line` before all others.
+    `width` is the number of columns. Only an unquoted empty field is null; delimiter and quotes are
+    those of RFC 4180, without sniffing. With `has_line` the file has no header, and its first
+    column is the number of the line.
     """
     names = [*(["line"] if has_line else []), *(f"c{at}" for at in range(width))]
     columns = ", ".join(f"'{name}': 'varchar'" for name in names)
@@ -208,25 +210,27 @@ def csv_source(path: Path, width: int, *, has_line: bool = False) -> str:
 
 
 def csv_cells(table: Table, header: Sequence[str]) -> dict[str, Cell]:
-    """Return the cells of a CSV file."""
-    places = {name: at for at, name in enumerate(header)}
+    """Return the cells of the rows of a CSV file, as `csv_source` names the columns."""
+    positions = {name: at for at, name in enumerate(header)}
     return {
-        column.name: Cell(f"c{places[column.name]}") if column.name in places else ABSENT
+        column.name: Cell(f"c{positions[column.name]}")
+        if column.name in positions
+        else _OMITTED_CELL
         for column in data_columns(table)
     }
 
 
 def parquet_source(path: Path) -> str:
-    """Return the source of a Parquet file."""
+    """Return the table function that reads a Parquet file."""
     return f"read_parquet({_path(path)}, binary_as_string = true, hive_partitioning = false)"
 
 
 def parquet_cells(table: Table, types: Mapping[str, str]) -> dict[str, Cell]:
-    """Return the cells of a Parquet file, whose columns have these types in DuckDB."""
+    """Return the cells of the rows of a Parquet file; `types` are DuckDB's, by column."""
     return {
         column.name: _typed(column, identifier(column.name), types[column.name])
         if column.name in types
-        else ABSENT
+        else _OMITTED_CELL
         for column in data_columns(table)
     }
 
@@ -234,7 +238,11 @@ def parquet_cells(table: Table, types: Mapping[str, str]) -> dict[str, Cell]:
 def _typed(column: Column, name: str, kind: str) -> Cell:
     text = f"cast({name} as varchar)"
     if kind.endswith("]") or kind.startswith(_NESTED_TYPES):
-        return Cell(text, wrong=f"{name} is not null", kind=literal(kind.split("(", maxsplit=1)[0]))
+        return Cell(
+            text,
+            has_wrong_type=f"{name} is not null",
+            type_name=literal(kind.split("(", maxsplit=1)[0]),
+        )
     if kind.startswith(_TEXT_TYPES):
         return Cell(text if kind != "VARCHAR" else name)
     if kind.removeprefix("U").startswith(_WHOLE_TYPES) or kind.endswith(",0)"):
@@ -242,13 +250,16 @@ def _typed(column: Column, name: str, kind: str) -> Cell:
     if kind == "BOOLEAN" and column.type == "boolean":
         return Cell(text, value=name)
     if kind.startswith("TIMESTAMP") and column.type == "timestamp":
-        moment = name if "ZONE" in kind or "TZ" in kind else f"try_cast({name} as timestamp)"
-        return Cell(text, value=f"try_cast({moment} as timestamptz)")
-    return Cell(text, wrong=f"{name} is not null", kind=literal(kind))
+        timestamp = name if "ZONE" in kind or "TZ" in kind else f"try_cast({name} as timestamp)"
+        return Cell(text, value=f"try_cast({timestamp} as timestamptz)")
+    return Cell(text, has_wrong_type=f"{name} is not null", type_name=literal(kind))
 
 
 def json_source(path: Path, names: Sequence[str]) -> str:
-    """Return the source of a JSON Lines file, each column as JSON; it fails on any other line."""
+    """Return the table function that reads a JSON Lines file, each column as JSON.
+
+    It fails if a line is not an object.
+    """
     columns = ", ".join(f"{identifier(name)}: 'json'" for name in names)
     return (
         f"read_json({_path(path)}, format = 'newline_delimited', columns = {{{columns}}},"
@@ -256,30 +267,33 @@ def json_source(path: Path, names: Sequence[str]) -> str:
     )
 
 
-def json_cells(table: Table, *, absent: str) -> dict[str, Cell]:
-    """Return the cells of rows whose columns are JSON.
+def json_cells(table: Table, *, is_omitted: str) -> dict[str, Cell]:
+    """Return the cells of rows whose columns are of DuckDB's type JSON.
 
-    `absent` is the condition, with `{}` for the column, that the object does not have the key.
+    `is_omitted` is the condition that the object does not have the key, with `{}` for the column.
     """
 
     def cell(column: Column) -> Cell:
         name = identifier(column.name)
         value = f"nullif({name}::varchar, 'null')"
-        is_fit = f"starts_with({value}, '\"') or regexp_full_match({value}, '-?\\d+')"
+        is_allowed = f"starts_with({value}, '\"') or regexp_full_match({value}, '-?\\d+')"
         return Cell(
             f"json_extract_string({name}, '$')",
-            wrong=f"not ({is_fit})" if column.type == "text" else "",
-            kind=f"lower(json_type({name})::varchar)",
-            absent=absent.format(name),
+            has_wrong_type=f"not ({is_allowed})" if column.type == "text" else "",
+            type_name=f"lower(json_type({name})::varchar)",
+            is_omitted=is_omitted.format(name),
         )
 
     return {column.name: cell(column) for column in data_columns(table)}
 
 
-def object_sql(header: Sequence[str], *, by_place: bool) -> str:
-    """Return a row as a JSON object; a column without a name is left out."""
+def object_sql(header: Sequence[str], *, by_position: bool) -> str:
+    """Return the expression of a row as a JSON object, for reject files.
+
+    A column without a name is left out. With `by_position` the columns are named c0, c1 and so on.
+    """
     pairs = (
-        f"{literal(name)}, {f'c{at}' if by_place else f'cast({identifier(name)} as varchar)'}"
+        f"{literal(name)}, {f'c{at}' if by_position else f'cast({identifier(name)} as varchar)'}"
         for at, name in enumerate(header)
         if name
     )

@@ -1,8 +1,8 @@
-"""The rows of one table between the raw files and the warehouse.
+"""Read the raw files of one table into a temporary DuckDB table, before they go to the warehouse.
 
-DuckDB reads each file in one pass into a temporary table, in which a load that is larger than
-memory goes to disk. A file with a bad row is read again: that pass finds out what is wrong with
-which line, and costs more, so a good file does not pay for it.
+A file is first read in one fast pass, which only finds out whether all its rows are valid. If one
+is not, the file is read again in a slower pass that names each bad row and the reason. So valid
+files do not pay for the search. DuckDB moves rows that exceed its memory to disk.
 """
 
 # ruff: noqa: S608 - names and texts are quoted where the SQL is built
@@ -43,43 +43,47 @@ from orchestrator.loading.rules import (
     parquet_source,
 )
 from orchestrator.warehouse.contract import RECEIVED, Table
-from orchestrator.warehouse.merging import LACKS, data_columns, lack_bits
+from orchestrator.warehouse.merging import OMITTED, data_columns, omitted_bits
 from orchestrator.warehouse.sql import identifier, literal
 from orchestrator.warehouse.stage import apply, limits
 
 _log = logging.getLogger(__name__)
 
-_OF_THE_MACHINE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
+_MACHINE_ERRORS = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
 _BLOCK = 8_000_000  # bytes
-_CLEAN = identifier("(clean)")
+_VALID = identifier("(clean)")
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    """Open the database in which rows arrive; what exceeds its memory goes to `folder`."""
+    """Open a DuckDB database in memory for the rows of a load; it may spill to disk in `folder`."""
     connection = duckdb.connect(config={"temp_directory": str(folder)})
     apply(connection, {"TimeZone": "UTC", "arrow_large_buffer_size": True, **limits()})
     return connection
 
 
-class _Source(NamedTuple):
-    """What DuckDB reads a file by, for the pass that names what is wrong with which row."""
+class _RowQuery(NamedTuple):
+    """How the slower pass reads a file: SQL for the rows, their cells, lines and original form."""
 
     relation: str
+    """What to select from: a table function, a table or a subquery."""
     cells: Mapping[str, Cell]
     line: str
-    """The expression of the line on which a row starts; null where the format has no lines."""
+    """The expression of the line on which a row starts; null for Parquet, which has no lines."""
     row: str
-    """The expression of the row as a JSON object."""
+    """The expression of the row as a JSON object, for the reject file."""
 
 
 class Staging:
-    """The rows of one table: good ones in the relation `good`, bad ones as lines of JSON."""
+    """The rows of one table: valid ones in the relation `good`, rejected ones in a JSON Lines file.
+
+    `rows` and `rejected` count the rows read so far and those of them that were rejected.
+    """
 
     good = "temp.good"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, table: Table) -> None:
-        """Take a connection of connect(), and a new folder for files of this table."""
+        """Take a connection of connect(), and a folder to create for files of this table."""
         folder.mkdir()
         self.table = table
         self.rows = 0
@@ -88,121 +92,140 @@ class Staging:
         self._con = connection
         self._rejects = (folder / "rejects.jsonl").open("w+", encoding="utf-8")
         columns = [f"{identifier(c.name)} {_TYPES[c.type]}" for c in data_columns(table)]
-        columns.append(f"{identifier(LACKS)} bigint, {_CLEAN} boolean")
+        columns.append(f"{identifier(OMITTED)} bigint, {_VALID} boolean")
         connection.execute(f"create or replace temp table good ({', '.join(columns)})")
 
     def close(self) -> None:
-        """Drop the rows."""
+        """Drop the valid rows and delete the rejected ones."""
         self._con.execute("drop table if exists temp.good")
         self._rejects.close()
 
     def add(self, file: RawFile) -> None:
-        """Read one file: each row of it is good or rejected.
+        """Read one file, and add each of its rows to the valid or to the rejected ones.
 
-        Raises UsageError that names the file if no row can be read from it.
+        Raises UsageError that names the file if it cannot be read.
         """
         read = {"parquet": self._add_parquet, "csv": self._add_csv, "jsonl": self._add_jsonl}
         try:
             read[file.format](file)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            if type(error) in _OF_THE_MACHINE:
+            if type(error) in _MACHINE_ERRORS:
                 raise
-            # The text may quote the row itself, and so an address: only the kind is shown.
+            # The error text may quote a row, and so an e-mail address: only its class is shown.
             raise UsageError(
-                f"{file.path} cannot be read as {file.format}: write it again."
+                f"{file.path} is not a valid {file.format} file: export it again."
                 f" ({type(error).__name__})"
             ) from None
 
-    def merge_twins(self) -> int:
-        """Leave one row of those that are one event, or one entity; return how many are left.
+    def deduplicate(self) -> int:
+        """Merge valid rows that are the same event or the same entity; return how many remain.
 
-        Rows of one load are merged as a later load would merge them, see
-        orchestrator.warehouse.merging; of an entity's rows of one moment the last in the order of
-        the files counts. Few rows have a twin, so only hashes of the keys are grouped at first.
+        The rules are those by which a later load would merge them into the stored rows, see
+        orchestrator.warehouse.merging. Of two rows of an entity with the same `received_at` the
+        last one in the order of the files counts.
+
+        Few rows have a duplicate. So a first query groups only hashes of the keys, and the rest of
+        the work is limited to rows whose hash occurs more than once.
         """
         con, table = self._con, self.table
-        key = f"hash({', '.join(identifier(name) for name in table.key)})"
+        key_hash = f"hash({', '.join(identifier(name) for name in table.key)})"
         con.execute(
-            f"create or replace temp table repeated as select h from (select {key} as h from good)"
+            "create or replace temp table repeated as"
+            f" select h from (select {key_hash} as h from good)"
             " group by h having count(*) > 1"
         )
-        twins = f"from good where {key} in (select h from repeated)"
+        duplicates = f"from good where {key_hash} in (select h from repeated)"
         if self._count("repeated"):
-            merged = self._merged_events if table.kind == "event" else self._merged_entities
-            con.execute(f"create or replace temp table twins as select *, rowid as place {twins}")
-            con.execute(f"create or replace temp table merged as {merged()}")
-            con.execute(f"delete {twins}")
+            merge = self._distinct_events if table.kind == "event" else self._newest_entities
+            con.execute(
+                "create or replace temp table duplicates as"
+                f" select *, rowid as position {duplicates}"
+            )
+            con.execute(f"create or replace temp table merged as {merge()}")
+            con.execute(f"delete {duplicates}")
             con.execute("insert into good select *, true from merged")
-            con.execute("drop table twins; drop table merged")
+            con.execute("drop table duplicates; drop table merged")
         con.execute("drop table repeated")
         return self._count("good")
 
     def write_rejects(self, folder: Path, now: datetime) -> Path | None:
-        """Write `<table>-<now>.jsonl`, readable by its owner alone; None if there are no rows."""
+        """Write the rejected rows to `<table>-<now>.jsonl` in `folder`, and return its path.
+
+        Returns None if there are none. Only the owner can read the file. If the name is taken, a
+        number is added to it.
+        """
         if not self.rejected:
             return None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stem = f"{self.table.name}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
         self._rejects.seek(0)
         with NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=f".{stem}") as temporary:
-            shutil.copyfileobj(self._rejects, temporary)  # the temporary file has mode 0600
+            shutil.copyfileobj(self._rejects, temporary)  # a NamedTemporaryFile has mode 0600
             temporary.flush()
             os.fsync(temporary.fileno())
             for number in count(1):
                 path = folder / (f"{stem}.jsonl" if number == 1 else f"{stem}-{number}.jsonl")
                 try:
-                    path.hardlink_to(temporary.name)
+                    path.hardlink_to(temporary.name)  # unlike a rename it replaces no file
                 except FileExistsError:
                     continue
                 return path
         raise AssertionError
 
-    def _merged_events(self) -> str:
-        """Return the query of the events among `twins`, of which no two are one receipt."""
-        columns, bits = data_columns(self.table), lack_bits(self.table)
+    def _distinct_events(self) -> str:
+        """Return the query that merges the rows of `duplicates` that are the same event.
+
+        Rows that agree in all required columns form a group. The group is one event if no nullable
+        column has two different values; otherwise its distinct rows are kept.
+        """
+        columns, bits = data_columns(self.table), omitted_bits(self.table)
         required = ", ".join(identifier(c.name) for c in columns if c.name not in bits)
         every = ", ".join(identifier(c.name) for c in columns)
-        lacks = f"bit_and({identifier(LACKS)})"
-        alike, merged = [], []
+        omitted = f"bit_and({identifier(OMITTED)})"
+        conditions, merged = [], []
         for column in columns:
             name = identifier(column.name)
             if column.name not in bits:
                 merged.append(name)
                 continue
             merged.append(f"any_value({name})")
-            empty = f"bool_or({name} is null and {identifier(LACKS)} & {bits[column.name]} = 0)"
+            is_null = f"bool_or({name} is null and {identifier(OMITTED)} & {bits[column.name]} = 0)"
             is_text = column.type == "text"
-            alike.append(f"count(distinct {name}) <= 1")
-            if is_text:  # an empty text and a null that the file gives are two receipts
-                alike.append(f"not (coalesce(bool_or({name} = ''), false) and {empty})")
-        condition = " and ".join(alike) or "true"
+            conditions.append(f"count(distinct {name}) <= 1")
+            if is_text:  # an empty text and a null in the file are two different values
+                conditions.append(f"not (coalesce(bool_or({name} = ''), false) and {is_null})")
+        is_one_event = " and ".join(conditions) or "true"
         same = " and ".join(
-            f"twins.{identifier(c.name)} = others.{identifier(c.name)}"
+            f"duplicates.{identifier(c.name)} = others.{identifier(c.name)}"
             for c in columns
             if c.name not in bits
         )
         return (
-            f"select {', '.join(merged)}, {lacks} from twins group by {required}"
-            f" having {condition} union all select {every}, {lacks} from twins semi join"
-            f" (select {required} from twins group by {required} having not ({condition}))"
+            f"select {', '.join(merged)}, {omitted} from duplicates group by {required}"
+            f" having {is_one_event} union all select {every}, {omitted} from duplicates semi join"
+            f" (select {required} from duplicates group by {required} having not ({is_one_event}))"
             f" as others on {same} group by {every}"
         )
 
-    def _merged_entities(self) -> str:
-        """Return the query of the entities among `twins`, one row a key."""
-        order = f"{identifier(RECEIVED)}, place" if self.table.is_received else "place"
-        bits = lack_bits(self.table)
+    def _newest_entities(self) -> str:
+        """Return the query that merges the rows of `duplicates` of each key into the newest one.
+
+        A column that the newest row omits is taken from an older row.
+        """
+        order = f"{identifier(RECEIVED)}, position" if self.table.is_received else "position"
+        bits = omitted_bits(self.table)
         values = []
         for column in data_columns(self.table):
             name = identifier(column.name)
-            given = f"{identifier(LACKS)} & {bits.get(column.name, 0)} = 0"
+            is_given = f"{identifier(OMITTED)} & {bits.get(column.name, 0)} = 0"
             if column.name in self.table.key:
                 values.append(name)
             else:
-                values.append(f"last({name} order by {order}) filter ({given}) as {name}")
+                values.append(f"last({name} order by {order}) filter ({is_given}) as {name}")
         keys = ", ".join(identifier(name) for name in self.table.key)
         return (
-            f"select {', '.join(values)}, bit_and({identifier(LACKS)}) from twins group by {keys}"
+            f"select {', '.join(values)}, bit_and({identifier(OMITTED)}) from duplicates"
+            f" group by {keys}"
         )
 
     def _add_parquet(self, file: RawFile) -> None:
@@ -210,37 +233,39 @@ class Staging:
         try:
             cells = parquet_cells(self.table, self._types(source))
             rows = int(self._fetch(f"select count(*) from {source}")[0])
-            if self._add_clean(source, cells, rows):
+            if self._add_if_all_valid(source, cells, rows):
                 return
-        except duckdb.InvalidInputException:  # a text that is not UTF-8, or damaged pages
+        except duckdb.InvalidInputException:  # text that is not UTF-8, or damaged pages
             self._add_parquet_by_row(file)
             return
-        row = object_sql(file.header, by_place=False)
-        self._add_judged(file, _Source(source, cells, "null", row), rows)
+        row = object_sql(file.header, by_position=False)
+        self._add_row_by_row(file, _RowQuery(source, cells, "null", row), rows)
 
     def _add_parquet_by_row(self, file: RawFile) -> None:
-        """Read a file in which some text is not UTF-8, of which DuckDB reads no row."""
+        """Read a file with text that is not UTF-8: DuckDB would not read a single row of it."""
         for batch, invalid in parquet_batches(file.path):
             self._con.register("batch", batch)
-            row = object_sql(file.header, by_place=False)
-            for place, name in invalid.items():
-                (text,) = self._fetch(f"select {row} from batch limit 1 offset {place}")
+            row = object_sql(file.header, by_position=False)
+            for position, name in invalid.items():
+                (text,) = self._fetch(f"select {row} from batch limit 1 offset {position}")
                 self._reject_row(file, None, f"{name} is not UTF-8", text)
             good = pa.array([at not in invalid for at in range(batch.num_rows)])
             self._con.register("batch", batch.filter(good))
             cells = parquet_cells(self.table, self._types("batch"))
             kept = batch.num_rows - len(invalid)
-            self._add_judged(file, _Source("batch", cells, "null", row), kept)
+            self._add_row_by_row(file, _RowQuery("batch", cells, "null", row), kept)
             self._con.unregister("batch")
 
     def _add_csv(self, file: RawFile) -> None:
-        """Read the file itself or, if a line is not RFC 4180, a copy without such lines."""
+        """Read the file itself or, if a line breaks RFC 4180, a copy without such lines."""
         width = len(file.header)
         cells = csv_cells(self.table, file.header)
-        row = object_sql(file.header, by_place=True)
+        row = object_sql(file.header, by_position=True)
         rows = csv_rows(file.path, width)
         try:
-            if rows is not None and self._add_clean(csv_source(file.path, width), cells, rows):
+            if rows is not None and self._add_if_all_valid(
+                csv_source(file.path, width), cells, rows
+            ):
                 return
         except duckdb.InvalidInputException:
             pass  # not UTF-8, too few fields, or a row that is too long: the next pass names it
@@ -254,7 +279,7 @@ class Staging:
                     records.write(b"%d,%b\n" % (line, record))
                     kept += 1
         source = csv_source(copy, width, has_line=True)
-        self._add_judged(file, _Source(source, cells, "line::bigint", row), kept)
+        self._add_row_by_row(file, _RowQuery(source, cells, "line::bigint", row), kept)
         copy.unlink()
 
     def _add_jsonl(self, file: RawFile) -> None:
@@ -262,11 +287,11 @@ class Staging:
         keys = json_keys(file.path)
         if keys:
             check_columns(file.path, self.table, sorted(keys))
-        rows, absent = _json_shape(file.path, [*lack_bits(self.table)])
-        if keys and absent is not None:
-            cells = json_cells(self.table, absent=absent)
+        rows, is_omitted = _json_shape(file.path, [*omitted_bits(self.table)])
+        if keys and is_omitted is not None:
+            cells = json_cells(self.table, is_omitted=is_omitted)
             try:
-                if self._add_clean(json_source(file.path, names), cells, rows):
+                if self._add_if_all_valid(json_source(file.path, names), cells, rows):
                     return
             except duckdb.InvalidInputException:
                 pass  # a line that is not an object: the next pass names it
@@ -301,63 +326,68 @@ class Staging:
             f"(select line, object, {columns} from (select line, object, json_extract(object,"
             f" [{pointers}]) as found from lines where object is not null))"
         )
-        cells = json_cells(self.table, absent="{} is null")
-        self._add_judged(file, _Source(source, cells, "line", "object::json"), objects)
+        cells = json_cells(self.table, is_omitted="{} is null")
+        self._add_row_by_row(file, _RowQuery(source, cells, "line", "object::json"), objects)
         con.execute("drop table lines")
 
-    def _add_clean(self, relation: str, cells: Mapping[str, Cell], expected: int) -> bool:
-        """Add the rows of a file if all of them are good; else add none and return False."""
+    def _add_if_all_valid(self, relation: str, cells: Mapping[str, Cell], expected: int) -> bool:
+        """Add the rows of a file if all of them are valid; else add none and return False.
+
+        `expected` is the number of rows. DuckDB may skip or split rows of a file that is not
+        well-formed, which only the count reveals.
+        """
         rules = Rules(self.table, cells)
         self._con.begin()
         try:
             (added,) = self._fetch(
-                f"insert into good select {rules.values()}, {rules.is_clean()} from {relation}"
+                f"insert into good select {rules.values()}, {rules.is_valid_as_is()}"
+                f" from {relation}"
             )
-            (clean,) = self._fetch(f"select coalesce(bool_and({_CLEAN}), true) from good")
+            (valid,) = self._fetch(f"select coalesce(bool_and({_VALID}), true) from good")
         except BaseException:
             self._con.rollback()
             raise
-        if added != expected or not clean:
+        if added != expected or not valid:
             self._con.rollback()
             return False
         self._con.commit()
         self.rows += added
         return True
 
-    def _add_judged(self, file: RawFile, source: _Source, expected: int) -> None:
-        """Add the good rows of a file, and reject the others with every reason."""
+    def _add_row_by_row(self, file: RawFile, source: _RowQuery, expected: int) -> None:
+        """Add the valid rows of a file, and reject each other row with all its reasons."""
         con, rules = self._con, Rules(self.table, source.cells)
         con.execute(
-            f"create or replace temp table judged as select *, {rules.reason()} as"
+            f"create or replace temp table checked as select *, {rules.reason()} as"
             f" {identifier('(reason)')} from {source.relation}"
         )
         reason = identifier("(reason)")
-        rows, rejected, mended = self._fetch(
+        rows, rejected, with_nul = self._fetch(
             f"select count(*), count({reason}), count(*) filter ({reason} is null and"
-            f" ({rules.is_mended()})) from judged"
+            f" ({rules.has_nul()})) from checked"
         )
         if rows != expected:
-            raise duckdb.InvalidInputException("DuckDB read another number of rows than there are")
-        good = f"select {rules.values()}, true from judged where {reason} is null"
+            raise duckdb.InvalidInputException("DuckDB did not read all rows")
+        good = f"select {rules.values()}, true from checked where {reason} is null"
         con.execute(f"insert into good {good}")
-        if mended:
+        if with_nul:
             _log.warning(
-                "%s: %d rows have a NUL in a text; it is replaced by U+FFFD", file.path, mended
+                "%s: %d rows have a NUL in a text; it is replaced by U+FFFD", file.path, with_nul
             )
         self.rows += rows - rejected
         if rejected:
-            query = f"select {source.line}, {reason}, {source.row} from judged"
+            query = f"select {source.line}, {reason}, {source.row} from checked"
             for line, why, row in self._each(f"{query} where {reason} is not null"):
                 self._reject_row(file, line, why, row)
-        con.execute("drop table judged")
+        con.execute("drop table checked")
 
     def _reject_row(self, file: RawFile, line: int | None, reason: str, row: str) -> None:
-        """Keep a row that is a JSON object already."""
+        """Reject a row that is given as a JSON object."""
         start = json.dumps({"file": file.label, "line": line, "reason": reason}, ensure_ascii=False)
         self._reject(f'{start[:-1]}, "row": {row}}}')
 
     def _reject_line(self, file: RawFile, line: int, reason: str, raw: bytes) -> None:
-        r"""Keep a line that has no columns as text, a byte that is not UTF-8 as \xNN."""
+        r"""Reject a line that could not be split into columns; invalid bytes appear as \xNN."""
         text = raw.decode(errors="backslashreplace")
         entry = {"file": file.label, "line": line, "reason": reason, "raw": text}
         self._reject(json.dumps(entry, ensure_ascii=False))
@@ -375,7 +405,7 @@ class Staging:
         return int(self._fetch(f"select count(*) from {relation}")[0])
 
     def _fetch(self, query: str) -> tuple[Any, ...]:
-        # Of all rows: a result that is not read to its end keeps its source in use.
+        # fetchall() and not fetchone(): a result that is not read to its end locks its source.
         return self._con.execute(query).fetchall()[0]
 
     def _each(self, query: str) -> Iterator[tuple[Any, ...]]:
@@ -385,18 +415,19 @@ class Staging:
 
 
 def _json_shape(path: Path, nullable: list[str]) -> tuple[int, str | None]:
-    """Return how many lines a JSON Lines file has, and the condition that a key is absent.
+    """Return how many lines a JSON Lines file has, and the SQL condition that a key is omitted.
 
-    DuckDB's reader shows an absent key as it shows a null. The bytes tell them apart: without any
-    null in the file every null is an absent key, and a key that each line has is never absent.
-    The condition is None if neither holds, or if a line is too long, which DuckDB does not always
-    refuse; then the file is read line by line.
+    DuckDB returns null both for a null and for an omitted key, but the two are loaded differently.
+    Counting bytes decides the common cases: if "null" occurs nowhere in the file, every null is an
+    omitted key; if each line has all `nullable` keys, none is omitted. In the other cases the
+    condition is None, and the file is read line by line. It is None too if a line is longer than
+    LONGEST_RECORD, because DuckDB does not always refuse such a line.
     """
     lines, nulls, longest = 0, False, 0
     for block in _blocks(path):
         lines += len(block) - sum(map(bytes.isspace, block))
         nulls = nulls or b"null" in b"".join(block)
-        longest = max(longest, len(block[-1]))  # a line of more than a block ends its block
+        longest = max(longest, len(block[-1]))  # a line of more than _BLOCK bytes ends its block
     if longest > LONGEST_RECORD:
         return lines, None
     if not nulls:

@@ -109,7 +109,7 @@ class Loader(Protocol):
         """Merge rows into the raw table, all or nothing; `now` is the `loaded_at` of new rows.
 
         `arriving` is a relation of the connection that the loader was opened with. Its columns
-        are those of the contract and `merging.LACKS`; of one event or entity it has one row.
+        are those of the contract and `merging.OMITTED`; of one event or entity it has one row.
         """
 
 

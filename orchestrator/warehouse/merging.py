@@ -1,20 +1,20 @@
-"""How rows that arrive are merged into a raw table: the same SQL on DuckDB and PostgreSQL.
+"""Merge arriving rows into a raw table, with the same SQL on DuckDB and PostgreSQL.
 
-An arriving row either is new, or changes a stored row, or is present already. "Present" makes it
-safe to load a file twice.
+An arriving row is new, or it changes a stored row, or it is already present. The third case makes
+it safe to load a file twice.
 
-- **Events** are receipts that never change. An arriving row is a stored receipt if its key and all
-  columns that may not be null are equal, and each nullable column is equal or unknown on one side.
-  Unknown is a column that the file lacks, or a null. A value that the stored row does not know
-  yet is filled in, so a column that was added to the raw contract reaches the rows that are stored
-  already when their file is loaded again. (A null and an empty text differ: a platform that
-  reports an empty text knows it.)
-- **Entities** have one row a key. An arriving row replaces the stored one unless it is older by
-  `received_at`, in tables that have that column. A column that the file lacks keeps its value.
+- **Events** never change. An arriving row is the same event as a stored row if its key and all
+  required columns are equal, and each nullable column is equal or unknown in one of the two rows.
+  Unknown means null, or omitted: the file does not have the column. If the stored value is unknown
+  and the arriving one is known, it is filled in. So after a column was added to the raw contract,
+  loading a file again fills that column in the stored rows. (An empty text is
+  not unknown: a row with an empty text and a row with a null are two events.)
+- **Entities** have one row for each key. An arriving row replaces the stored one, unless the table
+  has `received_at` and the arriving row is older. An omitted column keeps its stored value.
 
-`loaded_at` is the moment at which a row reached the table. It takes no part in the comparison: a
-stored row that is filled in keeps it, so it does not look like a late row; a row that replaces an
-entity gets the new moment.
+`loaded_at` is the time at which a row reached the table. It is not compared. A stored event that is
+filled in keeps its `loaded_at`: otherwise the run would take it for a late row. A row that replaces
+an entity gets a new one.
 """
 
 # ruff: noqa: S608 -- names come from the checked contract, types from the database
@@ -29,153 +29,160 @@ from orchestrator.warehouse.contract import RECEIVED, Column, Table
 from orchestrator.warehouse.sql import identifier, literal
 
 LOADED = "loaded_at"
-LACKS = "(lacks)"
-"""The column of arriving rows that has a bit for each nullable column that their file lacks.
-
-Its name cannot be that of a column of the contract.
+OMITTED = "(omitted)"
+"""An extra column of arriving rows: an integer with one bit for each nullable column, which is 1 if
+the file does not have that column (`omitted_bits`). No column of the contract can have this name.
 """
-_CAST = "incoming"
+_CAST = "incoming"  # the arriving rows, cast to the types of the stored columns
 _MOST_NULLABLE = 63  # bits of a bigint
 
 
 def data_columns(table: Table) -> list[Column]:
-    """Return the columns of a table that files fill: all of them but `loaded_at`."""
+    """Return the columns of a table that files fill: all except `loaded_at`."""
     return [column for column in table.columns if column.name != LOADED]
 
 
-def lack_bits(table: Table) -> dict[str, int]:
-    """Return the bit of each nullable column in LACKS. Raises UsageError if there are too many."""
+def omitted_bits(table: Table) -> dict[str, int]:
+    """Return the bit of each nullable column in OMITTED. Raises UsageError for more than 63."""
     names = [column.name for column in data_columns(table) if column.nullable]
     if len(names) > _MOST_NULLABLE:
         raise UsageError(
-            f"{table.name}: {len(names)} columns may be null; load takes {_MOST_NULLABLE} at most"
+            f"{table.name} has {len(names)} nullable columns; load supports {_MOST_NULLABLE}"
         )
     return {name: 1 << place for place, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
 class Merge:
-    """The merge of arriving rows into one raw table, all within the caller's transaction.
-
-    `stored` and `arriving` are the relations. `types` are the types of the stored columns, by name
-    in lower case, and `usual` those that arriving columns have, by type of the contract.
-
-    How the engine writes SQL: `row` names the hidden column with a row's place (rowid, ctid),
-    `temporary` begins a statement that creates a temporary table from a query, `quoted` quotes
-    the name of a column.
-    """
+    """The merge of arriving rows into one raw table, all within the caller's transaction."""
 
     table: Table
     stored: str
+    """The relation of the stored rows."""
     arriving: str
+    """The relation of the arriving rows. Of each event or entity it has one row."""
     types: Mapping[str, str]
+    """The types of the stored columns, by name in lower case."""
     usual: Mapping[str, str]
+    """The types of the arriving columns, by type in the raw contract."""
     row: str
+    """The engine's hidden column that identifies a row: rowid, ctid."""
     temporary: str
+    """How the engine creates a temporary table from a query; `{}` is the name of the table."""
     quoted: Callable[[str], str]
+    """Quotes the name of a column."""
     execute: Callable[[str], int]
     """Runs a statement and returns how many rows it wrote."""
     fetch: Callable[[str], tuple[Any, ...]]
     """Returns the first row of a query."""
 
-    def find(self) -> "Merge":
-        """Compare the arriving rows with the stored ones; return the merge to write.
+    def compare(self) -> "Merge":
+        """Compare the arriving rows with the stored ones; return the merge to `write`.
 
-        Creates the temporary tables `matched` (place of an arriving row, place `held` of a stored
-        row of the same key, and whether it `changes` that), `replacing` (of those, one stored row
-        for each arriving row that changes one) and `settled` (arriving rows that are not new).
+        Creates four temporary tables, in which `new_row` and `old_row` identify an arriving and a
+        stored row:
+
+        - `matched`: each arriving row with each stored row of the same event or entity, and whether
+          it `changes` that row;
+        - `changing`: the pairs of these that are written, at most one for each arriving row;
+        - `known`: the arriving rows that are not new;
+        - `merged`: the values to store for each pair of `changing`.
         """
         columns = data_columns(self.table)
         types = {column.name: self.types[column.name.lower()] for column in columns}
         is_usual = all(types[column.name] == self.usual[column.type] for column in columns)
         if not is_usual and self.arriving != _CAST:
-            # Compared as the warehouse stores them: a moment may be cut to seconds there.
+            # The stored type may be less precise, such as timestamps in seconds. Compared without
+            # this cast, a row would differ from itself after each load.
             values = ", ".join(
                 f"{_cast(self.quoted(c.name), c.type, types[c.name])} as {self.quoted(c.name)}"
                 for c in columns
             )
-            rows = f"select {values}, {identifier(LACKS)} from {self.arriving}"
+            rows = f"select {values}, {identifier(OMITTED)} from {self.arriving}"
             self.execute(f"{self.temporary.format(_CAST)} {rows}")
-            return replace(self, arriving=_CAST).find()
+            return replace(self, arriving=_CAST).compare()
         self._match()
         return self
 
     def write(self, now: datetime) -> Loaded:
-        """Write to the stored table. Raises ExportError if it does not take every row."""
-        arriving, settled, replaced = self.fetch(
-            f"select (select count(*) from {self.arriving}), (select count(*) from settled),"
-            " (select count(*) from replacing)"
+        """Write to the stored table, with `now` as the `loaded_at` of new rows; return the counts.
+
+        Raises ExportError if the table does not take every row.
+        """
+        arriving, known, replaced = self.fetch(
+            f"select (select count(*) from {self.arriving}), (select count(*) from known),"
+            " (select count(*) from changing)"
         )
         names = [self.quoted(column.name) for column in data_columns(self.table)]
-        moment = ""
+        loaded_at = ""
         if LOADED in self.types and any(c.name == LOADED for c in self.table.columns):
-            moment = f"cast(timestamptz {literal(now.isoformat())} as {self.types[LOADED]})"
+            loaded_at = f"cast(timestamptz {literal(now.isoformat())} as {self.types[LOADED]})"
         if self.table.kind == "entity":
-            # Every stored row of the key, as other programs may have written two.
+            # All stored rows of the key: another program may have written several.
             self.execute(
                 f"delete from {self.stored} as old using matched"
-                f" where old.{self.row} = matched.held and exists"
-                " (select 1 from replacing where replacing.place = matched.place)"
+                f" where old.{self.row} = matched.old_row and exists"
+                " (select 1 from changing where changing.new_row = matched.new_row)"
             )
-            self._insert(names, "merged", moment, replaced)
+            self._insert(names, "merged", loaded_at, replaced)
         elif replaced:
-            # An update keeps the columns that the raw contract does not have.
+            # update, not delete and insert: the table may have columns that the contract lacks.
             filled = ", ".join(
                 f"{self.quoted(name)} = merged.{self.quoted(name)}"
-                for name in lack_bits(self.table)
+                for name in omitted_bits(self.table)
             )
             self.execute(
                 f"update {self.stored} as old set {filled} from merged"
-                f" where old.{self.row} = merged.held"
+                f" where old.{self.row} = merged.old_row"
             )
         fresh = (
             f"(select * from {self.arriving} as new where not exists"
-            f" (select 1 from settled where settled.place = new.{self.row})) as fresh"
+            f" (select 1 from known where known.new_row = new.{self.row})) as fresh"
         )
-        self._insert(names, fresh if settled else self.arriving, moment, arriving - settled)
-        return Loaded(added=arriving - settled, replaced=replaced, present=settled - replaced)
+        self._insert(names, fresh if known else self.arriving, loaded_at, arriving - known)
+        return Loaded(added=arriving - known, replaced=replaced, present=known - replaced)
 
     def _match(self) -> None:
-        """Create `matched`, `replacing`, `settled` and `merged`."""
+        """Create the temporary tables that `compare` describes."""
         old_and_new = f"from {self.arriving} as new join {self.stored} as old on {self._keys()}"
         if self.table.kind == "event":
-            matched = f"{self._fills()} as changes {old_and_new} and {self._alike()}"
+            matched = f"{self._fills()} as changes {old_and_new} and {self._is_same_event()}"
         else:
-            matched = f"{self._differs()} as changes {old_and_new}"
+            matched = f"{self._replaces()} as changes {old_and_new}"
         self.execute(
-            f"{self.temporary.format('matched')} select new.{self.row} as place,"
-            f" old.{self.row} as held, {matched} and {self._in_range()}"
+            f"{self.temporary.format('matched')} select new.{self.row} as new_row,"
+            f" old.{self.row} as old_row, {matched} and {self._in_range()}"
         )
-        # An arriving event that equals a stored one changes no other. Each stored row is changed
-        # once: of two receipts that both fill one, the second is new.
+        # An arriving event that is equal to one stored row changes no other row. A stored row is
+        # changed by one arriving row: if two could fill it in, the second one is a new event.
         self.execute(
-            f"{self.temporary.format('replacing')} select min(place) as place, held from"
-            " (select place, min(held) as held from matched group by place"
-            " having bool_and(changes)) as chosen group by held"
+            f"{self.temporary.format('changing')} select min(new_row) as new_row, old_row from"
+            " (select new_row, min(old_row) as old_row from matched group by new_row"
+            " having bool_and(changes)) as chosen group by old_row"
         )
         self.execute(
-            f"{self.temporary.format('settled')} select place from matched where not changes"
-            " union select place from replacing"
+            f"{self.temporary.format('known')} select new_row from matched where not changes"
+            " union select new_row from changing"
         )
         values = ", ".join(
             f"{self._merged(column)} as {self.quoted(column.name)}"
             for column in data_columns(self.table)
         )
         self.execute(
-            f"{self.temporary.format('merged')} select held, {values} from replacing"
-            f" join {self.arriving} as new on new.{self.row} = place"
-            f" join {self.stored} as old on old.{self.row} = held"
+            f"{self.temporary.format('merged')} select old_row, {values} from changing"
+            f" join {self.arriving} as new on new.{self.row} = new_row"
+            f" join {self.stored} as old on old.{self.row} = old_row"
         )
 
-    def _insert(self, names: list[str], rows: str, moment: str, expected: int) -> None:
+    def _insert(self, names: list[str], rows: str, loaded_at: str, expected: int) -> None:
         listed = ", ".join(names)
-        # In order of arrival, so that zone maps (DuckDB) and the BRIN index (PostgreSQL) of
-        # received_at narrow the read of a window.
+        # In the order of received_at: then zone maps (DuckDB) and the BRIN index (PostgreSQL) let a
+        # run read only the rows of its window.
         order = f" order by {self.quoted(RECEIVED)}" if self.table.is_received else ""
-        into = f"{listed}, {self.quoted(LOADED)}" if moment else listed
+        into = f"{listed}, {self.quoted(LOADED)}" if loaded_at else listed
+        values = f"{listed}, {loaded_at}" if loaded_at else listed
         written = self.execute(
-            f"insert into {self.stored} ({into}) select {listed}{f', {moment}' if moment else ''}"
-            f" from {rows}{order}"
+            f"insert into {self.stored} ({into}) select {values} from {rows}{order}"
         )
         if written != expected:
             raise ExportError(
@@ -184,9 +191,9 @@ class Merge:
             )
 
     def _in_range(self) -> str:
-        """Return the condition that limits stored events to the moments of the arriving ones.
+        """Return the condition that a stored event is in the time range of the arriving ones.
 
-        As literals, so that zone maps and indexes are used.
+        The bounds are literals, so that the engine uses zone maps and indexes.
         """
         if self.table.kind != "event" or not self.table.is_received:
             return "true"
@@ -204,9 +211,9 @@ class Merge:
             f"new.{self.quoted(name)} = old.{self.quoted(name)}" for name in self.table.key
         )
 
-    def _alike(self) -> str:
-        """Return the condition that an arriving event is the receipt that is stored."""
-        bits = lack_bits(self.table)
+    def _is_same_event(self) -> str:
+        """Return the condition that an arriving and a stored row with equal keys are one event."""
+        bits = omitted_bits(self.table)
         conditions = []
         for column in data_columns(self.table):
             new, old = f"new.{self.quoted(column.name)}", f"old.{self.quoted(column.name)}"
@@ -215,13 +222,14 @@ class Merge:
                 known_new, known_old = self._is_known(column, new), self._is_known(column, old)
                 equal = (
                     f"({equal} or ({old} is null and {known_new}) or ({new} is null and"
-                    f" ({known_old} or {self._lacks(bits[column.name])})))"
+                    f" ({known_old} or {self._is_omitted(bits[column.name])})))"
                 )
             if column.name not in self.table.key:
                 conditions.append(equal)
         return " and ".join(conditions) or "true"
 
     def _fills(self) -> str:
+        """Return the condition that an arriving event knows a value that the stored row lacks."""
         return self._any(
             f"(old.{self.quoted(c.name)} is null and"
             f" {self._is_known(c, f'new.{self.quoted(c.name)}')})"
@@ -229,12 +237,12 @@ class Merge:
             if c.nullable
         )
 
-    def _differs(self) -> str:
-        """Return the condition that an arriving entity changes the stored one."""
-        bits = lack_bits(self.table)
+    def _replaces(self) -> str:
+        """Return the condition that an arriving entity is different and not older."""
+        bits = omitted_bits(self.table)
         differs = self._any(
             f"(new.{self.quoted(c.name)} is distinct from old.{self.quoted(c.name)}"
-            + (f" and not {self._lacks(bits[c.name])})" if c.name in bits else ")")
+            + (f" and not {self._is_omitted(bits[c.name])})" if c.name in bits else ")")
             for c in data_columns(self.table)
             if c.name not in self.table.key
         )
@@ -244,12 +252,13 @@ class Merge:
         return f"({differs} and coalesce(new.{received} >= old.{received}, true))"
 
     def _merged(self, column: Column) -> str:
+        """Return the value to store where an arriving row changes a stored one."""
         new, old = f"new.{self.quoted(column.name)}", f"old.{self.quoted(column.name)}"
         if self.table.kind == "event":
             return f"coalesce({old}, {new})"
         if column.nullable:
-            bit = lack_bits(self.table)[column.name]
-            return f"case when {self._lacks(bit)} then {old} else {new} end"
+            bit = omitted_bits(self.table)[column.name]
+            return f"case when {self._is_omitted(bit)} then {old} else {new} end"
         return new
 
     @staticmethod
@@ -257,12 +266,12 @@ class Merge:
         return f"({' or '.join(conditions) or 'false'})"
 
     @staticmethod
-    def _lacks(bit: int) -> str:
-        return f"((new.{identifier(LACKS)} & {bit}) <> 0)"
+    def _is_omitted(bit: int) -> str:
+        return f"((new.{identifier(OMITTED)} & {bit}) <> 0)"
 
     @staticmethod
     def _is_known(column: Column, value: str) -> str:
-        known = f"coalesce({value} <> '', false)"  # an empty text says no more than a null
+        known = f"coalesce({value} <> '', false)"  # an empty text fills in no null
         return known if column.type == "text" else f"{value} is not null"
 
 

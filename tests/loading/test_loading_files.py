@@ -20,17 +20,21 @@ def warehouse(tmp_path: Path) -> Warehouse:
         ("email_bounces.csv", b"\n\n", "is empty"),
         ("email_bounces.csv", b"PAR1\x00\x01\xff\xff", "is not a CSV file in UTF-8"),
         ("email_bounces.csv", f"{HEADER}\n".encode("utf-16"), "is not a CSV file"),
-        ("email_bounces.csv", b'"open\nand so on', "its first line is no header"),
+        ("email_bounces.csv", b'"open\nand so on', "its first line is not a header"),
         ("email_bounces.csv", b'{"event_id": 1}\n', "is not a CSV file"),
-        ("email_bounces.csv", HEADER.replace(",", ";").encode(), "column missing that email_bou"),
+        (
+            "email_bounces.csv",
+            HEADER.replace(",", ";").encode(),
+            "required columns of email_bounces are missing: event_id, brand",
+        ),
         ("email_bounces.csv", f"{HEADER},brand\n".encode(), "named more than once: brand"),
         ("email_bounces.csv", f"{HEADER},Brand\n".encode(), "named more than once: brand"),
         (
             "email_bounces.csv",
             HEADER.replace("brand,", "brnad,").encode(),
-            "column missing that email_bounces needs: brand. Is 'brnad' meant as brand?",
+            "required columns of email_bounces are missing: brand. Is 'brnad' meant as brand?",
         ),
-        ("email_bounces.parquet", b"", "is not a complete Parquet file: write it again"),
+        ("email_bounces.parquet", b"", "is not a complete Parquet file: export it again"),
         ("email_bounces.parquet", b"garbage" * 100, "is not a complete Parquet file"),
         ("email_bounces.parquet", HEADER.encode(), "is not a complete Parquet file"),
         ("email_bounces.jsonl", HEADER.encode(), "is not a JSON Lines file: write one JSON object"),
@@ -40,7 +44,11 @@ def warehouse(tmp_path: Path) -> Warehouse:
             "is not a JSON Lines",
         ),
         ("email_bounces.jsonl", b"PAR1\x00\xff\n\xfe", "is not a JSON Lines file"),
-        ("email_bounces.jsonl", b'{"brand": "B"}', "needs: event_id, broadcast_id, customer_id"),
+        (
+            "email_bounces.jsonl",
+            b'{"brand": "B"}',
+            "are missing: event_id, broadcast_id, customer_id",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_its_table_left_alone(
@@ -67,7 +75,7 @@ def test_a_parquet_file_cut_in_its_pages_is_refused(warehouse: Warehouse) -> Non
     with pytest.raises(UsageError, match="is not a complete Parquet file"):
         warehouse.load()
     path.write_bytes(data[:200] + b"\xff" * (len(data) - 6000) + data[len(data) - 5800 :])
-    with pytest.raises(UsageError, match=r"email_bounces\.parquet cannot be read as parquet"):
+    with pytest.raises(UsageError, match=r"email_bounces\.parquet is not a valid parquet file"):
         warehouse.load()
     assert warehouse.tables() == []
     path.write_bytes(data)
@@ -81,7 +89,7 @@ def test_a_name_that_is_no_raw_table_stops_everything(warehouse: Warehouse, name
     with pytest.raises(UsageError) as caught:
         warehouse.load()
     nearest = "customers" if name.startswith("customer") else "email_bounces"
-    assert f"belongs to no raw table. Did you mean {nearest}?" in str(caught.value)
+    assert f"is not named after a raw table. Did you mean {nearest}?" in str(caught.value)
     assert "The raw tables are broadcasts, customers, email_bounces," in str(caught.value)
     assert warehouse.tables() == []
 
@@ -100,7 +108,7 @@ def test_nothing_to_load_is_an_error(warehouse: Warehouse, tmp_path: Path) -> No
 def test_files_deeper_than_the_tables_folder_are_refused(warehouse: Warehouse) -> None:
     (warehouse.folder / "email_bounces/brand=A").mkdir(parents=True)
     write(warehouse, "email_bounces/brand=A/1.parquet", [bounce()])
-    with pytest.raises(UsageError, match="lie in its folder, not deeper"):
+    with pytest.raises(UsageError, match="directly into its folder, not into a subfolder"):
         warehouse.load()
 
 
@@ -112,7 +120,7 @@ def test_a_packed_file_is_passed_over_with_a_warning(
     warehouse.write("email_sends.csv.gz", b"\x1f\x8b")
     with caplog.at_level(logging.WARNING):
         assert warehouse.one().table == "broadcasts"
-    assert "email_sends.csv.gz is not read: load reads .parquet, .csv, .jsonl" in caplog.text
+    assert "email_sends.csv.gz is skipped: load reads only .parquet, .csv, .jsonl" in caplog.text
 
 
 @every_format
@@ -128,7 +136,10 @@ def test_columns_too_many_are_ignored_with_a_warning_and_nullable_ones_may_lack(
     write(warehouse, f"email_bounces.{suffix}", [row, bad])
     with caplog.at_level(logging.WARNING):
         result = warehouse.one()
-    assert f"email_bounces.{suffix}: columns unknown to email_bounces are ignored" in caplog.text
+    assert (
+        f"email_bounces.{suffix}: columns that email_bounces does not have are ignored"
+        in caplog.text
+    )
     assert "colour" in caplog.text
     assert (result.added, result.rejected) == (1, 1)
     (loaded,) = warehouse.rows("email_bounces")
@@ -215,7 +226,8 @@ def test_an_empty_folder_is_said_and_no_error(
 ) -> None:
     assert warehouse.load().tables == ()
     assert (
-        f"{warehouse.folder} is empty, nothing is loaded: expected <table>.parquet" in caplog.text
+        f"{warehouse.folder} is empty and nothing is loaded: expected <table>.parquet"
+        in caplog.text
     )
 
 

@@ -198,7 +198,7 @@ def test_what_is_no_text_and_no_whole_number_rejects_its_row(
     result = warehouse.one()
     assert (result.added, result.rejected) == (0, 1)
     (reject,) = warehouse.rejects(result)
-    assert reject["reason"] == f"{name} is neither a text nor a whole number: {kind}"
+    assert reject["reason"] == f"{name} is neither text nor a whole number: {kind}"
     assert name in reject["row"]
     empty = pa.array([None], column.type)
     parquet_of(warehouse, message=empty)
@@ -228,7 +228,7 @@ def test_json_of_another_type_rejects_its_row(
     assert (result.added, result.rejected) == (1, 1 + bool(beside))
     reject = warehouse.rejects(result)[-1]
     assert reject["line"] == 2
-    assert reject["reason"] == f"broadcast_id is neither a text nor a whole number: {kind}"
+    assert reject["reason"] == f"broadcast_id is neither text nor a whole number: {kind}"
 
 
 def test_one_text_of_parquet_that_is_not_utf_8_rejects_its_row(warehouse: Warehouse) -> None:

@@ -12,7 +12,7 @@ from raw_files import CONTRACT, NOW, PostgresWarehouse, event, write
 
 from orchestrator.errors import ExportError, LockedError, UsageError
 from orchestrator.loading import TableResult
-from orchestrator.warehouse.merging import LACKS, data_columns
+from orchestrator.warehouse.merging import OMITTED, data_columns
 from orchestrator.warehouse.postgres import loader
 
 _SENDS = next(table for table in CONTRACT.tables if table.name == "email_sends")
@@ -121,7 +121,7 @@ def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
         loader.prepare(_SENDS)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        rows = [event(number) | {LACKS: 0} for number in range(1000)]
+        rows = [event(number) | {OMITTED: 0} for number in range(1000)]
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
         cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s"
         with psycopg.connect(warehouse.conninfo) as other:
@@ -135,7 +135,7 @@ def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
         "boolean": pa.bool_(),
     }
     names = [(column.name, kinds[column.type]) for column in data_columns(_SENDS)]
-    schema = pa.schema([*names, (LACKS, pa.int64())])
+    schema = pa.schema([*names, (OMITTED, pa.int64())])
     arriving.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
     with warehouse.loader(arriving) as loader, pytest.raises(ExportError) as caught:
         loader.load(_SENDS, "rows", NOW)

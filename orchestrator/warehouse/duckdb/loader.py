@@ -77,7 +77,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
     def load(self, table: Table, arriving: str, now: datetime) -> Loaded:
         """Merge the rows of a relation into the raw table, as Loader.load says."""
         with self._translated_errors(table):
-            for name in ("incoming", "matched", "replacing", "settled", "merged"):
+            for name in ("incoming", "matched", "changing", "known", "merged"):
                 self._con.execute(f"drop table if exists temp.{name}")
             merge = Merge(
                 table=table,
@@ -90,7 +90,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
                 quoted=identifier,
                 execute=lambda statement: self._fetch(statement, default=(0,))[0],
                 fetch=self._fetch,
-            ).find()
+            ).compare()
             # DuckDB writes to one database in a transaction; the temporary tables are another.
             self._con.begin()
             try:

@@ -13,7 +13,7 @@ from adbc_driver_manager import dbapi as adbc
 from orchestrator.errors import UsageError
 from orchestrator.warehouse import Loaded
 from orchestrator.warehouse.contract import RECEIVED, Table
-from orchestrator.warehouse.merging import LACKS, LOADED, Merge, data_columns
+from orchestrator.warehouse.merging import LOADED, OMITTED, Merge, data_columns
 from orchestrator.warehouse.postgres.server import (
     connect,
     credentials,
@@ -96,7 +96,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         columns = ", ".join(
             f"{identifier(column.name)} as {_name(column.name)}" for column in data_columns(table)
         )
-        rows = self._arriving.sql(f"select {columns}, {identifier(LACKS)} from {arriving}")
+        rows = self._arriving.sql(f"select {columns}, {identifier(OMITTED)} from {arriving}")
         with self._connection.cursor() as cursor:
             reader = rows.to_arrow_reader(_ROWS_AT_ONCE)
             cursor.adbc_ingest("arriving", reader, mode="create", temporary=True)
@@ -113,7 +113,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             quoted=_name,
             execute=self._execute,
             fetch=self._fetch,
-        ).find()
+        ).compare()
         # One pass over all rows builds an index for less than each row's insert would extend it.
         is_new = table.name in self._created
         if is_new:
