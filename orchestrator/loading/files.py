@@ -174,8 +174,8 @@ def _raw_file(path: Path, folder: Path, table: Table) -> RawFile:
     try:
         if path.exists() and not path.is_file():  # opening a pipe would block until somebody writes
             raise UsageError(
-                f"{path} is not a regular file: load reads each file more than once, which a pipe does"
-                " not allow."
+                f"{path} is not a regular file: load reads a file more than once, so a pipe"
+                " does not work."
             )
         header = _header(path, table)
     except OSError as error:
