@@ -74,10 +74,10 @@ class SparkWorkspace:
         rejected = self.folder / "rejected"
         return load_into(self.project("duckdb"), self.folder / "raw", rejected=rejected, now=NOW)
 
-    def fill(self) -> None:
-        """Load the raw files into DuckDB, and bring its raw tables to Spark."""
+    def fill(self, **texts: str) -> None:
+        """Load the raw files into DuckDB, and bring its raw tables to Spark, see `fill`."""
         self.load()
-        fill(self.project("spark"), self.folder / "warehouse.duckdb")
+        fill(self.project("spark"), self.folder / "warehouse.duckdb", **texts)
 
     def configure(self, target: str = "spark", more: str = "") -> Path:
         path = self.folder / f"{target}.yml"
@@ -97,11 +97,14 @@ class SparkWorkspace:
         return {path.name: path.read_bytes() for path in root.rglob("*.csv")}
 
 
-def fill(there: Project, warehouse: Path) -> None:
+def fill(there: Project, warehouse: Path, **texts: str) -> None:
     """Fill the raw tables of a Spark target with the rows of a DuckDB warehouse, in Spark SQL.
 
     Event tables have the day of receipt in `received_on`; those with rows are partitioned by it.
+    `texts` are expressions in place of columns of event tables.
     """
+    given = "".join(f", {expression} as {column}" for column, expression in texts.items())
+    kept = f"* except ({', '.join(texts)})" if texts else "*"
     arrived = warehouse.with_suffix(".arrived")
     shutil.rmtree(arrived, ignore_errors=True)
     arrived.mkdir()
@@ -120,7 +123,7 @@ def fill(there: Project, warehouse: Path) -> None:
                 session.spark.sql(
                     f"create table raw.{table.name} using parquet"
                     f" {'partitioned by (received_on)' if is_event and rows else ''}"
-                    f" as select *{day if is_event else ''} from parquet.`{file}`"
+                    f" as select {f'{kept}{given}{day}' if is_event else '*'} from parquet.`{file}`"
                 )
     finally:
         session.close()

@@ -146,6 +146,25 @@ def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
     assert opens == set(wanted)
 
 
+def test_bytes_that_are_not_text_stop_the_file_of_their_brand(workspace: SparkWorkspace) -> None:
+    brands = ("ACME", "BETA")
+    workspace.write(
+        "broadcasts", [broadcast(1, brand=each, sent_on=DAY, received_at=DAY) for each in brands]
+    )
+    opens = [event(number, brand=brand, received_at=DAY) for number, brand in enumerate(brands)]
+    later = event(9, brand="BETA", received_at=DAY + timedelta(days=1))
+    workspace.write("email_opens", [*opens, later])
+    workspace.fill(email_address="if(brand = 'ACME', cast(X'6A6F73E9FF' as string), email_address)")
+    acme, beta = workspace.run().windows
+    assert (acme.brand, acme.status, beta.status) == ("ACME", Status.FAILED, Status.DELIVERED)
+    assert acme.error
+    assert (
+        "the activity file of ACME: the row with activity 'open', event_id 'e0': email_address "
+        "cannot be in a file: it is not valid UTF-8" in acme.error
+    )
+    assert {name[:13] for name in workspace.files()} == {"activity_BETA", "broadcast_BET"}
+
+
 def test_check_tells_a_raw_table_that_is_missing(workspace: SparkWorkspace) -> None:
     workspace.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY)])
     workspace.fill()

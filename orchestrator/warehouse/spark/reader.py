@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import duckdb
+
 from orchestrator.errors import UsageError
 from orchestrator.warehouse import stage
 from orchestrator.warehouse.spark.session import Session, translated_errors
-from orchestrator.warehouse.sql import literal
+from orchestrator.warehouse.sql import identifier, literal
 from orchestrator.warehouse.stage import Stage
 
 if TYPE_CHECKING:
-    import duckdb
+    from pyarrow import dataset
 
 
 class Spark:
@@ -96,11 +98,45 @@ class Spark:
     def _files(self, relation: str) -> str:
         """Return the DuckDB source that reads the files of a table."""
         assert self._session  # noqa: S101 - open() comes first
+        assert self._connection  # noqa: S101 - the same
         with translated_errors():
             files = self._session.spark.table(relation).inputFiles()
-        paths = (url2pathname(urlsplit(file).path) for file in files)
-        listed = ", ".join(literal(glob.escape(path)) for path in sorted(paths))
-        return f"read_parquet([{listed}], hive_partitioning = false)"
+        paths = sorted(url2pathname(urlsplit(file).path) for file in files)
+        listed = ", ".join(literal(glob.escape(path)) for path in paths)
+        source = f"read_parquet([{listed}], hive_partitioning = false)"
+        if not self._is_utf8(source):
+            self._connection.register(relation, _unchecked(paths))
+            return identifier(relation)
+        return source
+
+    def _is_utf8(self, source: str) -> bool:
+        """Return whether DuckDB reads each text of a source.
+
+        Spark stores any bytes as a text. DuckDB's reader of Parquet refuses a complete query
+        because of one text that is not UTF-8, and does not say in which row it is.
+        """
+        assert self._connection  # noqa: S101 - open() comes first
+        described = self._connection.execute(f"describe from {source}").fetchall()
+        texts = [identifier(name) for name, type_name, *_ in described if type_name == "VARCHAR"]
+        if not texts:
+            return True
+        try:
+            # `length` decodes a text; `strlen` and `count` do not.
+            longest = ", ".join(f"max(length({name}))" for name in texts)
+            self._connection.execute(f"select {longest} from {source}")  # noqa: S608 - quoted
+        except duckdb.InvalidInputException:
+            return False
+        return True
+
+
+def _unchecked(paths: list[str]) -> "dataset.Dataset":
+    """Return the same files as Arrow reads them: slower, and without looking at the texts.
+
+    `orchestrator.files.writing` then finds the row, and stops the files of its brand alone.
+    """
+    from pyarrow import dataset  # noqa: PLC0415 - a run with nothing due does not need it
+
+    return dataset.dataset(paths, format="parquet")
 
 
 def _register_tables(session: Session) -> None:
