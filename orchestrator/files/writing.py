@@ -170,7 +170,9 @@ class _File:
             self.abandon()
             raise self._unencodable(error, "the header") from error
 
-    def write(self, lines: "pa.Array[Any]") -> None:
+    def write(self, lines: "pa.Array[Any] | ExportError") -> None:
+        if isinstance(lines, ExportError):
+            raise lines
         if not _is_writable(lines):
             raise _UnwritableError
         text = _bytes(lines)

@@ -175,23 +175,31 @@ class Stage:
 
     def lines(
         self, kind: str, line: str, *, brands: Sequence[str], condition: str = "true"
-    ) -> Iterator[tuple[str, "pa.Array[Any]"]]:
+    ) -> Iterator[tuple[str, "pa.Array[Any] | ExportError"]]:
         """Yield `(brand, lines)` in file order, up to 8,192 lines of one brand at a time.
 
-        `line` is the SQL expression of a row's line; `condition` selects rows.
+        `line` is the SQL expression of a row's line; `condition` selects rows. A brand whose rows
+        are sorted without those of others, and need too much memory, yields an error instead.
         """
+        import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
+
         several = len(brands) > 1
         selected = f"brand, {line} as line" if several else f"{line} as line"
         with translated_errors():
             for relation, some, those in self._pieces(kind, brands=brands, condition=condition):
-                rows = self._select(kind, selected, relation, brands=some, condition=those)
-                for batch in read_ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
-                    lines = batch.column("line")
-                    if not several:
-                        yield brands[0], lines
-                        continue
-                    for brand, start, end in runs(batch.column("brand")):
-                        yield brand, lines.slice(start, end - start)
+                try:
+                    rows = self._select(kind, selected, relation, brands=some, condition=those)
+                    for batch in read_ahead(rows.to_arrow_reader(_ROWS_PER_BATCH)):
+                        lines = batch.column("line")
+                        if not several:
+                            yield brands[0], lines
+                            continue
+                        for brand, start, end in runs(batch.column("brand")):
+                            yield brand, lines.slice(start, end - start)
+                except duckdb.OutOfMemoryException:
+                    if len(some) > 1:
+                        raise
+                    yield some[0], ExportError(f"the rows of {some[0]} are wide: {out_of_memory()}")
 
     def _pieces(
         self, kind: str, *, brands: Sequence[str], condition: str

@@ -94,13 +94,14 @@ class Writer:
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[Writer]:
     connection = duckdb.connect()
-    connection.execute("set TimeZone = 'UTC'; attach ':memory:' as stage")
+    connection.execute(f"set TimeZone = 'UTC'; attach '{tmp_path}/stage.duckdb' as stage")
     connection.execute(
         "create table stage.activities (brand varchar);"
         "create table stage.broadcasts (brand varchar, broadcast_id varchar, description varchar,"
         " sent_on timestamptz, is_touched boolean)"
     )
-    yield Writer(tmp_path, connection)
+    (tmp_path / "written").mkdir()
+    yield Writer(tmp_path / "written", connection)
     connection.close()
 
 
@@ -393,6 +394,19 @@ def test_wide_rows_are_sorted_in_pieces_and_give_the_same_bytes(
     assert writer.write(brands) == at_once
     ((edges,),) = writer.connection.execute("select count(*) from temp.edges").fetchall()
     assert edges == 12  # between 13 pieces of 6.4 MB
+
+
+def test_rows_that_need_too_much_memory_stop_the_file_of_their_brand(writer: Writer) -> None:
+    writer.connection.execute(
+        "insert into stage.broadcasts select if(i < 50, 'WIDE', 'ACME'), i::varchar,"
+        " repeat(md5(i::varchar), if(i < 50, 40000, 1)), timestamptz '2026-10-25 00:30:00+00',"
+        " null from range(5000) t(i); checkpoint stage; set memory_limit = '90MB'"
+    )
+    written = writer.write(("ACME", "WIDE", "ZZ"))
+    error = written["WIDE"]
+    assert isinstance(error, ExportError)
+    assert str(error).startswith("the rows of WIDE are wide: DuckDB ran out of memory; let ")
+    assert [written[brand].file.rows for brand in ("ACME", "ZZ")] == [4950, 0]
 
 
 @settings(

@@ -7,6 +7,7 @@ import pytest
 from postgres_server import Postgres
 from postgres_workspace import PostgresWorkspace
 
+from orchestrator.errors import ExportError
 from orchestrator.warehouse.postgres import reader
 from orchestrator.warehouse.postgres.reader import PostgreSQL
 from orchestrator.warehouse.stage import ORDER, Stage
@@ -49,8 +50,11 @@ def engine(
 
 
 def _lines(stage: Stage, *brands: str) -> list[str]:
-    found = stage.lines("activity", _LINE, brands=brands)
-    return [str(line) for _, lines in found for line in lines.to_pylist()]
+    texts: list[str] = []
+    for _, lines in stage.lines("activity", _LINE, brands=brands):
+        assert not isinstance(lines, ExportError)
+        texts += map(str, lines.to_pylist())
+    return texts
 
 
 def _ordered(stage: Stage, brand: str) -> list[str]:
