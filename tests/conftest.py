@@ -1,6 +1,7 @@
 """What many tests start: a real SFTP server."""
 
 import gc
+import logging
 import os
 import shutil
 import tempfile
@@ -33,6 +34,16 @@ def _parsed_once() -> Iterator[None]:
     remember()
     with parsed_once(Path(os.environ["PARSED"])):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_levels() -> Iterator[None]:
+    """Restore what a command of this process set: it may ask for debug messages."""
+    loggers = [logging.getLogger(name) for name in ("orchestrate", "orchestrator")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
