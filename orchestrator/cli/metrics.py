@@ -27,6 +27,10 @@ GAUGES = {  # by name: its help text, and its label in addition to those of the 
         "Windows that were written and are not at a destination",
         "destination",
     ),
+    "unsettled_windows": (
+        "Windows that wait and that no entry of exports.yml delivers; no brand and interval",
+        None,
+    ),
     "late_rows": ("Rows that came in after their windows were delivered", "kind"),
     "last_window_start_timestamp_seconds": ("Start of the last window that was written", None),
     "last_window_end_timestamp_seconds": ("End of the last window that was written", None),
@@ -56,6 +60,8 @@ def write_metrics(status: StatusResult, path: Path) -> None:
             for label, number in samples.items():
                 if number is not None:
                     gauges[name].labels(*subject, *([label] if label else [])).set(number)
+    for name, number in status.unsettled_windows.items():
+        gauges["unsettled_windows"].labels("", "", name).set(number)
     system.replace_file(path, generate_latest(registry))
 
 

@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
 """Seconds that all services together may take."""
+_WINDOWS, _EXPORTS = ("window", "windows"), ("export", "exports")
 _LINES = 20
 _LENGTH = 500
 """Characters of a line."""
@@ -33,7 +34,7 @@ _MARGIN = 40
 
 
 def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
-    """Send what failed in a run, is held since this run, or lacks rows; else nothing.
+    """Send what failed in a run, is held since this run, lacks rows, or that no entry delivers.
 
     A service that fails is logged.
     """
@@ -41,13 +42,15 @@ def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
     what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
     held = [window for window in result.windows if window.hold and window.hold.is_new]
     if held:
-        what.append(f"{len(held)} windows are held")
+        what.append(f"{report.count(len(held), _WINDOWS)} held")
     if result.waited:
-        what.append(f"rows may be missing from {len(result.waited)} windows")
+        what.append(f"{report.count(len(result.waited), _WINDOWS)} that may lack rows")
     if result.late:
-        what.append(f"{len(result.late)} windows have late rows")
+        what.append(f"{report.count(len(result.late), _WINDOWS)} with late rows")
+    if result.unsettled:
+        what.append(f"{report.count(len(result.unsettled), _EXPORTS)} without an entry")
     lines = [*report.failure_lines(failed), *map(report.window_line, held), *result.waited]
-    lines += map(report.late_line, result.late)
+    lines += [*map(report.late_line, result.late), *result.unsettled]
     if lines:
         _send(urls, ", ".join(what), lines, kind="failure" if failed else "warning")
 

@@ -101,6 +101,8 @@ class StatusResult:
     now: datetime
     exports: Sequence[ExportStatus]
     warnings: Sequence[str] = ()
+    unsettled_windows: Mapping[str, int] = field(default_factory=dict)
+    """How many windows wait of each export that exports.yml no longer has."""
     exit_code: int = 0  # whatever is wrong: the question was answered
 
 
@@ -123,7 +125,8 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
     warnings += retention.doubts()
     if tables := undated_tables(ledger):
         warnings.append(cannot_find(tables))
-    return StatusResult(now, found, warnings)
+    unowned = {name: len(entries) for name, entries in unsettled.unowned(config, ledger).items()}
+    return StatusResult(now, found, warnings, unowned)
 
 
 class _Reader:

@@ -89,7 +89,7 @@ def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
     metrics.write_metrics(StatusResult(AT, [ACME]), path)
     families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
-    assert len(families) == 13
+    assert len(families) == 14
     assert {family.type for family in families} == {"gauge"}
     assert all(family.documentation for family in families)
     labels = {"brand": ACME.brand, "interval": "daily", "export": ACME.export}

@@ -132,8 +132,15 @@ def test_late_rows_are_sent(listener: Listener) -> None:
     notify.send_result(secret(listener.url), RunResult([window(Status.DELIVERED)], late=[late]))
     [message] = listener.messages
     assert message["type"] == "warning"
-    assert message["title"].endswith(": 1 windows have late rows")
+    assert message["title"].endswith(": 1 window with late rows")
     assert "late rows in ACME daily 2026-11-21: 7 activities, 5 delivered" in message["message"]
+
+
+def test_windows_that_no_entry_delivers_are_sent(listener: Listener) -> None:
+    notify.send_result(secret(listener.url), RunResult(unsettled=["ACME daily: 2 windows wait"]))
+    [message] = listener.messages
+    assert message["title"].endswith(": 1 export without an entry")
+    assert (message["type"], message["message"]) == ("warning", "ACME daily: 2 windows wait")
 
 
 def test_nothing_is_sent_of_what_went_well(listener: Listener) -> None:

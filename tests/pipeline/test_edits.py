@@ -110,6 +110,9 @@ def test_what_waits_of_an_entry_that_is_gone(busy: Workspace) -> None:
     assert said.startswith("ACME daily: 1 windows wait, the oldest is 2026-11-19T00:00:00Z/")
     assert warnings(busy, "2026-11-20 07:00") == [said]
     assert said in orchestrate(busy.folder, "check").stdout
+    orchestrate(busy.folder, "status", "--prometheus", "metrics.prom")
+    sample = 'unsettled_windows{brand="",export="ACME daily",interval=""} 1.0'
+    assert sample in (busy.folder / "metrics.prom").read_text(encoding="utf-8")
     # It is settled by the entry, or by giving up.
     shown = orchestrate(busy.folder, "prune", "--abandon", "--dry-run").stdout
     assert "given up: ACME daily 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z" in shown
