@@ -1,4 +1,4 @@
-"""The command as a user runs it: exit codes, what stands on stdout, what on stderr."""
+"""The command as a user runs it: exit codes, stdout and stderr."""
 
 import functools
 import json
@@ -26,7 +26,7 @@ def acme(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def test_a_run_speaks_json_on_stdout_alone(acme: Workspace) -> None:
+def test_the_json_of_a_run_is_the_only_output_on_stdout(acme: Workspace) -> None:
     ran = cold(acme.folder, "daily", "--date", "2026-11-19", "--json")
     assert ran.returncode == 0
     document = json.loads(ran.stdout)
@@ -80,7 +80,7 @@ def test_a_dry_run_changes_nothing(acme: Workspace) -> None:
         (["load", "nowhere"], "nowhere"),
     ],
 )
-def test_wrong_usage_is_2_and_says_what_to_do(
+def test_wrong_usage_exits_with_2_and_says_what_to_do(
     acme: Workspace, arguments: list[str], message: str
 ) -> None:
     ran = orchestrate(acme.folder, *arguments, COLUMNS="200")
@@ -100,7 +100,7 @@ def test_wrong_usage_is_2_and_says_what_to_do(
         ("timezone: europe/amsterdam", "did you mean Europe/Amsterdam?"),
     ],
 )
-def test_what_is_mistyped_in_exports_yml_is_answered_with_the_nearest(
+def test_a_typo_in_exports_yml_gets_the_nearest_valid_name(
     acme: Workspace, line: str, message: str
 ) -> None:
     acme.configure(f"  - {{brand: ACME, {line}}}")
@@ -109,7 +109,7 @@ def test_what_is_mistyped_in_exports_yml_is_answered_with_the_nearest(
     assert message in ran.stderr
 
 
-def test_no_name_is_offered_that_does_not_help(acme: Workspace) -> None:
+def test_no_unrelated_name_is_suggested(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, timezone: CEST}")
     ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
     assert ran.returncode == 2
@@ -117,7 +117,7 @@ def test_no_name_is_offered_that_does_not_help(acme: Workspace) -> None:
     assert "did you mean" not in ran.stderr  # not EST
 
 
-def test_so_is_what_the_views_do_not_have(acme: Workspace) -> None:
+def test_unknown_columns_and_activities_get_the_nearest_valid_name(acme: Workspace) -> None:
     acme.configure(
         "  - {brand: ACME, activity_fields: [costumer_id]}\n"
         "  - {brand: OTHER, activity_types: [clicks]}"
@@ -135,7 +135,7 @@ def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]: 
             yield from commands(command, *names, name)
 
 
-def test_every_command_s_help_has_an_example_of_it() -> None:
+def test_the_help_of_each_command_has_an_example() -> None:
     found = dict(commands(typer.main.get_command(cli.app)))
     assert ("config", "schema") in found
     for names, command in found.items():
@@ -148,7 +148,7 @@ def test_every_command_s_help_has_an_example_of_it() -> None:
 
 
 def bash(script: str, folder: Path, *words: str, **env: str) -> str:
-    """Return what a script of bash says, with the program on its path."""
+    """Return the stdout of a bash script that has the program on its PATH."""
     path = f"{ORCHESTRATE.parent}:{os.environ['PATH']}"
     ran = subprocess.run(
         ["bash", "--norc", "-c", script, "bash", *words],
@@ -164,13 +164,13 @@ def bash(script: str, folder: Path, *words: str, **env: str) -> str:
 
 @functools.cache
 def completion() -> str:
-    """Return the program's own script for bash."""
-    # It looks for the shell that called it, so bash must.
+    """Return the completion script that the program generates for bash."""
+    # The program detects the shell from its parent process, so bash has to start it.
     return bash('echo "$(orchestrate --show-completion bash)"', Path.cwd())
 
 
-def completed(folder: Path, *words: str) -> list[str]:
-    """Return what bash offers for the last of these words."""
+def completions(folder: Path, *words: str) -> list[str]:
+    """Return the completions that bash offers for the last of these words."""
     script = """
         eval "$COMPLETION"
         COMP_WORDS=(orchestrate "$@") COMP_CWORD=$#
@@ -182,18 +182,18 @@ def completed(folder: Path, *words: str) -> list[str]:
 
 def test_bash_completes_commands_options_brands_and_targets(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}\n  - {brand: VIA}\n  - {brand: '*'}")
-    assert completed(workspace.folder, "da") == ["daily"]
-    assert completed(workspace.folder, "config", "") == ["schema"]
-    assert completed(workspace.folder, "schedule", "s") == ["systemd"]
-    assert completed(workspace.folder, "run", "--log-format", "") == ["text", "json"]
-    assert completed(workspace.folder, "daily", "--dr") == ["--dry-run"]
-    assert completed(workspace.folder, "daily", "--brand", "") == ["ACME", "VIA"]
-    assert completed(workspace.folder, "preview", "--brand", "V") == ["VIA"]
-    assert completed(workspace.folder, "load", "--target", "") == ["duckdb", "postgres", "spark"]
+    assert completions(workspace.folder, "da") == ["daily"]
+    assert completions(workspace.folder, "config", "") == ["schema"]
+    assert completions(workspace.folder, "schedule", "s") == ["systemd"]
+    assert completions(workspace.folder, "run", "--log-format", "") == ["text", "json"]
+    assert completions(workspace.folder, "daily", "--dr") == ["--dry-run"]
+    assert completions(workspace.folder, "daily", "--brand", "") == ["ACME", "VIA"]
+    assert completions(workspace.folder, "preview", "--brand", "V") == ["VIA"]
+    assert completions(workspace.folder, "load", "--target", "") == ["duckdb", "postgres", "spark"]
     (workspace.folder / "exports.yml").write_text("exports: [")
-    assert completed(workspace.folder, "daily", "--brand", "") == []
+    assert completions(workspace.folder, "daily", "--brand", "") == []
     (workspace.folder / "exports.yml").write_text("exports: [{brand: [A]}, {brand: {}}, x]")
-    assert completed(workspace.folder, "daily", "--brand", "") == []
+    assert completions(workspace.folder, "daily", "--brand", "") == []
 
 
 def test_a_completion_loads_neither_dbt_nor_duckdb(workspace: Workspace) -> None:
@@ -217,7 +217,7 @@ def test_a_completion_loads_neither_dbt_nor_duckdb(workspace: Workspace) -> None
     assert ran.stdout.split() == ["ACME", "[]"]
 
 
-def test_a_target_of_another_kind_is_refused(acme: Workspace) -> None:
+def test_a_target_of_an_unsupported_type_is_refused(acme: Workspace) -> None:
     acme.folder.joinpath("profiles").mkdir()
     text = "event_based_export: {outputs: {duckdb: {type: snowflake, schema: exports}}}\n"
     acme.folder.joinpath("profiles", "profiles.yml").write_text(text, encoding="utf-8")
@@ -227,14 +227,16 @@ def test_a_target_of_another_kind_is_refused(acme: Workspace) -> None:
     assert "snowflake" in ran.stderr
 
 
-def test_an_error_may_be_json(acme: Workspace) -> None:
+def test_an_error_is_json_with_the_option_json(acme: Workspace) -> None:
     ran = orchestrate(acme.folder, "daily", "--brand", "ACNE", "--json")
     assert ran.returncode == 2
     assert json.loads(ran.stdout)["exit_code"] == 2
     assert "no export of brand 'ACNE'" in json.loads(ran.stdout)["error"]
 
 
-def test_a_warehouse_in_use_is_75_and_then_it_is_read_beside_other_readers(acme: Workspace) -> None:
+def test_a_warehouse_open_for_writing_exits_with_75_and_other_readers_are_fine(
+    acme: Workspace,
+) -> None:
     words = ("run", "--date", "2026-11-19", "--log-format", "json")
     with duckdb.connect(str(acme.warehouse)):
         ran = orchestrate(acme.folder, *words)
@@ -243,12 +245,12 @@ def test_a_warehouse_in_use_is_75_and_then_it_is_read_beside_other_readers(acme:
     with duckdb.connect(str(acme.warehouse), read_only=True):
         ran = orchestrate(acme.folder, *words)
     assert ran.returncode == 0
-    lines = [json.loads(line) for line in ran.stderr.splitlines()]  # so a log may be JSON
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]  # of --log-format json
     assert lines[-1]["level"] == "info"
     assert lines[-1]["message"].startswith("delivered ACME daily")
 
 
-def test_load_says_what_it_did_with_the_rows(tmp_path: Path) -> None:
+def test_load_reports_added_and_rejected_rows(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "customers.csv").write_text(
@@ -279,13 +281,13 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("config",), ("daily",), ("prune",)])
-def test_help_shows_no_value_of_a_flag(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_help_shows_flags_without_a_value(tmp_path: Path, words: tuple[str, ...]) -> None:
     ran = orchestrate(tmp_path, *words, "--help")
     assert "<bool>" not in ran.stdout
     assert "--help" in ran.stdout
 
 
-def test_help_needs_neither_dbt_nor_duckdb() -> None:
+def test_help_loads_neither_dbt_nor_duckdb() -> None:
     code = (
         "import sys; sys.argv = ['orchestrate', '--help']\n"
         "from orchestrator.cli import main\n"
@@ -297,7 +299,7 @@ def test_help_needs_neither_dbt_nor_duckdb() -> None:
     assert ran.stdout.endswith("[]\n")
 
 
-def test_the_demo_shows_what_arrived(tmp_path: Path) -> None:
+def test_the_demo_shows_the_delivered_files(tmp_path: Path) -> None:
     ran = cold(tmp_path, "demo")
     assert ran.returncode == 0, ran.stderr
     assert "Broadcastid,Customerid,Extern klantnummer,E-mailadres,Activiteit" in ran.stdout

@@ -1,4 +1,4 @@
-"""Every process speaks UTF-8, whatever the locale and the environment of Python say."""
+"""Every process uses UTF-8, whatever the locale and the variables of Python are."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ BRANDS = ("CAFÉ", "日本")
 
 @pytest.fixture(scope="module")
 def latin9(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a locale whose encoding has an é and no 日, as cron may have it."""
+    """The folder of a locale whose encoding has é but not 日; cron may run in such a locale."""
     folder = tmp_path_factory.mktemp("locales")
     locale = folder / "nl_NL.ISO-8859-15"
     command = ["localedef", "-i", "nl_NL", "-f", "ISO-8859-15", str(locale)]

@@ -1,4 +1,4 @@
-"""Colours and moving text: on a terminal that wants them, and nowhere else."""
+"""Colours and spinners appear on a terminal that supports them, and nowhere else."""
 
 import fcntl
 import json
@@ -27,10 +27,12 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _FORCING = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "TTY_COMPATIBLE")
 
 
-def shown(folder: Path, *arguments: str, columns: str = "", **env: str) -> tuple[int, str]:
-    """Run a command on a terminal; return its exit code and what the terminal got.
+def run_on_terminal(
+    folder: Path, *arguments: str, columns: str = "", **env: str
+) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit code and the text on the terminal.
 
-    Without `columns` the terminal does not know its size, and COLUMNS says it.
+    Without `columns` the terminal reports no size, and the variable COLUMNS sets it.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, int(columns or 0), 0, 0))
@@ -51,7 +53,7 @@ def shown(folder: Path, *arguments: str, columns: str = "", **env: str) -> tuple
     try:
         while some := os.read(ours, 65536):
             got += some
-    except OSError:  # EIO: nobody has the other end open any more (pty(7))
+    except OSError:  # EIO: every descriptor of the other end is closed (pty(7))
         pass
     finally:
         os.close(ours)
@@ -62,15 +64,17 @@ PLAIN = [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1", "FORCE_COLOR": "
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("daily", "--help"), ("dayly",)])
-def test_help_and_usage_are_coloured_where_it_is_wanted(
+def test_help_and_usage_errors_are_coloured_unless_disabled(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    code, text = shown(tmp_path, *arguments)
+    code, text = run_on_terminal(tmp_path, *arguments)
     assert code == (2 if arguments == ("dayly",) else 0)
     assert ESCAPE in text
-    assert ESCAPE in shown(tmp_path, *arguments, NO_COLOR="")[1]  # empty: not set (no-color.org)
+    assert (
+        ESCAPE in run_on_terminal(tmp_path, *arguments, NO_COLOR="")[1]
+    )  # empty counts as unset (no-color.org)
     for env in PLAIN:
-        code_of_plain, plain = shown(tmp_path, *arguments, **env)
+        code_of_plain, plain = run_on_terminal(tmp_path, *arguments, **env)
         assert code_of_plain == code
         assert ESCAPE not in plain
         assert "daily" in plain
@@ -91,15 +95,15 @@ def test_a_pipe_gets_no_escape_code(tmp_path: Path) -> None:
         assert ESCAPE not in ran.stdout + ran.stderr
 
 
-def test_progress_moves_on_a_terminal_and_is_lines_elsewhere(workspace: Workspace) -> None:
+def test_progress_is_a_spinner_with_colours_and_lines_without(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-19")
     workspace.configure("  - {brand: ACME}")
     arguments = ("preview", "--brand", "ACME", "--date", "2026-11-19")
-    code, text = shown(workspace.folder, *arguments)
+    code, text = run_on_terminal(workspace.folder, *arguments)
     assert code == 0
     assert f"{ESCAPE}[?25l" in text  # the cursor is hidden while the spinner turns
     assert f"{ESCAPE}[?25h" in text
-    code, plain = shown(workspace.folder, *arguments, columns="160", NO_COLOR="1")
+    code, plain = run_on_terminal(workspace.folder, *arguments, columns="160", NO_COLOR="1")
     assert code == 0
     assert ESCAPE not in plain
     assert "window 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: making the views\r\n" in plain
@@ -111,24 +115,24 @@ def test_progress_moves_on_a_terminal_and_is_lines_elsewhere(workspace: Workspac
 @pytest.mark.parametrize("env", [{}, *PLAIN])
 @pytest.mark.parametrize("columns", ["60", "160"])
 def test_help_is_as_wide_as_the_terminal(tmp_path: Path, columns: str, env: dict[str, str]) -> None:
-    code, text = shown(tmp_path, "daily", "--help", columns=columns, **env)
+    code, text = run_on_terminal(tmp_path, "daily", "--help", columns=columns, **env)
     assert code == 0
     assert max(len(line) for line in _COLOUR.sub("", text).splitlines()) == int(columns)
 
 
-def test_what_would_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_a_table_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_rows(
         ["a\x1b[2J", "[bold]b"], [["\x1b]0;title\x07", None], ["two\nlines", "[red]"]]
     )
-    told = capsys.readouterr().err
-    assert ESCAPE not in told
+    stderr = capsys.readouterr().err
+    assert ESCAPE not in stderr
     for text in (r"a\x1b[2J", "[bold]b", r"\x1b]0;title\x07", "null", r"two\nlines", "[red]"):
-        assert text in told
+        assert text in stderr
 
 
 @pytest.fixture
 def log() -> Iterator[None]:
-    """The log as it was, after a report has started it."""
+    """Restore the handlers of the root logger, which a report replaces when it starts."""
     root = logging.getLogger()
     before = root.handlers[:]
     yield
@@ -141,7 +145,7 @@ EVIL = "no\x1b[2J\x1b[31m\nINFO all delivered\u202e fine\x9b"
 
 @pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_a_message_cannot_forge_a_line_nor_move_the_cursor(
+def test_a_message_cannot_add_a_line_or_move_the_cursor(
     log_format: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = Report(log_format=log_format)
@@ -156,14 +160,14 @@ def test_a_message_cannot_forge_a_line_nor_move_the_cursor(
 
 
 @pytest.mark.usefixtures("log")
-def test_a_message_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_message_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     report.start()
     report.error(ExportError("A" * 200_000))
     assert len(capsys.readouterr().err) < 2_100
 
 
-def test_a_document_has_the_very_value(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_document_has_the_exact_value(capsys: pytest.CaptureFixture[str]) -> None:
     Report(as_json=True).error(ExportError(EVIL))
     text = capsys.readouterr().out
     assert all(line.isprintable() for line in text.splitlines())
@@ -172,7 +176,7 @@ def test_a_document_has_the_very_value(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("verbose", [False, True])
-def test_warnings_of_libraries_are_lines_of_the_log(
+def test_warnings_of_libraries_are_logged_with_verbose(
     capsys: pytest.CaptureFixture[str], *, verbose: bool
 ) -> None:
     Report(log_format=LogFormat.JSON, verbose=verbose).start()
@@ -184,7 +188,7 @@ def test_warnings_of_libraries_are_lines_of_the_log(
     assert ["an old cipher" in line["message"] for line in lines] == [True] * verbose
 
 
-def test_rows_that_do_not_fit_are_records(
+def test_rows_wider_than_the_terminal_are_printed_as_records(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")

@@ -27,8 +27,8 @@ REASON = "destination 'there': <b onclick=x>&amp;"
 LOCAL = ("file:", "data:", "blob:")
 
 
-def write(workspace: Workspace, now: datetime = NOW) -> Path:
-    """Write the page of this place."""
+def write_page(workspace: Workspace, now: datetime = NOW) -> Path:
+    """Write the status page of this workspace; return its path."""
     loaded, page = config.load(workspace.folder / "exports.yml"), workspace.folder / "status.html"
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         found = read_status(loaded, Request(), ledger, now=now)
@@ -75,12 +75,12 @@ def weeks(workspace: Workspace) -> Workspace:
 
 @pytest.fixture
 def page(browser: Browser, weeks: Workspace) -> Iterator[Browser]:
-    browser.open(write(weeks))
+    browser.open(write_page(weeks))
     yield browser
     assert browser.problems() == []
-    asked = browser.requests()
-    assert asked
-    assert [url for url in asked if not url.startswith(LOCAL)] == []
+    requests = browser.requests()
+    assert requests
+    assert [url for url in requests if not url.startswith(LOCAL)] == []
 
 
 def marks(page: Browser, figure: str, shape: str) -> int:
@@ -93,8 +93,8 @@ def captions(page: Browser) -> list[str]:
     return [e.text for e in page.driver.find_elements(By.CSS_SELECTOR, "#rows figcaption")]
 
 
-def shown(page: Browser, table: str) -> list[str]:
-    """Return the first cell of each row that a person sees."""
+def first_cells(page: Browser, table: str) -> list[str]:
+    """Return the first cell of each row that is displayed."""
     cells = page.driver.find_elements(By.CSS_SELECTOR, f"{table} tbody td:first-child")
     return [cell.text for cell in cells if cell.is_displayed()]
 
@@ -109,39 +109,39 @@ def test_the_plots_show_every_day(page: Browser) -> None:
     assert marks(page, "#failures", "rect") == 1
 
 
-def test_problems_stand_first_and_what_they_say_is_text(page: Browser) -> None:
-    assert shown(page, "#problems") == [f"{EVIL} daily", "BETA daily"]
-    assert shown(page, "#exports") == [EVIL, "BETA", "ALFA"]
-    told = page.driver.find_element(By.CSS_SELECTOR, "#problems tr:last-child .what").text
-    assert told.startswith("window 2026-11-19 failed in 1 run since 2026-11-20 06:00 UTC: ")
-    assert told.endswith(REASON)
+def test_exports_with_problems_come_first_and_their_texts_are_escaped(page: Browser) -> None:
+    assert first_cells(page, "#problems") == [f"{EVIL} daily", "BETA daily"]
+    assert first_cells(page, "#exports") == [EVIL, "BETA", "ALFA"]
+    problem = page.driver.find_element(By.CSS_SELECTOR, "#problems tr:last-child .what").text
+    assert problem.startswith("window 2026-11-19 failed in 1 run since 2026-11-20 06:00 UTC: ")
+    assert problem.endswith(REASON)
     assert page.run("return document.images.length") == 0
     assert page.driver.title == "Exports: 3 exports, 2 with problems"
 
 
-def test_a_brand_is_chosen(page: Browser) -> None:
+def test_choosing_a_brand_filters_the_page(page: Browser) -> None:
     brand = Select(page.driver.find_element(By.ID, "brand"))
     assert [option.text for option in brand.options] == ["all", "*", EVIL, "ALFA", "BETA"]
     brand.select_by_visible_text("ALFA")
     assert captions(page) == [f"Open {2 * DAYS} rows", f"Complaint {DAYS} rows"]
-    assert shown(page, "#problems") == []
+    assert first_cells(page, "#problems") == []
     assert page.driver.find_element(By.ID, "no-problems").is_displayed()
-    assert shown(page, "#exports") == ["ALFA"]
+    assert first_cells(page, "#exports") == ["ALFA"]
     assert marks(page, "#failures", "rect") == 0
     brand.select_by_visible_text(EVIL)
     assert captions(page) == []
-    assert shown(page, "#problems") == [f"{EVIL} daily"]
+    assert first_cells(page, "#problems") == [f"{EVIL} daily"]
     brand.select_by_visible_text("all")
-    assert len(shown(page, "#exports")) == 3
+    assert len(first_cells(page, "#exports")) == 3
     assert marks(page, "#lag", "dot") == 2 * DAYS
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_the_page_fits_any_view_and_light_and_dark(
+def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
     browser: Browser, weeks: Workspace, width: int, *, dark: bool
 ) -> None:
-    browser.open(write(weeks), width=width, dark=dark)
+    browser.open(write_page(weeks), width=width, dark=dark)
     assert browser.run("return innerWidth") == width
     assert not browser.spills()
     assert marks(browser, "#lag", "dot") == 2 * DAYS
@@ -150,8 +150,8 @@ def test_the_page_fits_any_view_and_light_and_dark(
     assert browser.problems() == []
 
 
-def test_nothing_stands_outside_of_its_plot(browser: Browser, workspace: Workspace) -> None:
-    """Not where it is tomorrow already, nor after a clock was far ahead."""
+def test_no_mark_is_outside_its_plot(browser: Browser, workspace: Workspace) -> None:
+    """Neither in a time zone where it is already tomorrow, nor after a clock was far ahead."""
     workspace.configure(
         "  - {brand: ALFA, timezone: Pacific/Auckland, interval: hourly}\n  - {brand: BETA}"
     )
@@ -163,33 +163,33 @@ def test_nothing_stands_outside_of_its_plot(browser: Browser, workspace: Workspa
             made = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})
             ledger.write([(made, [Delivery(File("activity", "a", 9, "a" * 64), "there", at)])])
             ledger.finish([made])
-    browser.open(write(workspace, now))
+    browser.open(write_page(workspace, now))
     assert captions(browser) == ["Open 1 row"]
     assert marks(browser, "#rows", "rect") == 1
-    beside = """
+    outside = """
         const right = element => element.getBoundingClientRect().right;
         return [...document.querySelectorAll("svg [aria-label=rect] > *, svg circle")]
             .filter(mark => right(mark) > right(mark.closest("svg"))).length
     """
-    assert browser.run(beside) == 0
+    assert browser.run(outside) == 0
 
 
-def test_a_page_of_nothing_says_so(browser: Browser, workspace: Workspace) -> None:
+def test_a_page_without_deliveries_says_so(browser: Browser, workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
-    browser.open(write(workspace), width=400)
+    browser.open(write_page(workspace), width=400)
     text = browser.driver.find_element(By.TAG_NAME, "body").text
-    for said in (
+    for expected in (
         "1 export, 1 with problems, nothing delivered yet",
         "Nothing exported yet.",
         "overdue",
     ):
-        assert said in text
+        assert expected in text
     assert marks(browser, "#lag", "dot") == 0
     assert not browser.spills()
     assert browser.problems() == []
 
 
-def test_the_badge_is_read_across_a_room(page: Browser) -> None:
+def test_the_badge_is_large_and_the_header_names_config_and_time(page: Browser) -> None:
     badge = page.driver.find_element(By.ID, "badge")
     assert badge.text == "2 problems"
     assert "bad" in str(badge.get_attribute("class")).split()
@@ -199,10 +199,10 @@ def test_the_badge_is_read_across_a_room(page: Browser) -> None:
     assert "2026-11-20 12:00 UTC" in head
 
 
-def test_a_page_says_itself_when_it_is_stale(browser: Browser, weeks: Workspace) -> None:
-    browser.open(write(weeks))  # of a past day
+def test_an_old_page_marks_itself_as_stale(browser: Browser, weeks: Workspace) -> None:
+    browser.open(write_page(weeks))  # of a past day
     assert browser.driver.find_element(By.ID, "stale").is_displayed()
-    browser.open(write(weeks, datetime.now(UTC)))
+    browser.open(write_page(weeks, datetime.now(UTC)))
     assert not browser.driver.find_element(By.ID, "stale").is_displayed()
     assert "just now" in browser.driver.find_element(By.ID, "age").text
 
@@ -213,7 +213,7 @@ def cells(page: Browser, brand: str) -> list[str]:
     return [str(cell.get_attribute("class")) for cell in found]
 
 
-def test_recent_windows_are_cells(page: Browser) -> None:
+def test_recent_windows_are_shown_as_cells(page: Browser) -> None:
     assert cells(page, "ALFA") == ["delivered"] * DAYS
     assert cells(page, "BETA") == ["delivered"] * (DAYS - 1) + ["failed"]
 
@@ -224,17 +224,17 @@ def test_a_day_without_rows_is_a_dot(page: Browser) -> None:
     assert marks(page, "#rows figure:first-of-type", "dot") == 1
 
 
-def test_a_table_is_sorted(page: Browser) -> None:
+def test_a_click_on_a_heading_sorts_the_table(page: Browser) -> None:
     head = page.driver.find_element(By.XPATH, "//table[@id='exports']//button[.='Brand']")
     head.click()
-    assert shown(page, "#exports") == [EVIL, "ALFA", "BETA"]
+    assert first_cells(page, "#exports") == [EVIL, "ALFA", "BETA"]
     head.click()
-    assert shown(page, "#exports") == ["BETA", "ALFA", EVIL]
+    assert first_cells(page, "#exports") == ["BETA", "ALFA", EVIL]
     page.driver.find_element(By.XPATH, "//table[@id='exports']//button[.='Lag']").click()
-    assert shown(page, "#exports")[0] == "ALFA"  # whose 5 min are less than the others' 6 h
+    assert first_cells(page, "#exports")[0] == "ALFA"  # its lag of 5 min is the smallest
 
 
-def test_a_backfill_is_no_lag(workspace: Workspace) -> None:
+def test_a_backfill_does_not_count_as_lag(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ALFA}")
     loaded = config.load(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:
@@ -252,8 +252,8 @@ def test_a_backfill_is_no_lag(workspace: Workspace) -> None:
     assert [day.lags for day in history.days["ALFA daily"].values()] == [[0.0]]
 
 
-def test_no_script_but_the_page_s_own_runs(browser: Browser, weeks: Workspace) -> None:
-    page = write(weeks)
+def test_an_injected_script_does_not_run(browser: Browser, weeks: Workspace) -> None:
+    page = write_page(weeks)
     text = page.read_text(encoding="utf-8")
     page.write_text(text.replace("</main>", "</main><script>document.title = 'taken'</script>"))
     browser.open(page)
