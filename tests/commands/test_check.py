@@ -1,4 +1,4 @@
-"""What would fail tonight: every fault is found, told with what to do, and hides no other."""
+"""`orchestrate check` reports every problem with a remedy, and no problem hides another."""
 
 import fcntl
 import json
@@ -31,8 +31,8 @@ def checked(workspace: Workspace) -> CheckResult:
     return check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
 
 
-def found(workspace: Workspace, subject: str) -> str:
-    """Return what fails, and assert that beside a warehouse nothing else does."""
+def failures_of(workspace: Workspace, subject: str) -> str:
+    """Return the failures of a subject; assert that only the warehouse may fail as well."""
     result = checked(workspace)
     assert result.exit_code == 1
     failing = [finding for finding in result.findings if not finding.ok]
@@ -41,7 +41,7 @@ def found(workspace: Workspace, subject: str) -> str:
 
 
 def tree(root: Path) -> dict[str, tuple[int, int]]:
-    """Return everything below a folder, with its size and time."""
+    """Return everything below a folder, with size and modification time."""
     return {
         str(path.relative_to(root)): (path.lstat().st_size, path.lstat().st_mtime_ns)
         for path in root.rglob("*")
@@ -49,13 +49,15 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
     } | {f"{path.relative_to(root)}/": (0, 0) for path in root.rglob("*") if path.is_dir()}
 
 
-def test_a_brand_that_has_nothing_but_old_events_is_known(acme: Workspace) -> None:
+def test_a_brand_with_only_old_events_is_known(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: EVENTS}")
     acme.opened("EVENTS", "2026-11-01 10:00:00", "B", event_id="E9")
     assert checked(acme).exit_code == 0
 
 
-def test_all_is_well_and_nothing_is_left_behind(acme: Workspace, sftp_server: Sshd) -> None:
+def test_a_valid_setup_passes_and_nothing_is_left_behind(
+    acme: Workspace, sftp_server: Sshd
+) -> None:
     exports = "  - {brand: ACME, directory: '{brand}/{window_start:%Y}'}\n  - {brand: '*'}\n"
     exports += "  - {brand: BETA, interval: hourly, directory: there/already}"
     line = sftp_server.line(timeout="5s")
@@ -87,7 +89,7 @@ def test_all_is_well_and_nothing_is_left_behind(acme: Workspace, sftp_server: Ss
     assert {name for name in changed if not name.endswith("sshd.log")} == set()
 
 
-def test_as_a_command(acme: Workspace) -> None:
+def test_the_command_prints_findings_and_exits_with_their_code(acme: Workspace) -> None:
     ran = orchestrate(acme.folder, "check", "--json")
     document = json.loads(ran.stdout)
     assert (ran.returncode, document["exit_code"]) == (0, 0)
@@ -103,19 +105,19 @@ def test_as_a_command(acme: Workspace) -> None:
     assert "Traceback" not in ran.stderr
 
 
-def test_a_field_that_the_views_lack(acme: Workspace) -> None:
+def test_a_field_that_the_views_lack_is_reported(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, activity_fields: [nothing]}")
-    assert "exports.yml:4: exports[0].activity_fields" in found(acme, "warehouse")
+    assert "exports.yml:4: exports[0].activity_fields" in failures_of(acme, "warehouse")
 
 
-def test_what_the_raw_tables_lack(acme: Workspace) -> None:
+def test_missing_raw_tables_and_wrong_columns_are_reported(acme: Workspace) -> None:
     with duckdb.connect(str(acme.warehouse)) as connection:
         connection.execute("drop table raw.email_clicks")
         connection.execute("alter table raw.email_opens drop column os")
         connection.execute("alter table raw.broadcasts alter sent_on type double using 0")
         connection.execute("alter table raw.customers alter email_address type varchar[] using []")
         connection.execute("alter table raw.email_opens alter is_test type integer")
-    assert found(acme, "warehouse").splitlines() == [
+    assert failures_of(acme, "warehouse").splitlines() == [
         "raw.broadcasts: sent_on is of type double, not timestamp",
         "raw.customers: email_address is of type varchar[], not text",
         "raw.email_clicks is missing",
@@ -123,46 +125,50 @@ def test_what_the_raw_tables_lack(acme: Workspace) -> None:
     ]
 
 
-def test_a_brand_that_no_row_is_of(acme: Workspace) -> None:
+def test_a_brand_without_rows_is_reported(acme: Workspace) -> None:
     acme.mailing("BRANDNAME", "2026-11-19", number=2)
     acme.configure("  - {brand: ACME}\n  - {brand: BRANDNAM}\n  - {brand: '*'}")
-    message = found(acme, "brand")
+    message = failures_of(acme, "brand")
     assert "exports.yml:5: exports[1].brand: the warehouse knows no brand 'BRANDNAM'" in message
     assert "; did you mean BRANDNAME?; correct it, or load its rows" in message
     assert len(message.splitlines()) == 1
 
 
-def test_a_warehouse_without_any_brand(workspace: Workspace) -> None:
+def test_a_warehouse_without_brands_is_reported(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
-    assert "the warehouse knows no brand 'ACME'; correct it, or load" in found(workspace, "brand")
+    assert "the warehouse knows no brand 'ACME'; correct it, or load" in failures_of(
+        workspace, "brand"
+    )
     workspace.configure("  - {brand: ACME}\n  - {brand: '*'}")
-    message = found(workspace, "warehouse")
+    message = failures_of(workspace, "warehouse")
     assert "target duckdb: the warehouse has no brand yet: nothing is exported for '*'" in message
     assert "load rows, or see where the raw tables are" in message
 
 
-def test_no_warehouse(acme: Workspace) -> None:
+def test_a_missing_warehouse_is_reported(acme: Workspace) -> None:
     acme.warehouse.unlink()
-    assert "create it with 'orchestrate load'" in found(acme, "warehouse")
+    assert "create it with 'orchestrate load'" in failures_of(acme, "warehouse")
 
 
-def test_a_project_that_dbt_cannot_parse(acme: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_dbt_project_is_reported(
+    acme: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DBT_PROJECT_DIR", str(acme.folder / "nothing"))
-    assert "set DBT_PROJECT_DIR" in found(acme, "warehouse")
+    assert "set DBT_PROJECT_DIR" in failures_of(acme, "warehouse")
 
 
-def test_a_ledger_that_is_out_of_reach(acme: Workspace) -> None:
+def test_an_unreachable_ledger_is_reported_without_its_password(acme: Workspace) -> None:
     acme.warehouse.unlink()
     text = (acme.folder / "exports.yml").read_text()
     (acme.folder / "exports.yml").write_text(
         f"{text}state: postgresql+psycopg://user:hush@127.0.0.1:1/ledger\n"
     )
-    message = found(acme, "ledger")
+    message = failures_of(acme, "ledger")
     assert "127.0.0.1:1/ledger cannot be opened" in message
     assert "hush" not in message
 
 
-def test_a_ledger_in_postgresql(acme: Workspace, postgres: Postgres) -> None:
+def test_a_ledger_in_postgresql_passes(acme: Workspace, postgres: Postgres) -> None:
     text = (acme.folder / "exports.yml").read_text()
     url = f"postgresql+psycopg://postgres@/postgres?host={postgres.folder}"
     (acme.folder / "exports.yml").write_text(f"{text}state: {url}\n")
@@ -170,16 +176,16 @@ def test_a_ledger_in_postgresql(acme: Workspace, postgres: Postgres) -> None:
     assert checked(acme).findings[1].ok
 
 
-def test_a_place_that_cannot_be_written(acme: Workspace) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(acme: Workspace) -> None:
     acme.warehouse.unlink()
     (acme.folder / "state").write_text("no folder")
-    assert "is not a folder, so the ledger cannot be created in it" in found(acme, "ledger")
+    assert "is not a folder, so the ledger cannot be created in it" in failures_of(acme, "ledger")
     (acme.folder / "state").unlink()
     (acme.folder / "outbox").write_text("no folder")
-    assert "is not a folder, so the outbox cannot be created in it" in found(acme, "outbox")
+    assert "is not a folder, so the outbox cannot be created in it" in failures_of(acme, "outbox")
 
 
-def test_an_outbox_that_others_may_look_into(acme: Workspace) -> None:
+def test_an_outbox_that_others_can_read_is_reported(acme: Workspace) -> None:
     acme.warehouse.unlink()
     outbox = acme.folder / "outbox"
     outbox.mkdir()
@@ -187,7 +193,7 @@ def test_an_outbox_that_others_may_look_into(acme: Workspace) -> None:
     assert f"chmod 700 {outbox}" in checked(acme).findings[2].text
 
 
-def test_a_run_at_work_is_not_a_failure(acme: Workspace) -> None:
+def test_a_run_in_progress_is_not_a_failure(acme: Workspace) -> None:
     loaded = config.load(acme.folder / "exports.yml")
     ledger = Ledger(loaded.state)
     loaded.outbox.mkdir()
@@ -199,7 +205,9 @@ def test_a_run_at_work_is_not_a_failure(acme: Workspace) -> None:
     assert f"another run (process {os.getpid()} on " in result.findings[1].text
 
 
-def test_a_destination_that_fails_hides_no_other(acme: Workspace, sftp_server: Sshd) -> None:
+def test_a_destination_that_fails_does_not_hide_the_others(
+    acme: Workspace, sftp_server: Sshd
+) -> None:
     sftp_server.pin()
     line = sftp_server.line(timeout="5s")
     acme.configure(
@@ -218,7 +226,7 @@ def test_a_destination_that_fails_hides_no_other(acme: Workspace, sftp_server: S
     assert "folders: 2" in result.findings[5].text
 
 
-def test_what_notify_is_is_told_and_nothing_sent(acme: Workspace) -> None:
+def test_notify_urls_are_reported_and_nothing_is_sent(acme: Workspace) -> None:
     acme.warehouse.unlink()
     config_file = acme.folder / "exports.yml"
     config_file.write_text(f"{config_file.read_text()}notify: ['json://127.0.0.1:1/hush']\n")
@@ -227,7 +235,9 @@ def test_what_notify_is_is_told_and_nothing_sent(acme: Workspace) -> None:
     assert finding.text.startswith("1 URLs that Apprise knows")
 
 
-def test_names_that_are_one_name_to_a_receiver_are_found(workspace: Workspace) -> None:
+def test_brand_names_that_collide_or_are_invalid_at_a_receiver_are_reported(
+    workspace: Workspace,
+) -> None:
     for number, brand in enumerate(("ACME", "Acme", "a:b", "nul", "Plain")):
         workspace.mailing(brand, "2026-11-19", number=number)
     workspace.configure("  - {brand: '*', directory: '{brand}'}")

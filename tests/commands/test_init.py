@@ -1,4 +1,4 @@
-"""`orchestrate init`: a folder to begin in, with every key that there is."""
+"""`orchestrate init` writes a folder to start with; its exports.yml lists every key."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_the_folder_works_at_once(workspace: Workspace) -> None:
+def test_the_folder_works_without_changes(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-19")
     workspace.mailing("VIA", "2026-11-19", number=2)
     ran = orchestrate(workspace.folder, "init")
@@ -70,7 +70,7 @@ def test_the_folder_works_at_once(workspace: Workspace) -> None:
     ]
 
 
-def test_a_folder_is_made_and_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created_and_reported(tmp_path: Path) -> None:
     ran = orchestrate(tmp_path, "init", "new/folder", "--json")
     assert ran.returncode == 0
     written = [f"new/folder/{name}" for name in OWN_FILES]
@@ -92,7 +92,7 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
         assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
 
 
-def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
+def test_a_broken_symlink_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "exports.yml").symlink_to(tmp_path / "elsewhere.yml")
     assert orchestrate(tmp_path, "init").returncode == 2
     assert files(tmp_path) == []
@@ -108,19 +108,19 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, folder: str) -> None:
     assert files(tmp_path) == ["file", "profiles"]
 
 
-def test_the_example_is_what_init_writes() -> None:
+def test_exports_yml_of_the_repository_is_the_example() -> None:
     assert (ROOT / "exports.yml").read_text(encoding="utf-8") == EXAMPLE, (
         "rebuild it: python -c 'from orchestrator.commands import init;"
         ' print(init.example(), end="")\' > exports.yml'
     )
 
 
-def test_an_editor_knows_its_schema() -> None:
+def test_an_editor_validates_the_example() -> None:
     assert EXAMPLE.startswith("# yaml-language-server: $schema=exports.schema.json\n")
     assert yaml_editor.complaints(EXAMPLE) == []
 
 
-def test_every_key_is_there() -> None:
+def test_the_example_has_every_key() -> None:
     wanted = {*Export.written_keys(), *Top.model_fields, *DestinationLine.model_fields}
     assert wanted - {*COMMENTED} == {"brand", "destinations", "defaults", "exports", "sftp"}
     for key in Sftp.model_fields:
@@ -128,13 +128,15 @@ def test_every_key_is_there() -> None:
 
 
 @pytest.mark.parametrize("key", COMMENTED)
-def test_a_key_shows_its_default(tmp_path: Path, key: str) -> None:
+def test_each_commented_key_shows_its_default(tmp_path: Path, key: str) -> None:
     text = uncommented(EXAMPLE, key)
     assert facts(load(tmp_path, text)) == facts(load(tmp_path, EXAMPLE))
     assert yaml_editor.complaints(text) == []
 
 
-def test_the_server_s_keys_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keys_of_the_sftp_server_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KEY_PASSPHRASE", "hush")
     text = with_server(EXAMPLE)
     assert yaml_editor.complaints(text) == []
@@ -148,7 +150,7 @@ def test_the_server_s_keys_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
 
-def test_all_of_them_together_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_keys_together_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY_PASSPHRASE", "hush")
     text = re.sub(r"^( *)#(\w+: |- )", r"\1\2", with_server(EXAMPLE), flags=re.MULTILINE)
     assert "\n  #" not in re.sub(r"\n *# [^\n]*|\n *#(?=\n)", "", text)

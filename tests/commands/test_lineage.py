@@ -54,7 +54,7 @@ def test_a_field_leads_back_to_its_raw_columns(found: Lineage) -> None:
     assert found.origins(field) == origins
 
 
-def test_no_exported_column_comes_from_nowhere(found: Lineage) -> None:
+def test_every_exported_column_originates_in_a_source(found: Lineage) -> None:
     columns = [column for column in found.parents if column.table in EXPORTS]
     assert len(columns) > 20
     for column in columns:
@@ -63,7 +63,7 @@ def test_no_exported_column_comes_from_nowhere(found: Lineage) -> None:
         )
 
 
-def test_everything_is_described(found: Lineage) -> None:
+def test_every_table_and_column_has_a_description(found: Lineage) -> None:
     for table in found.tables:
         assert table.description.strip(), table.name
         assert table.columns, table.name
@@ -77,7 +77,7 @@ def test_everything_is_described(found: Lineage) -> None:
 def test_a_column_that_no_yaml_describes_is_in_the_lineage(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in the raw contract nor under a model, and taken by name and by `select *`."""
+    """It is in no YAML of sources or models; models select it by name and by `select *`."""
     custom = workspace.folder / "custom"
     shutil.copytree(ROOT / "dbt_project", custom)
     workspace.query("alter table raw.email_opens add column device text")
@@ -112,7 +112,7 @@ def test_a_column_that_no_yaml_describes_is_in_the_lineage(
     assert f'["{steps[-1]}","device","model.{PREFIX}.brands","brand"]' in page
 
 
-def test_the_pages_need_nothing_from_elsewhere(pages: Path) -> None:
+def test_the_pages_load_nothing_from_the_network(pages: Path) -> None:
     index = (pages / "index.html").read_text(encoding="utf-8")
     assert "email_unsubscribes" in index
     assert not re.findall(r"<(?:script|img|iframe)[^>]* src=|<link", index)

@@ -61,7 +61,7 @@ def test_a_click_shows_the_raw_columns_of_a_field(page: Browser) -> None:
     assert shown(page, "Delivered files") == ["Activity file.E-mail address"]
 
 
-def test_a_click_on_a_raw_column_shows_where_it_goes(page: Browser) -> None:
+def test_a_click_on_a_raw_column_shows_the_columns_built_from_it(page: Browser) -> None:
     choose(page, "activities_daily.email_address")
     choose(page, "customers.email_address")
     assert shown(page, "Raw tables") == ["customers.email_address"]
@@ -69,7 +69,7 @@ def test_a_click_on_a_raw_column_shows_where_it_goes(page: Browser) -> None:
     assert page.driver.find_element(By.ID, "origins").text == "A raw column: it begins here."
 
 
-def test_every_edge_that_is_drawn_begins_and_ends_at_a_column_shown(page: Browser) -> None:
+def test_every_drawn_edge_connects_displayed_columns(page: Browser) -> None:
     choose(page, "activities_daily.email_address")
     ends = page.run("""
         const lanes = document.querySelector("#lanes").getBoundingClientRect();
@@ -92,7 +92,7 @@ def test_every_edge_that_is_drawn_begins_and_ends_at_a_column_shown(page: Browse
         ), (x, y)
 
 
-def test_a_column_is_found_by_its_name_and_everything_comes_back(page: Browser) -> None:
+def test_search_selects_a_column_and_all_shows_everything_again(page: Browser) -> None:
     everything = shown(page, "Delivered files")
     find = page.driver.find_element(By.ID, "find")
     find.send_keys("activities_daily.email_address\t")
@@ -103,7 +103,7 @@ def test_a_column_is_found_by_its_name_and_everything_comes_back(page: Browser) 
     assert shown(page, "Delivered files") == everything
 
 
-def test_the_page_begins_with_the_files_and_collapsed_tables(page: Browser) -> None:
+def test_the_page_starts_with_the_files_and_collapsed_tables(page: Browser) -> None:
     titles = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, ".lane > h3")]
     assert titles[0].lower() == "delivered files"
     assert titles[-1].lower() == "raw tables"
@@ -119,7 +119,7 @@ def test_the_page_begins_with_the_files_and_collapsed_tables(page: Browser) -> N
     assert "Activity file.E-mail address" not in names
 
 
-def test_a_part_of_a_name_finds_it(page: Browser) -> None:
+def test_search_finds_a_column_by_part_of_its_name(page: Browser) -> None:
     find = page.driver.find_element(By.ID, "find")
     find.send_keys("MAIL_ADDR")
     found = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, "#found button")]
@@ -145,7 +145,7 @@ def test_no_line_runs_behind_a_box(page: Browser) -> None:
     assert behind[1] == 0
 
 
-def test_a_phone_shows_a_list(page: Browser, index: Path) -> None:
+def test_a_narrow_window_shows_a_list(page: Browser, index: Path) -> None:
     page.open(index, width=400)
     lefts = page.run("""
         return [...document.querySelectorAll(".table")].filter(t => t.offsetParent)
@@ -154,7 +154,7 @@ def test_a_phone_shows_a_list(page: Browser, index: Path) -> None:
     assert not page.driver.find_element(By.CSS_SELECTOR, "#lanes svg").is_displayed()
 
 
-def test_dbt_s_own_pages_open_too(browser: Browser, index: Path) -> None:
+def test_links_open_the_pages_of_dbt(browser: Browser, index: Path) -> None:
     browser.open(index)
     choose(browser, "activities_daily.email_address")
     link = "a[href='dbt.html#!/model/model.event_based_export.activities_daily']"
@@ -166,14 +166,16 @@ def test_dbt_s_own_pages_open_too(browser: Browser, index: Path) -> None:
     browser.wait("document.querySelector('#origins') !== null")
     browser.driver.find_element(By.LINK_TEXT, "dbt's own pages").click()
     browser.wait("document.body.innerText.includes('Exposures')")
-    asked = browser.requests()
-    assert index.with_name("dbt.html").as_uri() in [url.split("#")[0] for url in asked]
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    requests = browser.requests()
+    assert index.with_name("dbt.html").as_uri() in [url.split("#")[0] for url in requests]
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_the_page_fits_a_view(page: Browser, index: Path, width: int, *, dark: bool) -> None:
+def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
+    page: Browser, index: Path, width: int, *, dark: bool
+) -> None:
     page.open(index, width=width, dark=dark)
     choose(page, "activities_daily.email_address")
     assert page.run("return innerWidth") == width

@@ -1,4 +1,4 @@
-"""`orchestrate preview`: the head of each file, byte for byte, and nothing left behind."""
+"""`orchestrate preview` prints the first bytes of each file and leaves nothing behind."""
 
 import base64
 import csv
@@ -26,7 +26,7 @@ NOW = "2026-11-20 12:00:00"
 
 @pytest.fixture
 def acme(workspace: Workspace) -> Workspace:
-    """A place where ACME has a day of awkward rows, and VIA one of few."""
+    """A workspace where ACME has a day of many rows and awkward texts, and VIA a day of few."""
     workspace.mailing("ACME", "2026-11-19")
     workspace.mailing("VIA", "2026-11-19", number=2)
     workspace.opened_by_many("ACME", "2026-11-19", 500)
@@ -72,7 +72,7 @@ DIALECTS = (
 )
 
 
-def test_the_bytes_begin_the_file_that_is_written(acme: Workspace) -> None:
+def test_the_bytes_are_the_beginning_of_the_written_file(acme: Workspace) -> None:
     numbered = enumerate(DIALECTS)
     lines = [f"  - {{brand: ACME, directory: '{n}', {dialect}}}\n" for n, dialect in numbered]
     acme.configure(f"{''.join(lines)}  - {{brand: '*'}}")
@@ -84,23 +84,23 @@ def test_the_bytes_begin_the_file_that_is_written(acme: Workspace) -> None:
         for kind in ("activity", "broadcast")
     ]
     for head in found:
-        whole = (acme.folder / "there" / head.path).read_bytes()
-        assert whole.startswith(head.head), head.path
+        complete = (acme.folder / "there" / head.path).read_bytes()
+        assert complete.startswith(head.head), head.path
         assert len(head.first) == min(4, head.rows)
-        assert (head.head == whole) == (head.rows <= 4)
+        assert (head.head == complete) == (head.rows <= 4)
         assert all(len(row) == len(head.headings) for row in head.first)
         if head.kind == "activity":
             assert len(head.head.decode(head.encoding).splitlines()) >= 4
 
 
-def test_all_rows_are_the_whole_file(acme: Workspace) -> None:
+def test_a_preview_of_all_rows_is_the_complete_file(acme: Workspace) -> None:
     found = heads(acme, rows=506)
     acme.run(NOW)
     for head in found:
         assert (acme.folder / "there" / head.path).read_bytes() == head.head
 
 
-def test_the_table_holds_what_the_file_does(acme: Workspace) -> None:
+def test_the_table_has_the_values_of_the_file(acme: Workspace) -> None:
     _, activities = heads(acme, rows=7)
     header, *rows = csv.reader(activities.head.decode().splitlines(keepends=True))
     assert activities.headings == header
@@ -116,17 +116,17 @@ def test_the_table_holds_what_the_file_does(acme: Workspace) -> None:
     assert activities.first[5][-1] is None
 
 
-def test_a_packed_file_is_shown_unpacked(acme: Workspace) -> None:
+def test_a_compressed_file_is_shown_uncompressed(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, compression: gzip}")
     _, activities = heads(acme)
     assert activities.path == "activity_ACME_20261119.csv.gz"
     acme.run(NOW)
-    whole = gzip.decompress((acme.folder / "there" / activities.path).read_bytes())
-    assert whole.startswith(activities.head)
+    complete = gzip.decompress((acme.folder / "there" / activities.path).read_bytes())
+    assert complete.startswith(activities.head)
     assert activities.head.startswith(b"Broadcast ID,")
 
 
-def test_a_brand_of_star_and_one_that_nobody_knows(acme: Workspace) -> None:
+def test_a_brand_of_every_brand_is_shown_and_an_unknown_one_is_refused(acme: Workspace) -> None:
     found = heads(acme, "VIA")
     assert [(head.path, head.rows) for head in found] == [
         ("broadcast_VIA_20261119.csv", 1),
@@ -141,7 +141,7 @@ def test_a_brand_of_star_and_one_that_nobody_knows(acme: Workspace) -> None:
         heads(acme, "AMCE")
 
 
-def test_every_export_of_a_brand_shows_its_own_window(acme: Workspace) -> None:
+def test_each_export_of_a_brand_shows_its_own_window(acme: Workspace) -> None:
     acme.configure(
         "  - {brand: ACME}\n"
         "  - {brand: ACME, interval: hourly, timezone: Europe/Amsterdam, directory: h}\n"
@@ -161,7 +161,7 @@ def test_every_export_of_a_brand_shows_its_own_window(acme: Workspace) -> None:
         heads(acme, day="2026-11-20")
 
 
-def test_a_run_at_work_is_not_disturbed_and_nothing_is_left_behind(acme: Workspace) -> None:
+def test_a_preview_during_a_run_changes_nothing(acme: Workspace) -> None:
     acme.run("2026-11-19 12:00:00")
     loaded = config.load(acme.folder / "exports.yml")
     ledger = Ledger(loaded.state)
@@ -173,7 +173,7 @@ def test_a_run_at_work_is_not_disturbed_and_nothing_is_left_behind(acme: Workspa
     ledger.close()
 
 
-def test_as_a_command(acme: Workspace) -> None:
+def test_the_command_prints_the_bytes_and_a_table(acme: Workspace) -> None:
     arguments = ("preview", "--brand", "ACME", "--date", "2026-11-19", "--rows", "3")
     ran = subprocess.run(
         [ORCHESTRATE, *arguments], cwd=acme.folder, capture_output=True, check=False
@@ -181,10 +181,10 @@ def test_as_a_command(acme: Workspace) -> None:
     assert ran.returncode == 0, ran.stderr
     shown = b"".join(head.head for head in heads(acme, rows=3))
     assert ran.stdout == shown
-    told = ran.stderr.decode()
-    assert "activity_ACME_20261119.csv: the first 3 of 506 rows" in told
-    assert r"line\r\n" in told
-    assert "null" in told
+    stderr = ran.stderr.decode()
+    assert "activity_ACME_20261119.csv: the first 3 of 506 rows" in stderr
+    assert r"line\r\n" in stderr
+    assert "null" in stderr
     document = json.loads(orchestrate(acme.folder, *arguments, "--json").stdout)
     assert document["exit_code"] == 0
     assert b"".join(base64.b64decode(file["head"]) for file in document["files"]) == shown
@@ -194,7 +194,7 @@ def test_as_a_command(acme: Workspace) -> None:
     assert not (acme.folder / "state").exists()
 
 
-def test_no_row_stands_in_a_log(acme: Workspace) -> None:
+def test_rows_are_not_logged(acme: Workspace) -> None:
     arguments = ("preview", "--brand", "VIA", "--date", "2026-11-19", "--log-format", "json")
     ran = orchestrate(acme.folder, *arguments)
     lines = [json.loads(line)["message"] for line in ran.stderr.splitlines()]
@@ -215,7 +215,9 @@ def test_no_row_stands_in_a_log(acme: Workspace) -> None:
         (("--brand", "ACME", "--date", "2999-01-01"), "2999-01-01 is not over for ACME"),
     ],
 )
-def test_wrong_usage(acme: Workspace, arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_usage_exits_with_2(
+    acme: Workspace, arguments: tuple[str, ...], message: str
+) -> None:
     ran = orchestrate(acme.folder, "preview", *arguments, COLUMNS="200")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert message in ran.stderr

@@ -1,4 +1,4 @@
-"""Reconcile: deliveries from which something was taken, or that the views no longer say."""
+"""Reconcile: deliveries that lost rows or files, or that differ from today's views."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -59,7 +59,7 @@ def files(result: ReconcileResult) -> list[FileCheck]:
     return [file for window in result.windows for file in window.files]
 
 
-def test_what_is_as_it_was_delivered_is_alike(acme: Workspace) -> None:
+def test_unchanged_deliveries_have_no_differences(acme: Workspace) -> None:
     ledger = (acme.folder / "state/ledger.db").read_bytes()
     result = reconciled(acme)
     assert [(window.export, window.is_alike) for window in result.windows] == [
@@ -69,7 +69,7 @@ def test_what_is_as_it_was_delivered_is_alike(acme: Workspace) -> None:
     assert (acme.folder / "state/ledger.db").read_bytes() == ledger
 
 
-def test_rows_that_are_missing_gone_and_changed_are_told_apart(acme: Workspace) -> None:
+def test_missing_gone_and_changed_rows_are_counted_separately(acme: Workspace) -> None:
     acme.query("delete from raw.email_opens where event_id = 'E3'")
     acme.query("update raw.email_opens set email_address = null where event_id = 'E4'")
     acme.opened("ACME", "2026-11-19 18:00:00", "ACME-1", event_id="E5")
@@ -81,7 +81,7 @@ def test_rows_that_are_missing_gone_and_changed_are_told_apart(acme: Workspace) 
     assert [window.command for window in result.windows] == [command, None]
 
 
-def test_rows_that_are_only_gone_or_changed_are_no_failure(acme: Workspace) -> None:
+def test_rows_that_are_only_gone_or_changed_exit_with_0(acme: Workspace) -> None:
     acme.query("update raw.email_opens set email_address = 'x@example.org'")
     acme.query("update raw.broadcasts set subject = 'Other'")
     result = reconciled(acme)
@@ -100,7 +100,7 @@ def test_rows_that_are_only_gone_or_changed_are_no_failure(acme: Workspace) -> N
         "{compression: zip, header: false, delimiter: '||', encoding: utf-16}",
     ],
 )
-def test_packed_files_of_any_dialect_are_compared(workspace: Workspace, dialect: str) -> None:
+def test_compressed_files_of_any_dialect_are_compared(workspace: Workspace, dialect: str) -> None:
     workspace.add(
         "broadcasts",
         {
@@ -123,7 +123,7 @@ def test_packed_files_of_any_dialect_are_compared(workspace: Workspace, dialect:
     ]
 
 
-def test_without_the_delivered_file_the_ledger_proves_the_least(acme: Workspace) -> None:
+def test_without_the_delivered_file_the_counts_are_not_exact(acme: Workspace) -> None:
     for folder in ("outbox", "there"):
         (acme.folder / folder / "activity_ACME_20261119.csv").unlink()
     acme.query("delete from raw.email_opens where event_id = 'E3'")
@@ -136,7 +136,7 @@ def test_without_the_delivered_file_the_ledger_proves_the_least(acme: Workspace)
     ]
 
 
-def test_files_that_were_taken_or_changed_are_reported(acme: Workspace) -> None:
+def test_removed_or_changed_files_are_reported(acme: Workspace) -> None:
     (acme.folder / "there/activity_ACME_20261119.csv").unlink()
     path = acme.folder / "there/broadcast_ACME_20261120.csv"
     path.write_bytes(path.read_bytes()[:-1])
@@ -163,7 +163,9 @@ def test_a_window_that_was_never_delivered_is_missing(acme: Workspace) -> None:
     assert result.exit_code == 3
 
 
-def test_a_brand_of_every_brand_whose_window_was_taken_is_missing(workspace: Workspace) -> None:
+def test_a_window_that_the_ledger_lost_is_missing_for_a_brand_of_every_brand(
+    workspace: Workspace,
+) -> None:
     for brand in ("ALFA", "BETA"):
         workspace.mailing(brand, "2026-11-20")
     workspace.configure('  - {brand: "*"}')
@@ -190,7 +192,7 @@ def test_the_command_prints_what_differs(acme: Workspace) -> None:
 
 
 def _forget(ledger: Path, export: str) -> None:
-    import sqlite3  # noqa: PLC0415 - this alone needs it
+    import sqlite3  # noqa: PLC0415 - only this helper needs it
 
     with sqlite3.connect(ledger) as connection:
         for table in ("windows", "deliveries", "recounts", "activities"):

@@ -64,7 +64,7 @@ def elapses(calendar: str, since: datetime, number: int) -> list[datetime]:
 def test_a_run_is_started_exactly_when_a_window_is_due(
     workspace: Workspace, line: str, starts: int
 ) -> None:
-    """Also where the clocks change; `starts` for each window, of which one does the work."""
+    """Also where the clocks change: a window may have `starts` runs, one of which delivers it."""
     workspace.configure(f"  - {{brand: ACME, {line}}}")
     loaded = config.load(workspace.folder / "exports.yml")
     calendar = loaded.exports[0].calendar
@@ -82,13 +82,13 @@ def test_a_run_is_started_exactly_when_a_window_is_due(
         assert len(fires) <= starts * (len(due) + 1) or calendar.interval == "monthly"
 
 
-def test_exports_that_are_due_together_share_a_moment(workspace: Workspace) -> None:
+def test_exports_that_are_due_together_share_a_schedule(workspace: Workspace) -> None:
     workspace.configure(EXPORTS)
     found = schedule.moments(config.load(workspace.folder / "exports.yml"), NOW)
     assert ("ACME", "OTHER 🎉") in [moments.brands for moments in found]
 
 
-def test_systemd_takes_the_units(workspace: Workspace) -> None:
+def test_systemd_accepts_the_units(workspace: Workspace) -> None:
     result = rendered(workspace, Scheduler.SYSTEMD)
     units = result.files
     assert list(units) == ["orchestrate.service", "orchestrate.timer"]
@@ -106,7 +106,7 @@ def test_systemd_takes_the_units(workspace: Workspace) -> None:
     assert ours == []
 
 
-def test_kubernetes_takes_the_cronjobs(workspace: Workspace) -> None:
+def test_kubernetes_accepts_the_cronjobs(workspace: Workspace) -> None:
     documents = [
         d for d in yaml.safe_load_all(rendered(workspace, Scheduler.KUBERNETES).units) if d
     ]
@@ -115,7 +115,7 @@ def test_kubernetes_takes_the_cronjobs(workspace: Workspace) -> None:
         kubernetes_validate.validate(document, "1.33", strict=True)
 
 
-def test_airflow_s_dags_are_python(workspace: Workspace) -> None:
+def test_the_airflow_dags_are_valid_python(workspace: Workspace) -> None:
     text = rendered(workspace, Scheduler.AIRFLOW).units
     moments = next(
         ast.literal_eval(node.value)
@@ -125,7 +125,7 @@ def test_airflow_s_dags_are_python(workspace: Workspace) -> None:
     assert ("0 6 * * *", "Europe/Amsterdam", "ACME, OTHER 🎉") in moments.values()
 
 
-def test_cron_s_line_runs(workspace: Workspace) -> None:
+def test_the_line_of_cron_delivers_the_window(workspace: Workspace) -> None:
     workspace.folder.joinpath("100% sure", "there").mkdir(parents=True)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     workspace.configure(f"  - {{brand: ACME, at: '00:00', settle: 0s, start: {yesterday}}}")

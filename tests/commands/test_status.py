@@ -1,4 +1,4 @@
-"""What `status` knows: from real runs, and from ledgers written for the purpose."""
+"""`orchestrate status` after real runs, and on ledgers that the tests write."""
 
 import json
 import os
@@ -40,22 +40,22 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+00:00")
 
 
-def look(workspace: Workspace, now: str, *brands: str) -> StatusResult:
+def status_at(workspace: Workspace, now: str, *brands: str) -> StatusResult:
     loaded = config.load(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         return read_status(loaded, Request(brands=brands), ledger, now=moment(now))
 
 
-def one(workspace: Workspace, now: str, *brands: str) -> ExportStatus:
-    (found,) = look(workspace, now, *brands).exports
+def export_at(workspace: Workspace, now: str, *brands: str) -> ExportStatus:
+    (found,) = status_at(workspace, now, *brands).exports
     return found
 
 
-def kinds(export: ExportStatus) -> list[str]:
+def problem_kinds(export: ExportStatus) -> list[str]:
     return [problem.kind.value for problem in export.problems]
 
 
-def said(found: StatusResult) -> list[str]:
+def sentences(found: StatusResult) -> list[str]:
     return [status_text.sentence(*pair) for pair in status_text.problems(found)]
 
 
@@ -68,7 +68,7 @@ def acme(workspace: Workspace) -> Workspace:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, workspace: Workspace) -> str:
-    """An empty ledger of each kind, which `place` uses."""
+    """The URL of an empty ledger, in SQLite and in PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{workspace.folder}/state/ledger.db"
     server: Postgres = request.getfixturevalue("postgres")
@@ -90,7 +90,7 @@ def configure(workspace: Workspace, url: str, line: str, *, destinations: str = 
 def delivered(
     ledger: Ledger, window: Window, *moments: datetime | None, revision: int = 1
 ) -> Entry:
-    """Note a window of ACME with a file at so many destinations, each since its moment."""
+    """Write a window of ACME to the ledger, with one file per destination, delivered then."""
     entry = Entry("ACME daily", window, revision, WRITTEN, activity_rows=5, broadcast_rows=1)
     files = [
         Delivery(File("activity", f"a{window.start:%d}.csv", 10, "a" * 64), f"d{number}", at)
@@ -103,18 +103,20 @@ def delivered(
     return entry
 
 
-def test_a_ledger_that_does_not_exist(acme: Workspace) -> None:
-    found = look(acme, FIRST)
+def test_a_missing_ledger_reads_as_empty_and_is_not_created(acme: Workspace) -> None:
+    found = status_at(acme, FIRST)
     (export,) = found.exports
-    assert (export.last, export.overdue_windows, kinds(export)) == (None, 1, ["overdue"])
+    assert (export.last, export.overdue_windows, problem_kinds(export)) == (None, 1, ["overdue"])
     assert export.lag_seconds == HOUR.total_seconds()
     assert export.next_due == moment("2026-11-21 06:00")
-    assert said(found) == ["window 2026-11-19 is due since 2026-11-20 06:00 UTC, and not written"]
+    assert sentences(found) == [
+        "window 2026-11-19 is due since 2026-11-20 06:00 UTC, and not written"
+    ]
     assert status_text.summary(found) == "1 export, 1 with problems, nothing delivered yet"
     assert not (acme.folder / "state").exists()
 
 
-def test_what_a_run_made_is_told(acme: Workspace) -> None:
+def test_the_last_window_of_a_run_is_reported(acme: Workspace) -> None:
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
     acme.add(
         "email_clicks",
@@ -127,7 +129,7 @@ def test_what_a_run_made_is_told(acme: Workspace) -> None:
         },
     )
     acme.run(FIRST)
-    export = one(acme, FIRST)
+    export = export_at(acme, FIRST)
     assert export.last
     assert export.last.rows == {"activity": 3, "broadcast": 1}
     assert export.last.activities == {"open": 2, "click": 1}
@@ -141,35 +143,33 @@ def test_what_a_run_made_is_told(acme: Workspace) -> None:
     assert (export.problems, export.overdue_windows) == ([], 0)
     acme.configure("  - {brand: ACME, activity_types: [click]}")
     acme.run(FIRST, daily_only=True, days=days("2026-11-19"), force=True)
-    export = one(acme, FIRST)
+    export = export_at(acme, FIRST)
     assert export.last
     assert (export.last.revision, export.last.activities) == (2, {"click": 1})
 
 
-def test_a_window_that_tests_stop_is_told_once_and_how_often(acme: Workspace) -> None:
+def test_a_window_that_tests_stop_is_one_problem_with_its_number_of_runs(acme: Workspace) -> None:
     twin = {"brand": "ACME", "broadcast_id": "ACME-1", "sent_on": "2026-11-19 10:00:00"}
     acme.add("broadcasts", {**twin, "received_at": "2026-11-19 09:00:00"})
     for _ in range(3):
         assert acme.run(FIRST).exit_code == 4
-    found = look(acme, FIRST)
+    found = status_at(acme, FIRST)
     (export,) = found.exports
     (problem,) = export.problems
     assert (problem.kind, problem.times, problem.windows) == (ProblemKind.STOPPED, 3, 1)
     assert (export.failed_windows, export.overdue_windows) == (1, 1)
     assert "unique" in problem.text
-    assert said(found)[0].startswith("window 2026-11-19 was stopped in 3 runs since ")
+    assert sentences(found)[0].startswith("window 2026-11-19 was stopped in 3 runs since ")
     acme.query("delete from raw.broadcasts")
     acme.run(FIRST)
-    export = one(acme, FIRST)
+    export = export_at(acme, FIRST)
     assert (export.problems, export.failed_windows) == ([], 0)
     with closing(Ledger(config.load(acme.folder / "exports.yml").state, read_only=True)) as ledger:
         kept = ledger.failures.since(moment("2026-01-01 00:00"))
     assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
 
 
-def test_a_destination_out_of_reach_is_told_and_the_other_is_not(
-    acme: Workspace, sftp_server: Sshd
-) -> None:
+def test_only_the_unreachable_destination_is_reported(acme: Workspace, sftp_server: Sshd) -> None:
     destinations = json.dumps(
         {"there": {"directory": "there"}, "managed": {"sftp": sftp_server.line()}}
     )
@@ -177,32 +177,32 @@ def test_a_destination_out_of_reach_is_told_and_the_other_is_not(
     pinned = sftp_server.known_hosts.rename(acme.folder / "pinned")  # not trusted: no retries
     acme.run(FIRST)
     acme.run(SECOND)
-    export = one(acme, SECOND)
+    export = export_at(acme, SECOND)
     assert export.undelivered_windows == {"there": 0, "managed": 2}
     assert export.last
     assert export.last.delivered["there"]
     assert export.last.delivered["managed"] is None
-    assert kinds(export) == ["failed"]
+    assert problem_kinds(export) == ["failed"]
     assert export.problems[0].windows == 2
     assert "destination 'managed'" in export.problems[0].text
     assert status_text.cells(export)["Delivered"].endswith("managed: not yet")
     pinned.rename(sftp_server.known_hosts)
     acme.run(SECOND)
-    export = one(acme, SECOND)
+    export = export_at(acme, SECOND)
     assert export.undelivered_windows == {"there": 0, "managed": 0}
     assert not export.problems
 
 
-def test_what_was_made_and_not_sent_is_undelivered(acme: Workspace) -> None:
+def test_a_window_that_was_written_but_not_sent_is_undelivered(acme: Workspace) -> None:
     acme.run(FIRST, deliver=False)
-    found = look(acme, FIRST)
+    found = status_at(acme, FIRST)
     assert found.exports[0].undelivered_windows == {"there": 1}
-    assert said(found) == [
+    assert sentences(found) == [
         "window 2026-11-19 is due since 2026-11-20 06:00 UTC, written, and not at there"
     ]
 
 
-def test_many_windows_that_wait_cost_no_more_questions_than_one(
+def test_many_undelivered_windows_need_no_more_queries_than_one(
     workspace: Workspace, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(
@@ -211,11 +211,11 @@ def test_many_windows_that_wait_cost_no_more_questions_than_one(
         "  - {brand: ACME, destination: [d0, d1]}",
         destinations="{d0: {directory: d0}, d1: {directory: d1}}",
     )
-    asked: list[str] = []
-    read = session._read  # noqa: SLF001 - what each statement goes through
+    queries: list[str] = []
+    read = session._read  # noqa: SLF001 - every statement passes through it
 
     def note(statement: str) -> str:
-        asked.append(statement)
+        queries.append(statement)
         return read(statement)
 
     monkeypatch.setattr(session, "_read", note)
@@ -224,43 +224,43 @@ def test_many_windows_that_wait_cost_no_more_questions_than_one(
         start = moment(f"2026-11-{day:02} 00:00")
         delivered(ledger, Window(start, start + 24 * HOUR), start + 30 * HOUR, None)
         if day in (1, 19):
-            asked.clear()
-            export = one(workspace, "2026-11-20 07:00")
+            queries.clear()
+            export = export_at(workspace, "2026-11-20 07:00")
             assert export.undelivered_windows == {"d0": 0, "d1": day}
-            numbers.append(len(asked))
+            numbers.append(len(queries))
     assert 0 < numbers[0] == numbers[1]
 
 
-def test_late_rows_are_told_with_the_command_that_sends_them(acme: Workspace) -> None:
+def test_late_rows_are_reported_with_the_command_that_sends_them(acme: Workspace) -> None:
     acme.run(FIRST)
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
     acme.run(SECOND)
-    found = look(acme, SECOND)
+    found = status_at(acme, SECOND)
     (export,) = found.exports
     assert export.late_rows == {"activity": 1, "broadcast": 0}
     assert export.overdue_windows == 0
     assert export.problems[0].text == "orchestrate daily --date 2026-11-19 --brand ACME --force"
-    assert said(found) == [
+    assert sentences(found) == [
         f"late rows in window 2026-11-19: 1 activity; send again with: {export.problems[0].text}"
     ]
     acme.run(SECOND, daily_only=True, days=days("2026-11-19"), force=True)
-    assert not one(acme, SECOND).problems
+    assert not export_at(acme, SECOND).problems
 
 
 def test_every_brand_has_a_row_and_none_hides_another(workspace: Workspace) -> None:
     for brand in ("ALFA", "BETA", "x/../y"):
         workspace.mailing(brand, "2026-11-19")
     workspace.configure('  - {brand: OWN}\n  - {brand: "*"}')
-    assert [export.brand for export in look(workspace, FIRST).exports] == ["*", "OWN"]
+    assert [export.brand for export in status_at(workspace, FIRST).exports] == ["*", "OWN"]
     workspace.run(FIRST)
-    found = {export.brand: export for export in look(workspace, FIRST).exports}
+    found = {export.brand: export for export in status_at(workspace, FIRST).exports}
     assert list(found) == ["x/../y", "*", "ALFA", "BETA", "OWN"]
-    assert kinds(found["x/../y"]) == ["failed"]
+    assert problem_kinds(found["x/../y"]) == ["failed"]
     assert "is part of file names" in found["x/../y"].problems[0].text
     assert [found[brand].overdue_windows for brand in found] == [1, 1, 0, 0, 0]
     assert [brand for brand in found if found[brand].problems] == ["x/../y"]
-    # What waits for every brand is told once, and counts for each.
-    later = {export.brand: export for export in look(workspace, "2026-11-23 07:00").exports}
+    # Due windows of the entry for every brand are reported once and count for each brand.
+    later = {export.brand: export for export in status_at(workspace, "2026-11-23 07:00").exports}
     assert {brand: export.overdue_windows for brand, export in later.items()} == {
         "x/../y": 4,
         "*": 4,
@@ -268,29 +268,29 @@ def test_every_brand_has_a_row_and_none_hides_another(workspace: Workspace) -> N
         "BETA": 3,
         "OWN": 3,
     }
-    told = {brand: [p.windows for p in later[brand].problems] for brand in later}
-    assert told == {"x/../y": [1], "*": [3], "ALFA": [], "BETA": [], "OWN": [3]}
+    text = {brand: [p.windows for p in later[brand].problems] for brand in later}
+    assert text == {"x/../y": [1], "*": [3], "ALFA": [], "BETA": [], "OWN": [3]}
     assert later["ALFA"].lag_seconds == 49 * HOUR.total_seconds()
     for table in ("broadcasts", "email_opens"):
         workspace.query(f"delete from raw.{table} where brand = 'x/../y'")
     workspace.run(FIRST)
-    found = {export.brand: export for export in look(workspace, FIRST).exports}
+    found = {export.brand: export for export in status_at(workspace, FIRST).exports}
     assert list(found) == ["*", "ALFA", "BETA", "OWN"]
     assert not any(export.problems or export.overdue_windows for export in found.values())
 
 
-def test_a_brand_is_chosen(workspace: Workspace) -> None:
+def test_only_the_requested_brands_are_reported(workspace: Workspace) -> None:
     workspace.mailing("ALFA", "2026-11-19")
     workspace.configure('  - {brand: OWN}\n  - {brand: "*"}')
     workspace.run(FIRST)
-    assert [export.brand for export in look(workspace, FIRST, "OWN").exports] == ["OWN"]
-    assert "ALFA" in [export.brand for export in look(workspace, FIRST, "ALFA").exports]
-    assert "OWN" not in [export.brand for export in look(workspace, FIRST, "ALFA").exports]
+    assert [export.brand for export in status_at(workspace, FIRST, "OWN").exports] == ["OWN"]
+    assert "ALFA" in [export.brand for export in status_at(workspace, FIRST, "ALFA").exports]
+    assert "OWN" not in [export.brand for export in status_at(workspace, FIRST, "ALFA").exports]
     with pytest.raises(UsageError, match=r"'ALFFA', and none that the ledger knows; .* ALFA\?"):
-        look(workspace, FIRST, "ALFA", "ALFFA")
+        status_at(workspace, FIRST, "ALFA", "ALFFA")
     workspace.configure("  - {brand: OWN}")
     with pytest.raises(UsageError, match="no export of brand 'ALFA'"):
-        look(workspace, FIRST, "ALFA")
+        status_at(workspace, FIRST, "ALFA")
 
 
 @pytest.mark.parametrize(
@@ -307,22 +307,24 @@ def test_a_brand_is_chosen(workspace: Workspace) -> None:
         ("start: 2027-01-01", "2026-11-20 12:00", "2027-01-02 06:00"),
     ],
 )
-def test_the_next_window_comes_due(workspace: Workspace, line: str, now: str, due: str) -> None:
+def test_the_next_due_time_follows_the_calendar(
+    workspace: Workspace, line: str, now: str, due: str
+) -> None:
     workspace.configure(f"  - {{brand: ACME, {line}}}")
-    assert one(workspace, now).next_due == moment(due)
+    assert export_at(workspace, now).next_due == moment(due)
 
 
 @pytest.mark.parametrize(
     ("moments", "lag"),
     [
         ([["2026-11-21 06:10", "2026-11-21 06:25"]], 25 * 60),  # the last destination counts
-        ([["2026-11-21 06:10"], ["2026-11-21 15:00"]], 10 * 60),  # the first revision does
-        ([["2026-11-21 04:00"]], 0),  # somebody asked for it before it was due
+        ([["2026-11-21 06:10"], ["2026-11-21 15:00"]], 10 * 60),  # the first revision counts
+        ([["2026-11-21 04:00"]], 0),  # requested and delivered before it was due
         ([["2026-11-21 06:10", None]], 3600),  # overdue: until now
-        ([["2026-11-21 06:10"], [None]], 3600),  # so is what is to be replaced
+        ([["2026-11-21 06:10"], [None]], 3600),  # so is a revision that is not delivered
     ],
 )
-def test_lag(
+def test_lag_is_the_time_from_due_to_delivered(
     workspace: Workspace,
     url: str,
     ledger: Ledger,
@@ -339,7 +341,7 @@ def test_lag(
     for number, found in enumerate(moments):
         there = [moment(at) if at else None for at in found]
         delivered(ledger, window, *there, revision=number + 1)
-    export = one(workspace, "2026-11-21 07:00")  # beside the run that holds the ledger
+    export = export_at(workspace, "2026-11-21 07:00")  # while the ledger is locked
     assert export.lag_seconds == lag
     assert export.last
     assert export.last.activities == {"open": 3, "click": 2}
@@ -349,11 +351,11 @@ def test_lag_of_a_day_with_25_hours(workspace: Workspace, ledger: Ledger, url: s
     configure(workspace, url, "  - {brand: ACME, timezone: Europe/Amsterdam}")
     window = Window(moment("2026-10-24 22:00"), moment("2026-10-25 23:00"))
     delivered(ledger, window, moment("2026-10-26 05:30"))
-    assert one(workspace, "2026-10-26 12:00").lag_seconds == 1800
-    assert one(workspace, "2026-10-27 06:00").lag_seconds == 3600
+    assert export_at(workspace, "2026-10-26 12:00").lag_seconds == 1800
+    assert export_at(workspace, "2026-10-27 06:00").lag_seconds == 3600
 
 
-def test_problems_stand_first_and_the_worst_before_the_others(
+def test_exports_are_sorted_by_the_severity_of_their_problems(
     workspace: Workspace, ledger: Ledger, url: str
 ) -> None:
     configure(workspace, url, "\n".join(f"  - {{brand: {b}}}" for b in ("A", "B", "C", "D", "E")))
@@ -369,12 +371,12 @@ def test_problems_stand_first_and_the_worst_before_the_others(
     failures = ledger.failures
     failures.note([Failure("E daily", window, 1, "stopped", "a test")])
     failures.note([Failure("C daily", window, 1, "failed", "a server")])
-    found = look(workspace, "2026-11-21 07:00")
+    found = status_at(workspace, "2026-11-21 07:00")
     assert [export.brand for export in found.exports] == ["E", "C", "B", "A", "D"]
     assert status_text.summary(found) == "5 exports, 3 with problems"
 
 
-def test_a_reason_is_short_and_there_are_not_too_many(ledger: Ledger) -> None:
+def test_reasons_of_failures_are_cut_and_limited_in_number(ledger: Ledger) -> None:
     failures = ledger.failures
     window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
     begin = moment("2026-11-21 06:00")
@@ -394,13 +396,13 @@ def test_a_reason_is_short_and_there_are_not_too_many(ledger: Ledger) -> None:
     assert (kept[0].first_at, kept[0].last_at) == (begin + 99 * HOUR / 60, begin + 5 * HOUR)
     assert failures.since(begin + timedelta(minutes=250)) == kept[:1]
     fail("first\x1b[31m\n line " + "ö" * 1000, 400)
-    told = failures.since(begin)[0].reason
-    assert len(told) == 500
-    assert told.startswith("first\\x1b[31m line öö")
-    assert told.endswith("ö…")
+    text = failures.since(begin)[0].reason
+    assert len(text) == 500
+    assert text.startswith("first\\x1b[31m line öö")
+    assert text.endswith("ö…")
 
 
-def test_an_old_failure_is_no_problem_of_a_window_that_waits_again(
+def test_an_old_failure_is_not_a_problem_of_a_reopened_window(
     workspace: Workspace, ledger: Ledger, url: str
 ) -> None:
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
@@ -409,49 +411,51 @@ def test_an_old_failure_is_no_problem_of_a_window_that_waits_again(
     ledger.failures.note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
     entry = delivered(ledger, window, moment("2026-11-21 06:01"))
     ledger.reopen([(entry, ["d0"])])
-    assert kinds(one(workspace, "2026-11-21 07:00")) == ["undelivered"]
+    assert problem_kinds(export_at(workspace, "2026-11-21 07:00")) == ["undelivered"]
 
 
-def test_a_ledger_of_an_older_version_is_read_and_then_widened(acme: Workspace) -> None:
+def test_a_ledger_of_an_older_version_is_read_and_then_upgraded(acme: Workspace) -> None:
     acme.run(FIRST)
     with closing(sqlite3.connect(acme.folder / "state/ledger.db")) as connection:
         connection.execute("drop table activities")
         connection.execute("drop table failures")
-    export = one(acme, FIRST)
+    export = export_at(acme, FIRST)
     assert export.last
     assert (export.last.rows["activity"], export.last.activities) == (1, {})
     acme.run(SECOND)
-    export = one(acme, SECOND)
+    export = export_at(acme, SECOND)
     assert export.last
     assert (export.last.window.start, export.last.activities) == (moment("2026-11-20 00:00"), {})
     acme.run(SECOND, daily_only=True, days=days("2026-11-19"), force=True)
 
 
-def test_a_clock_that_was_ahead_is_told(workspace: Workspace, ledger: Ledger, url: str) -> None:
+def test_windows_ahead_of_the_clock_are_reported(
+    workspace: Workspace, ledger: Ledger, url: str
+) -> None:
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
     window = Window(moment("2026-12-20 00:00"), moment("2026-12-21 00:00"))
     delivered(ledger, window, moment("2026-12-21 06:01"))
-    found = look(workspace, "2026-11-21 07:00")
-    assert kinds(found.exports[0]) == ["ahead"]
-    assert "the ledger has windows up to 2026-12-21 00:00 UTC" in said(found)[0]
+    found = status_at(workspace, "2026-11-21 07:00")
+    assert problem_kinds(found.exports[0]) == ["ahead"]
+    assert "the ledger has windows up to 2026-12-21 00:00 UTC" in sentences(found)[0]
     assert found.exports[0].next_due == moment("2026-12-22 06:00")
 
 
-def test_a_config_that_the_views_do_not_fit_is_a_failure_too(acme: Workspace) -> None:
+def test_an_unknown_column_in_the_config_is_a_failure(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, activity_fields: [shoe_size]}")
     with pytest.raises(UsageError):
         acme.run(FIRST)
-    (problem,) = one(acme, FIRST).problems
+    (problem,) = export_at(acme, FIRST).problems
     assert problem.kind is ProblemKind.FAILED
     assert "shoe_size" in problem.text
 
 
-def test_retention_that_holds_back_is_told(workspace: Workspace, ledger: Ledger, url: str) -> None:
+def test_paused_retention_is_reported(workspace: Workspace, ledger: Ledger, url: str) -> None:
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
     window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
     delivered(ledger, window, moment("2026-11-21 06:01"))
-    assert look(workspace, "2026-11-22 07:00").warnings == []
-    (warning,) = look(workspace, "2099-11-22 07:00").warnings
+    assert status_at(workspace, "2026-11-22 07:00").warnings == []
+    (warning,) = status_at(workspace, "2099-11-22 07:00").warnings
     assert warning.startswith("nothing old was removed: it is 2099-11-22 07:00 UTC")
 
 
@@ -467,7 +471,7 @@ print(sorted(loaded & {"dbt", "duckdb", "pyspark", "pandas", "asyncssh", "pyarro
 """
 
 
-def test_the_command_in_text_and_json_and_how_little_it_loads(acme: Workspace) -> None:
+def test_the_command_prints_text_and_json_without_heavy_imports(acme: Workspace) -> None:
     acme.run(FIRST)
     files = ["--html", "status.html", "--prometheus", "status.prom"]
 
@@ -518,7 +522,7 @@ notify: ["{{ env_var('NOT_SET') }}"]
 """
 
 
-def test_what_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
+def test_variables_that_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
     path = acme.folder / "exports.yml"
 
     def ran(*arguments: str) -> tuple[int, str]:
@@ -526,16 +530,16 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
         return done.returncode, done.stdout + done.stderr
 
     path.write_text(SECRETS)
-    code, told = ran("status")
-    assert (code, "1 export, 1 with problems" in told) == (0, True), told
-    code, told = ran("schedule", "cron")
-    assert (code, "orchestrate run" in told) == (0, True), told
-    code, told = ran("daily", "--dry-run")
-    assert (code, "due       ACME daily" in told) == (0, True), told
-    code, told = ran("prune", "--dry-run")
-    assert (code, "no file is old enough to be removed" in told) == (0, True), told
-    code, told = ran("daily")
-    assert (code, "exports.yml:5: destinations.managed.sftp.host: " in told) == (2, True), told
+    code, text = ran("status")
+    assert (code, "1 export, 1 with problems" in text) == (0, True), text
+    code, text = ran("schedule", "cron")
+    assert (code, "orchestrate run" in text) == (0, True), text
+    code, text = ran("daily", "--dry-run")
+    assert (code, "due       ACME daily" in text) == (0, True), text
+    code, text = ran("prune", "--dry-run")
+    assert (code, "no file is old enough to be removed" in text) == (0, True), text
+    code, text = ran("daily")
+    assert (code, "exports.yml:5: destinations.managed.sftp.host: " in text) == (2, True), text
     loaded = config.load(path, secrets=False)
     assert (loaded.destinations, loaded.notify) == ({}, ())
     assert loaded.retention == {"there": timedelta(days=60)}
@@ -549,13 +553,13 @@ def test_what_only_a_delivery_needs_may_be_unset(acme: Workspace) -> None:
         config.load(path, secrets=False)
     for line in ("state: \"{{ env_var('NOT_SET') }}\"", "outbox: \"{{ env_var('NOT_SET') }}\""):
         path.write_text(SECRETS + line)
-        code, told = ran("status")
-        assert (code, "NOT_SET is not set" in told) == (2, True), told
-        assert f": {line.partition(':')[0]}: " in told
+        code, text = ran("status")
+        assert (code, "NOT_SET is not set" in text) == (2, True), text
+        assert f": {line.partition(':')[0]}: " in text
 
 
 @pytest.mark.parametrize("option", ["--html", "--prometheus"])
-def test_a_folder_is_no_file_to_write(acme: Workspace, option: str) -> None:
+def test_a_folder_in_place_of_an_output_file_is_refused(acme: Workspace, option: str) -> None:
     (acme.folder / "site").mkdir()
     before = sorted(acme.folder.iterdir())
     for folder in (".", "site"):
@@ -569,5 +573,5 @@ def test_a_folder_is_no_file_to_write(acme: Workspace, option: str) -> None:
     ("seconds", "text"),
     [(0, "0 s"), (59.6, "1 min"), (3_725, "1 h 2 min"), (86_400 + 59, "1 d"), (200_000, "2 d 7 h")],
 )
-def test_a_length_of_time_is_told(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert status_text.duration(seconds) == text
