@@ -26,11 +26,11 @@ def load(folder: Path, text: str) -> Config:
 
 
 def with_line(line: str) -> str:
-    """A config whose first export, on line 4, holds these keys too."""
+    """Return a config whose first export, on line 4, has these keys too."""
     return MINIMAL.replace("{brand: ACME}", f"{{brand: ACME, {line}}}")
 
 
-def test_every_default_is_the_one_of_the_design(tmp_path: Path) -> None:
+def test_every_default_is_as_specified(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL)
     (export,) = config.exports
     keys = export.model_dump()
@@ -85,14 +85,14 @@ def test_an_export_overrides_the_defaults(tmp_path: Path) -> None:
     assert {export.timezone.key for export in (first, second)} == {"Europe/Amsterdam"}
 
 
-def test_plain_words_stay_text(tmp_path: Path) -> None:
+def test_words_and_numbers_of_yaml_stay_text(tmp_path: Path) -> None:
     text = MINIMAL.replace("ACME", "NO") + "  - {brand: 007, null: '\\N', header: no}\n"
     first, second = load(tmp_path, text).exports
     assert (first.brand, second.brand) == ("NO", "007")
     assert (second.dialect.null, second.dialect.header) == (r"\N", False)
 
 
-def test_destinations_resolve_paths_beside_the_file(tmp_path: Path) -> None:
+def test_paths_of_destinations_are_relative_to_the_config_file(tmp_path: Path) -> None:
     text = MINIMAL.replace(
         "  archive: {directory: files}",
         "  archive: {directory: files}\n"
@@ -108,7 +108,7 @@ def test_destinations_resolve_paths_beside_the_file(tmp_path: Path) -> None:
     assert (sftp.port, sftp.timeout) == (22, timedelta(seconds=5))
 
 
-def test_text_may_come_from_the_environment(
+def test_env_var_gives_the_variable_or_its_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = with_line("delimiter: \"{{ env_var('SEP', ';') }}\"")
@@ -215,7 +215,9 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         ("late_rows: send", "late_rows: .*'warn' or 'resend'"),
     ],
 )
-def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, message: str) -> None:
+def test_an_invalid_value_is_reported_with_file_line_and_key(
+    tmp_path: Path, line: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load(tmp_path, with_line(line))
     assert str(caught.value).startswith(f"{tmp_path}/exports.yml:4: exports[0]")
@@ -283,7 +285,9 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, line: str, me
         ),
     ],
 )
-def test_a_broken_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_file_is_reported_with_line_and_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, text)
 
@@ -307,14 +311,14 @@ def test_a_secret_in_a_wrong_place_is_not_shown(tmp_path: Path, text: str) -> No
     assert "hush" not in shown.replace(text, "")
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     text = with_line("labels: d!, quoting: some") + "  - {brand: B, empty: never}\n"
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert len(str(caught.value).splitlines()) == 3
 
 
-def test_values_that_ask_for_nothing_are_fine(tmp_path: Path) -> None:
+def test_defaults_that_are_written_out_are_accepted(tmp_path: Path) -> None:
     text = with_line("compression: none, completion: none, encrypt_for: null, late_rows: warn")
     text = text.replace("directory: files", "directory: files, retention: null")
     assert load(tmp_path, text + "notify: []\n").exports[0].brand == "ACME"
@@ -332,7 +336,7 @@ def test_values_that_ask_for_nothing_are_fine(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_names_that_are_derived_may_not_meet_either(
+def test_derived_file_names_that_collide_are_refused(
     tmp_path: Path, first: str, second: str, path: str
 ) -> None:
     lines = f"{{brand: ACME, {first}}}", f"{{brand: ACME, {second}}}"
@@ -342,7 +346,7 @@ def test_names_that_are_derived_may_not_meet_either(
             load(tmp_path, exports)
 
 
-def test_exports_that_share_their_paths_are_told_once_a_pair(tmp_path: Path) -> None:
+def test_exports_that_share_paths_are_reported_once_per_pair(tmp_path: Path) -> None:
     text = MINIMAL + "  - {brand: ACME, interval: weekly}\n  - {brand: ACME, interval: monthly}\n"
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text + "defaults: {completion: both}\n")
@@ -351,7 +355,9 @@ def test_exports_that_share_their_paths_are_told_once_a_pair(tmp_path: Path) -> 
     assert all("path as exports[0] (such as 'broadcast_ACME_" in line for line in messages)
 
 
-def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_config_is_found_in_the_folder_or_by_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ORCHESTRATE_CONFIG", raising=False)
     with pytest.raises(UsageError, match="no such file; name it with --config"):
@@ -364,17 +370,17 @@ def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert configs.load(None).exports[0].brand == "VIA"
 
 
-def test_an_error_found_later_stands_at_its_key(tmp_path: Path) -> None:
+def test_an_error_after_loading_names_line_and_key(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL + "defaults:\n  activity_fields: [nope]\n")
     error = config.error(config.exports[0], "activity_fields", "no column 'nope'")
     assert str(error) == f"{tmp_path}/exports.yml:6: defaults.activity_fields: no column 'nope'"
 
 
-def test_the_repeated_hour_keeps_its_own_name(tmp_path: Path) -> None:
+def test_the_repeated_hour_gets_a_separate_file_name(tmp_path: Path) -> None:
     export: Export = load(
         tmp_path, with_line("interval: hourly, timezone: Europe/Amsterdam")
     ).exports[0]
-    from datetime import date  # noqa: PLC0415 - one test's own
+    from datetime import date  # noqa: PLC0415 - only this test needs it
 
     day = date(2026, 10, 25)
     windows = list(export.calendar.tiles(*export.calendar.bounds(Days(day, day))))
@@ -384,12 +390,12 @@ def test_the_repeated_hour_keeps_its_own_name(tmp_path: Path) -> None:
     assert names[3] == "activity_ACME_20261025_0200+0100.csv"
 
 
-def test_months_keep_files_at_least_as_long_as_the_calendar_s(tmp_path: Path) -> None:
+def test_a_month_of_retention_is_31_days(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL.replace("files}", "files, retention: 2mo}"))
     assert config.retention == {"archive": timedelta(days=62)}
 
 
-MEETING = [
+COLLIDING = [
     # A brand of `*` would write the file that this pattern names.
     ("{brand: ACME, activity_file: 'activity_BETA_{window_start:%Y%m%d}'}", "{brand: '*'}"),
     (
@@ -420,15 +426,15 @@ MEETING = [
 ]
 
 
-@pytest.mark.parametrize("exports", MEETING)
-def test_patterns_that_can_give_one_path_are_refused(
+@pytest.mark.parametrize("exports", COLLIDING)
+def test_patterns_that_can_give_the_same_path_are_refused(
     tmp_path: Path, exports: tuple[str, ...]
 ) -> None:
     with pytest.raises(ConfigError, match="would write the same path as"):
         load(tmp_path, MINIMAL.replace("{brand: ACME}", "\n  - ".join(exports)))
 
 
-APART = [
+DISTINCT = [
     ("{brand: ACME}", "{brand: '*'}", "{brand: ACME, interval: hourly}"),
     ("{brand: ACME, directory: full}", "{brand: '*'}", "{brand: '*', interval: hourly}"),
     (
@@ -448,8 +454,8 @@ APART = [
 ]
 
 
-@pytest.mark.parametrize("exports", APART)
-def test_patterns_that_never_give_one_path_are_taken(
+@pytest.mark.parametrize("exports", DISTINCT)
+def test_patterns_that_never_give_the_same_path_are_accepted(
     tmp_path: Path, exports: tuple[str, ...]
 ) -> None:
     assert len(load(tmp_path, MINIMAL.replace("{brand: ACME}", "\n  - ".join(exports))).exports)
@@ -491,7 +497,7 @@ def test_a_host_is_a_name_or_an_address(tmp_path: Path, host: str, address: str)
         ('"a\\u200bb"', "without blanks"),
     ],
 )
-def test_a_host_that_cannot_be_is_named(tmp_path: Path, host: str, reason: str) -> None:
+def test_an_invalid_host_is_refused(tmp_path: Path, host: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=r"exports.yml:2: destinations.archive.sftp.host: ") as e:
         sftp_host(tmp_path, host)
     assert reason in str(e.value)

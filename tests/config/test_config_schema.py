@@ -1,4 +1,4 @@
-"""The JSON Schema of exports.yml: it says what the loader says, and about every key."""
+"""The JSON Schema of exports.yml: it describes every key and agrees with the loader."""
 
 import re
 import subprocess
@@ -37,23 +37,23 @@ def with_sftp(line: str) -> str:
 
 
 def keys(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every key of the file, under the name of what it is a key of."""
+    """Yield each key of exports.yml as `Owner.key`, with its schema."""
     for name, definition in {**schema["$defs"], "the file": schema}.items():
         for key, about in definition.get("properties", {}).items():
             yield f"{name}.{key}", about
 
 
-def test_the_committed_one_is_what_the_command_prints() -> None:
+def test_the_committed_schema_is_what_the_command_prints() -> None:
     ran = subprocess.run(
         [ORCHESTRATE, "config", "schema"], capture_output=True, text=True, check=True
     )
     assert ran.stdout == (ROOT / "exports.schema.json").read_text(encoding="utf-8"), (
-        "make it anew: orchestrate config schema > exports.schema.json"
+        "rebuild it: orchestrate config schema > exports.schema.json"
     )
     assert ran.stderr == ""
 
 
-def test_it_is_a_schema_that_refuses_unknown_keys() -> None:
+def test_the_schema_is_valid_and_refuses_unknown_keys() -> None:
     schema = config_schema.schema()
     yaml_editor.VALIDATOR.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -62,7 +62,7 @@ def test_it_is_a_schema_that_refuses_unknown_keys() -> None:
             assert definition["additionalProperties"] is False
 
 
-def test_every_key_says_what_it_means_and_its_default() -> None:
+def test_every_key_has_a_description_and_its_default() -> None:
     schema = config_schema.schema()
     for key, about in keys(schema):
         assert about.get("description"), key
@@ -72,7 +72,7 @@ def test_every_key_says_what_it_means_and_its_default() -> None:
     assert {*Export.written_keys()} <= schema["$defs"]["Export"]["properties"].keys()
 
 
-def test_every_default_is_the_loader_s(tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_loader(tmp_path: Path) -> None:
     schema = config_schema.schema()
     defaults = {
         name: {k: about["default"] for k, about in of["properties"].items() if "default" in about}
@@ -107,20 +107,20 @@ def test_an_enumeration_names_its_values() -> None:
     assert "Europe/Amsterdam" in properties["timezone"]["anyOf"][0]["enum"]
 
 
-def test_the_examples_are_right(tmp_path: Path) -> None:
+def test_the_examples_are_valid(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n((?:destinations|exports):.*?)```", readme, re.DOTALL)
     assert len(blocks) > 0
-    whole = [block for block in blocks if "destinations:" in block]
+    complete = [block for block in blocks if "destinations:" in block]
     for text in (
-        *whole,
+        *complete,
         (ROOT / "exports.yml").read_text(encoding="utf-8"),
         demo.write_config(tmp_path, 2222).read_text(encoding="utf-8"),
     ):
         assert yaml_editor.complaints(text) == [], text
 
 
-WRONG = [
+INVALID = [
     with_line("delimeter: ';'"),
     with_line("quoting: some"),
     with_line("labels: English and Dutch"),
@@ -184,13 +184,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_both_refuse(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", INVALID)
+def test_schema_and_loader_refuse_the_same_texts(tmp_path: Path, text: str) -> None:
     assert not yaml_editor.is_loaded(tmp_path / "exports.yml", text)
     assert yaml_editor.complaints(text) != []
 
 
-RIGHT = [
+VALID = [
     MINIMAL,
     with_line("labels: nl, quoting: all, newlines: space, line_ending: crlf, empty: skip"),
     with_line("interval: 15m"),
@@ -237,7 +237,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("text", RIGHT)
-def test_what_is_right_both_take(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", VALID)
+def test_schema_and_loader_accept_the_same_texts(tmp_path: Path, text: str) -> None:
     assert yaml_editor.is_loaded(tmp_path / "exports.yml", text)
     assert yaml_editor.complaints(text) == []

@@ -1,4 +1,4 @@
-"""What `state` may be, and what of it people and libpq are given."""
+"""The URLs that `state` accepts, how they are displayed, and the parameters for libpq."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ HERE = Path("/here")
         ("sqlite:///~/l.db", str(Path.home() / "l.db"), f"sqlite:///{Path.home()}/l.db"),
     ],
 )
-def test_a_file(text: str, file: str, name: str) -> None:
+def test_a_url_of_sqlite_names_a_file(text: str, file: str, name: str) -> None:
     url = checked(text, HERE)
     assert (url.file, url.name, url.server) == (Path(file), name, {})
 
@@ -49,7 +49,9 @@ def test_a_file(text: str, file: str, name: str) -> None:
         ("postgresql://", "", "postgresql://"),
     ],
 )
-def test_a_server(text: str, server: str, name: str) -> None:
+def test_a_url_of_postgresql_gives_the_parameters_for_libpq(
+    text: str, server: str, name: str
+) -> None:
     url = checked(text, HERE)
     given = " ".join(f"{key}={value}" for key, value in url.server.items())
     assert (url.file, url.name) == (None, name)
@@ -76,7 +78,7 @@ def test_a_server(text: str, server: str, name: str) -> None:
         ("sqlite:///ledger.db?timeout=5", "sqlite takes no options after"),
     ],
 )
-def test_what_is_refused(text: str, message: str) -> None:
+def test_an_invalid_url_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         checked(text, HERE)
     assert "hush" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Files that a receiver alone can read: the key is looked at before anything is made."""
+"""Encrypted and signed files. Keys are checked before any file is written."""
 
 import contextlib
 import gzip
@@ -30,12 +30,12 @@ from orchestrator.pipeline.result import Status
 
 NOW = "2026-11-20 07:00"
 ADDRESS = b"jan@example.com"
-"""In every plain activity file."""
+"""Is in every unencrypted activity file."""
 
 
 @pytest.fixture(scope="module")
 def receiver(gpg: Gpg) -> str:
-    """Return the fingerprint of a key in use."""
+    """The fingerprint of a valid key."""
     return gpg.make("Receiver", subkey="never")
 
 
@@ -49,13 +49,13 @@ def acme(workspace: Workspace, gpg: Gpg, receiver: str) -> Workspace:
 
 
 def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
-    """Return why a key is refused, and where exports.yml says so."""
+    """Return why a key is refused; assert that the error names line and key of exports.yml."""
     (folder / "keys").mkdir(exist_ok=True)
     (folder / "keys/key").write_bytes(data)
     path = folder / "exports.yml"
     text = "destinations: {there: {directory: there}}\nexports:\n"
     path.write_text(f"{text}  - {{brand: ACME, encrypt_for: keys/key}}\n", encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:  # noqa: PT012 - at either, as told
+    with pytest.raises(ConfigError) as caught:  # noqa: PT012 - either call may raise
         loaded = config.load(path)
         assert not at_load
         loaded.check_keys(loaded.exports[0])
@@ -98,7 +98,9 @@ def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path, gpg: Gpg, recei
     assert not any(line in str(caught.value) for line in key.splitlines() if line)
 
 
-def test_a_key_that_is_of_no_use_now_is_refused(tmp_path: Path, gpg: Gpg) -> None:
+def test_expired_and_revoked_keys_and_those_that_cannot_encrypt_are_refused(
+    tmp_path: Path, gpg: Gpg
+) -> None:
     expired = gpg.make("Expired", subkey="never", lasts="1d", old=True)
     reason = refusal(tmp_path, gpg.export(expired), at_load=False)
     assert reason.startswith("the key expired on 2020-01-02: ask the receiver for one in use")
@@ -112,7 +114,7 @@ def test_a_key_that_is_of_no_use_now_is_refused(tmp_path: Path, gpg: Gpg) -> Non
         assert reason.startswith("no subkey is usable for encryption: none is meant for it, or it")
 
 
-def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> None:
+def test_the_valid_one_of_two_subkeys_is_used(tmp_path: Path, gpg: Gpg) -> None:
     fingerprint = gpg.make("Renewed", subkey="1d", old=True)
     gpg.add(fingerprint, "never")
     key = tmp_path / "key.pgp"
@@ -128,7 +130,9 @@ def test_of_two_subkeys_the_one_in_use_is_taken(tmp_path: Path, gpg: Gpg) -> Non
 
 
 @pytest.mark.faults
-def test_a_large_file_is_encrypted_piece_by_piece(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
+def test_a_large_file_is_encrypted_in_bounded_memory(
+    tmp_path: Path, gpg: Gpg, receiver: str
+) -> None:
     key = tmp_path / "key.asc"
     key.write_bytes(gpg.export(receiver))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -141,9 +145,7 @@ def test_a_large_file_is_encrypted_piece_by_piece(tmp_path: Path, gpg: Gpg, rece
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
 
 
-def test_what_is_delivered_is_the_plain_file_once_it_is_decrypted(
-    acme: Workspace, gpg: Gpg
-) -> None:
+def test_a_delivered_file_decrypts_to_the_plain_file(acme: Workspace, gpg: Gpg) -> None:
     acme.configure("  - {brand: ACME}")
     acme.run(NOW)
     plain = acme.all_bytes()
@@ -165,7 +167,7 @@ def test_what_is_delivered_is_the_plain_file_once_it_is_decrypted(
     assert not (acme.folder / "outbox/.work").exists()
 
 
-def test_a_key_that_is_of_no_use_stops_its_own_export_alone(acme: Workspace, gpg: Gpg) -> None:
+def test_an_invalid_key_stops_only_its_export(acme: Workspace, gpg: Gpg) -> None:
     key = acme.folder / "key.asc"
     good = key.read_bytes()
     key.write_bytes(gpg.export(gpg.make("Over", subkey="never", lasts="1d", old=True)))
@@ -191,9 +193,7 @@ def test_a_key_that_is_of_no_use_stops_its_own_export_alone(acme: Workspace, gpg
     assert ADDRESS in gpg.decrypt((acme.folder / "there" / name).read_bytes())
 
 
-def test_what_was_made_before_encryption_was_asked_for_is_not_sent(
-    acme: Workspace, gpg: Gpg
-) -> None:
+def test_plain_files_are_rebuilt_once_encryption_is_configured(acme: Workspace, gpg: Gpg) -> None:
     acme.configure("  - {brand: ACME}")
     acme.run(NOW, deliver=False)
     assert ADDRESS in acme.all_bytes("outbox")["activity_ACME_20261119.csv"]
@@ -205,21 +205,21 @@ def test_what_was_made_before_encryption_was_asked_for_is_not_sent(
     assert ADDRESS in gpg.decrypt(acme.all_bytes()["activity_ACME_20261119.csv.pgp"])
 
 
-def test_what_was_delivered_in_the_clear_is_not_sent_again_once_encryption_is_asked_for(
+def test_resend_refuses_plain_files_once_encryption_is_configured(
     acme: Workspace,
 ) -> None:
     acme.configure("  - {brand: ACME}")
     acme.run(NOW)
-    acme.query("delete from raw.email_opens")  # made anew it would lack what they have
+    acme.query("delete from raw.email_opens")  # a rebuilt file would lack these rows
     before = acme.all_bytes()
     acme.configure("  - {brand: ACME, encrypt_for: key.asc}")
     with pytest.raises(ExportError, match=r"in the clear, .* --date 2026-11-19 --brand ACME"):
         acme.run(NOW, days=days("2026-11-19"), resend=True)
-    assert acme.run(NOW).windows == []  # nothing was marked
+    assert acme.run(NOW).windows == []  # no window was marked for sending
     assert acme.all_bytes() == before
 
 
-def test_the_very_bytes_are_sent_again(acme: Workspace) -> None:
+def test_resend_sends_the_same_encrypted_bytes(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, encrypt_for: key.asc, completion: both}")
     acme.run(NOW, days=days("2026-11-19"))
     before = acme.all_bytes()
@@ -236,11 +236,11 @@ def test_the_very_bytes_are_sent_again(acme: Workspace) -> None:
         ("ready", None),
         ("manifest", None),
     ]
-    told = "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there"
-    assert told in " ".join(done.stderr.split())
+    message = "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there"
+    assert message in " ".join(done.stderr.split())
 
 
-def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - as gpg.make takes
+def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - arguments of gpg.make
     """Put a sender's secret key next to exports.yml; return its fingerprint."""
     fingerprint = gpg.make(" ".join(["Sender", *key]), **key)
     secret = gpg.export(fingerprint, secret=True, passphrase=key.get("passphrase", ""))
@@ -268,7 +268,7 @@ def test_a_signature_arrives_next_to_each_file_before_the_completion_files(
     assert gpg.verify(path, Path(f"{path}.sig"))
 
 
-def test_what_is_encrypted_is_signed_within(
+def test_an_encrypted_file_has_its_signature_inside(
     acme: Workspace, gpg: Gpg, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sender = signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - that is what is tested
@@ -282,7 +282,7 @@ def test_what_is_encrypted_is_signed_within(
         assert gpg.signers(content) == [sender]
     monkeypatch.delenv("SIGN_PASSPHRASE")
     status = orchestrate(acme.folder, "status", "--json")
-    assert status.returncode == 0, status.stderr  # it signs nothing
+    assert status.returncode == 0, status.stderr  # status signs nothing
     with pytest.raises(ConfigError, match=r"SIGN_PASSPHRASE is not set"):
         acme.run(NOW)
     assert "kanarie" not in "".join(capfd.readouterr()) + status.stdout + status.stderr
@@ -324,7 +324,7 @@ def test_no_process_shows_the_passphrase(acme: Workspace, gpg: Gpg) -> None:
         assert secret not in content
 
 
-def test_a_key_that_does_not_sign_now_is_named(acme: Workspace, gpg: Gpg) -> None:
+def test_a_key_that_cannot_sign_is_named(acme: Workspace, gpg: Gpg) -> None:
     def refused(more: str = "") -> str:
         acme.configure(f"  - {{brand: ACME, sign_with: sender.asc{more}}}\n  - {{brand: BETA}}")
         result = acme.run(NOW, force=True)
@@ -351,7 +351,7 @@ def test_a_key_that_does_not_sign_now_is_named(acme: Workspace, gpg: Gpg) -> Non
     assert wrong == "the passphrase of the key is wrong: set sign_passphrase"
 
 
-def test_a_public_key_does_not_sign(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
+def test_a_public_key_is_refused_for_signing(tmp_path: Path, gpg: Gpg, receiver: str) -> None:
     path = tmp_path / "public.asc"
     path.write_bytes(gpg.export(receiver))
     with pytest.raises(ValueError, match="expected one OpenPGP secret key, found only its public"):
