@@ -1,4 +1,4 @@
-"""Many files at once, in order, at several destinations, across cuts."""
+"""Many files at once: their order, several destinations, and connections that are cut."""
 
 import threading
 import time
@@ -34,8 +34,8 @@ def test_two_hundred_files_arrive_over_one_connection(sftp_server: Sshd, tmp_pat
     )
 
 
-def test_a_file_is_begun_only_after_the_one_before_it(sftp_server: Sshd, tmp_path: Path) -> None:
-    """Seen from the server: an activity file, even a part of it, never without its broadcasts."""
+def test_a_file_starts_only_after_the_file_before_it(sftp_server: Sshd, tmp_path: Path) -> None:
+    """On the server no activity file, not even a part, appears without its broadcast file."""
     batches = [
         [
             make(tmp_path, f"{n}/broadcast.csv", noise(900_000 if n % 2 else 10)),
@@ -50,7 +50,7 @@ def test_a_file_is_begun_only_after_the_one_before_it(sftp_server: Sshd, tmp_pat
     def watch() -> None:
         while not done.is_set():
             for n in range(20):
-                # Names that come later are looked for first: what they follow is there already.
+                # Look for later names first: the files that they follow must already exist.
                 folder = sftp_server.root / str(n)
                 seen.append(
                     tuple(
@@ -85,7 +85,7 @@ def test_a_file_is_begun_only_after_the_one_before_it(sftp_server: Sshd, tmp_pat
             assert "broadcast.csv" in names
 
 
-def test_a_batch_that_fails_stops_there_and_the_others_go_on(
+def test_a_failing_batch_stops_at_its_file_and_the_others_continue(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
     (sftp_server.root / "bad.csv").mkdir()
@@ -108,7 +108,7 @@ def test_a_batch_that_fails_stops_there_and_the_others_go_on(
     ]
 
 
-def test_nothing_to_deliver_asks_nothing_of_the_server(sftp_server: Sshd) -> None:
+def test_empty_batches_need_no_connection(sftp_server: Sshd) -> None:
     sftp_server.kill()
 
     assert [outcome.error for outcome in deliver(sftp_server.destination(), [[], []], ignore)] == [
@@ -117,10 +117,10 @@ def test_nothing_to_deliver_asks_nothing_of_the_server(sftp_server: Sshd) -> Non
     ]
 
 
-def test_a_cut_transfer_goes_on_where_it_stopped(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_cut_transfer_resumes_where_it_stopped(sftp_server: Sshd, tmp_path: Path) -> None:
     size = 40 * MEBIBYTE
     upload = make(tmp_path, "a.csv", noise(size))
-    cuts = (16 * MEBIBYTE, 12 * MEBIBYTE)  # what was under way at a cut, some MiB, is lost
+    cuts = (16 * MEBIBYTE, 12 * MEBIBYTE)  # some MiB in transit at a cut are lost
 
     with Proxy.before(sftp_server.port, cuts=cuts) as proxy:
         sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
@@ -134,7 +134,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(sftp_server: Sshd, tmp_path: Pa
     assert proxy.sent[2] < size - 17 * MEBIBYTE  # more than either connection alone had sent
 
 
-def test_a_connection_that_gets_further_each_time_is_never_given_up(
+def test_an_upload_that_makes_progress_is_retried_without_limit(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
     upload = make(tmp_path, "a.csv", noise(56 * MEBIBYTE))
@@ -148,7 +148,7 @@ def test_a_connection_that_gets_further_each_time_is_never_given_up(
     assert len(proxy.sent) == 5
 
 
-def test_a_connection_that_gets_nowhere_is_given_up(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_an_upload_without_progress_is_given_up(sftp_server: Sshd, tmp_path: Path) -> None:
     batches = [
         [make(tmp_path, "a.csv", noise(MEBIBYTE))],
         [make(tmp_path, "b.csv", noise(MEBIBYTE))],
@@ -163,11 +163,13 @@ def test_a_connection_that_gets_nowhere_is_given_up(sftp_server: Sshd, tmp_path:
     assert all("Gave up after attempt 3;" in failure(outcome) for outcome in outcomes)
 
 
-def test_a_server_killed_in_the_midst_and_started_again(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_an_upload_resumes_after_the_server_was_killed_and_restarted(
+    sftp_server: Sshd, tmp_path: Path
+) -> None:
     big = make(tmp_path, "big.csv", noise(64 * MEBIBYTE))
     batches = [[make(tmp_path, f"{n}.csv")] for n in range(5)] + [[big]]
 
-    def kill_when_half_there() -> None:
+    def kill_during_the_upload() -> None:
         part = sftp_server.root / part_of(big)
         while not part.exists() or part.stat().st_size < 8 * MEBIBYTE:
             time.sleep(0.002)
@@ -176,7 +178,7 @@ def test_a_server_killed_in_the_midst_and_started_again(sftp_server: Sshd, tmp_p
         sftp_server.start()
 
     kept: list[int] = []
-    killer = threading.Thread(target=kill_when_half_there)
+    killer = threading.Thread(target=kill_during_the_upload)
     killer.start()
     published: list[Upload] = []
     outcomes = deliver(
@@ -190,7 +192,7 @@ def test_a_server_killed_in_the_midst_and_started_again(sftp_server: Sshd, tmp_p
     assert (sftp_server.root / "big.csv").read_bytes() == big.local.read_bytes()
 
 
-def test_an_error_of_the_ledger_stops_everything(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_an_error_while_recording_stops_the_delivery(sftp_server: Sshd, tmp_path: Path) -> None:
     """What cannot be recorded must not be published."""
     batches = [[make(tmp_path, f"{n}a.csv"), make(tmp_path, f"{n}b.csv")] for n in range(3)]
 
@@ -205,7 +207,7 @@ def test_an_error_of_the_ledger_stops_everything(sftp_server: Sshd, tmp_path: Pa
     assert not any(name.endswith("b.csv") for name in tree(sftp_server.root))
 
 
-def test_a_destination_that_is_down_does_not_hold_up_the_others(
+def test_a_destination_that_is_down_does_not_delay_the_others(
     start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     up, down = start_sshd(), start_sshd()

@@ -42,7 +42,7 @@ def refusal(destination: Sftp, folder: Path) -> str:
         "[{host}]:{port} {key}",
         "other.example.org,[{host}]:{port} {key}",
         "# a comment\n\n[{host}]:* {key}",
-        "{host} {key}",  # as OpenSSH does: a line without a port does for every port
+        "{host} {key}",  # as in OpenSSH, a line without a port is valid for every port
         "[{host}]:{port} ssh-unknown AAAA\n[{host}]:{port} {key}",
     ],
 )
@@ -113,14 +113,14 @@ def test_an_empty_known_hosts_file_trusts_nobody(
 ) -> None:
     home = tmp_path / "home/.ssh"
     home.mkdir(parents=True)
-    sftp_server.known_hosts.rename(home / "known_hosts")  # the user's own file would let it in
+    sftp_server.known_hosts.rename(home / "known_hosts")  # the user's own file would trust it
     monkeypatch.setenv("HOME", str(home.parent))
     sftp_server.pin()
 
     assert "is not in" in refusal(sftp_server.destination(), tmp_path)
 
 
-def test_a_key_pinned_for_the_address_does_not_do_for_the_name(
+def test_a_key_pinned_for_the_address_is_not_valid_for_the_name(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
     assert "is not in" in refusal(sftp_server.destination(host="localhost"), tmp_path)
@@ -158,7 +158,7 @@ def test_known_hosts_with_comments_in_latin_1_is_read(sftp_server: Sshd, tmp_pat
     assert delivered(sftp_server.destination(), tmp_path)
 
 
-def test_a_known_hosts_file_that_is_none_is_named(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_an_invalid_known_hosts_file_is_named(sftp_server: Sshd, tmp_path: Path) -> None:
     sftp_server.pin("@nonsense x y")
 
     message = refusal(sftp_server.destination(), tmp_path)
@@ -167,7 +167,7 @@ def test_a_known_hosts_file_that_is_none_is_named(sftp_server: Sshd, tmp_path: P
 
 
 def test_a_key_with_a_passphrase_logs_in(sftp_server: Sshd, tmp_path: Path) -> None:
-    lock(sftp_server.client_key)
+    set_passphrase(sftp_server.client_key)
 
     assert delivered(sftp_server.destination(passphrase=PASSPHRASE), tmp_path)
 
@@ -179,7 +179,7 @@ def test_a_key_with_a_passphrase_logs_in(sftp_server: Sshd, tmp_path: Path) -> N
 def test_a_wrong_or_missing_passphrase_is_fatal(
     sftp_server: Sshd, tmp_path: Path, passphrase: str | None, words: str
 ) -> None:
-    lock(sftp_server.client_key)
+    set_passphrase(sftp_server.client_key)
 
     message = refusal(sftp_server.destination(passphrase=passphrase), tmp_path)
 
@@ -190,11 +190,11 @@ def test_a_wrong_or_missing_passphrase_is_fatal(
 
 @pytest.mark.parametrize("passphrase", ["guessed", None])
 @pytest.mark.parametrize("kind", ["public", "garbage", "cut"])
-def test_a_file_that_is_no_private_key_is_fatal(
+def test_a_file_without_a_private_key_is_fatal(
     sftp_server: Sshd, tmp_path: Path, kind: str, passphrase: str | None
 ) -> None:
     path = tmp_path / "key"
-    lock(sftp_server.client_key)
+    set_passphrase(sftp_server.client_key)
     path.write_bytes(
         {
             "public": sftp_server.client_key.with_suffix(".pub").read_bytes(),
@@ -265,7 +265,7 @@ def test_a_short_rsa_host_key_is_refused_unless_allowed(
     assert delivered(server.destination(algorithms=["rsa-1024"]), tmp_path)
 
 
-def test_a_short_rsa_key_does_not_log_in(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_short_rsa_client_key_is_refused(sftp_server: Sshd, tmp_path: Path) -> None:
     key = rsa_key(tmp_path / "rsa", 1024)
 
     message = refusal(sftp_server.destination(private_key=key), tmp_path)
@@ -313,7 +313,7 @@ def test_a_hidden_prompt_in_any_language_is_answered_once(tmp_path: Path) -> Non
     assert "The server says 'Wachtwoord:'" in message
 
 
-def test_a_password_that_has_expired_is_passed_on(tmp_path: Path) -> None:
+def test_the_message_about_an_expired_password_is_shown(tmp_path: Path) -> None:
     class Expired(Login):
         def validate_password(self, username: str, password: str) -> bool:
             del username, password
@@ -325,7 +325,7 @@ def test_a_password_that_has_expired_is_passed_on(tmp_path: Path) -> None:
     assert r"The server says 'Your password\x1b[2J has expired'." in message
 
 
-def test_every_address_of_a_host_gets_its_turn(
+def test_every_address_of_a_host_is_tried(
     sftp_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first address refuses, the second accepts and hangs up, the third is the server."""
@@ -358,7 +358,7 @@ def test_a_missing_key_file_is_fatal(sftp_server: Sshd, tmp_path: Path) -> None:
 def test_only_the_given_key_is_tried(
     sftp_server: Sshd, tmp_path: Path, agent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent, ~/.ssh/id_ed25519 and ~/.ssh/config would all get in."""
+    """The keys of the agent, ~/.ssh/id_ed25519 and ~/.ssh/config would all be accepted."""
     monkeypatch.setenv("SSH_AUTH_SOCK", agent)
     home = tmp_path / "home/.ssh"
     home.mkdir(parents=True)
@@ -374,7 +374,7 @@ def test_only_the_given_key_is_tried(
     assert f"with the key {stranger}. Ask the receiver" in message
 
 
-def test_the_agent_logs_in(
+def test_a_key_of_the_agent_logs_in(
     sftp_server: Sshd, tmp_path: Path, agent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", agent)
@@ -385,7 +385,7 @@ def test_the_agent_logs_in(
     assert f"with 0 key(s) of the agent at {agent}" in message
 
 
-def test_an_agent_that_is_gone_is_named(
+def test_a_missing_agent_is_named(
     sftp_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "gone"))
@@ -395,7 +395,7 @@ def test_an_agent_that_is_gone_is_named(
     assert f"no ssh-agent answers at {tmp_path}/gone" in message
 
 
-def test_nothing_to_log_in_with_is_said(
+def test_missing_credentials_are_reported(
     sftp_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -419,7 +419,7 @@ def test_a_password_logs_in_and_a_wrong_one_is_fatal(
     assert PASSWORD not in message
 
 
-def test_a_refused_connection_is_tried_again_and_then_given_up(
+def test_a_refused_connection_is_retried_and_then_given_up(
     sftp_server: Sshd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sftp_server.kill()
@@ -446,7 +446,7 @@ def test_a_server_that_comes_back_in_time_gets_the_file(sftp_server: Sshd, tmp_p
     assert tree(sftp_server.root) == ["a.csv"]
 
 
-def test_a_server_that_never_says_a_word_is_given_up(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_server_that_sends_nothing_is_given_up(sftp_server: Sshd, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         destination = sftp_server.destination(
             port=silent.getsockname()[1], timeout=timedelta(seconds=0.5)
@@ -483,13 +483,13 @@ def test_a_server_whose_sftp_never_starts_is_given_up(
     assert time.monotonic() - begin < 5
 
 
-def lock(key: Path) -> None:
+def set_passphrase(key: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", PASSPHRASE, "-f", key], check=True)
 
 
 @pytest.fixture
 def agent(sftp_server: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A real ssh-agent that holds the client's key."""
+    """The socket of a real ssh-agent that has the client's key."""
     started = subprocess.run(["ssh-agent", "-c"], capture_output=True, check=True, text=True)
     words = started.stdout.replace(";", "").split()
     path, pid = words[2], int(words[5])

@@ -11,7 +11,7 @@ from orchestrator.config.destinations import Directory
 from orchestrator.delivery import UnreachableError, Upload
 
 
-def test_files_arrive_whole_and_are_replaced(tmp_path: Path) -> None:
+def test_files_arrive_complete_and_replace_earlier_ones(tmp_path: Path) -> None:
     root = tmp_path / "mounted" / "exports"
     root.mkdir(parents=True)
     uploads = [make(tmp_path, "2017/a.csv", noise(700_000)), make(tmp_path, "empty.csv", b"")]
@@ -30,7 +30,7 @@ def test_files_arrive_whole_and_are_replaced(tmp_path: Path) -> None:
     assert (root / "2017/a.csv").read_bytes() == b"new"
 
 
-def test_the_receiver_can_read_it(tmp_path: Path) -> None:
+def test_the_receiver_can_read_delivered_files(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
     upload.local.chmod(0o600)  # as the outbox has it
 
@@ -60,7 +60,7 @@ def test_the_folder_itself_is_never_created(tmp_path: Path) -> None:
     assert not root.parent.exists()
 
 
-def test_a_folder_that_is_unmounted_meanwhile_is_not_created(tmp_path: Path) -> None:
+def test_a_folder_that_is_unmounted_during_delivery_is_not_created(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     uploads = [make(tmp_path, "in/a.csv"), make(tmp_path, "in/b.csv")]
@@ -85,14 +85,14 @@ def test_a_folder_that_is_unmounted_meanwhile_is_not_created(tmp_path: Path) -> 
         ("", "it needs a name"),
     ],
 )
-def test_nothing_leaves_the_folder(tmp_path: Path, remote: str, words: str) -> None:
+def test_paths_outside_the_folder_are_refused(tmp_path: Path, remote: str, words: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
     upload = make(tmp_path, "local.csv")
-    astray = replace(upload, file=replace(upload.file, path=remote))
+    outside = replace(upload, file=replace(upload.file, path=remote))
     before = tree(tmp_path)
 
-    [outcome] = deliver(Directory(directory=root), [[astray]], ignore)
+    [outcome] = deliver(Directory(directory=root), [[outside]], ignore)
 
     assert words in failure(outcome)
     assert tree(tmp_path) == before
@@ -110,7 +110,7 @@ def test_a_leftover_part_file_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "root/a.csv").read_bytes() == upload.local.read_bytes()
 
 
-def test_a_folder_that_cannot_be_made_fails_its_batch_alone(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_fails_only_its_batch(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "in").write_text("I am a file")
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_made_fails_its_batch_alone(tmp_path: Path) -> N
     assert tree(root) == ["c.csv", "in"]
 
 
-def test_a_name_that_is_a_folder_fails(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_the_file_is_an_error(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "a.csv").mkdir(parents=True)
 
@@ -146,23 +146,25 @@ def test_a_changed_local_file_is_not_published(tmp_path: Path) -> None:
     assert tree(tmp_path / "root") == []
 
 
-def test_a_rename_before_a_kill_is_not_done_twice(tmp_path: Path) -> None:
+def test_a_rename_before_a_kill_is_not_repeated(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
-    told = replace(upload, rename_sent=True)
+    announced = replace(upload, rename_sent=True)
     root = tmp_path / "root"
     root.mkdir()
     (root / part_of(upload)).write_bytes(upload.local.read_bytes())
 
-    [first] = deliver(Directory(directory=root), [[told]], ignore)  # it was not: the part is there
+    [first] = deliver(
+        Directory(directory=root), [[announced]], ignore
+    )  # not renamed: the part exists
     assert tree(root) == ["a.csv"]
     (root / "a.csv").unlink()  # the receiver took it
-    [second] = deliver(Directory(directory=root), [[told]], ignore)
+    [second] = deliver(Directory(directory=root), [[announced]], ignore)
 
     assert first.error is second.error is None
     assert tree(root) == []
 
 
-def test_what_was_to_come_earlier_leaves_no_part_file(tmp_path: Path) -> None:
+def test_part_files_of_an_abandoned_upload_are_removed(tmp_path: Path) -> None:
     old, new = make(tmp_path, "in/a.csv", b"old"), make(tmp_path, "in/a.csv", b"new")
     root = tmp_path / "root"
     (root / "in").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way, and servers that are strange: nothing is lost, nothing is doubled."""
+"""Network failures and unusual servers: no file is lost, and none is delivered twice."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ client.recv(99)
 NAMES = ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
 
 
-def test_a_server_that_hangs_up_after_each_file_gets_them_all(
+def test_a_server_that_disconnects_after_each_file_gets_all_files(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
     batches = [[make(tmp_path, f"{n}/b.csv"), make(tmp_path, f"{n}/a.csv")] for n in range(4)]
@@ -53,8 +53,8 @@ def test_a_server_that_hangs_up_after_each_file_gets_them_all(
     assert len(published) == 8
 
 
-def test_a_connection_that_is_cut_is_one_message(tmp_path: Path, workspace: Workspace) -> None:
-    """The event loop warns of every block that is written to a lost connection."""
+def test_each_cut_of_a_connection_is_one_message(tmp_path: Path, workspace: Workspace) -> None:
+    """The event loop itself warns about each block that is written to a lost connection."""
 
     class Cuts(asyncssh.SFTPServer):
         def write(self, file_obj: object, offset: int, data: bytes) -> int:
@@ -79,21 +79,21 @@ def test_a_connection_that_is_cut_is_one_message(tmp_path: Path, workspace: Work
     assert [line.rpartition(". ")[2] for line in lines[:4]] == [
         f"Trying again in {pause} s." for pause in (1, 3, 9, 27)
     ]
-    assert len(lines) == 5  # one more for the end, for all brands
+    assert len(lines) == 5  # the last one is the error, once for all brands
     assert "socket.send" not in ran.stderr
     assert len([line for line in ran.stderr.splitlines() if "warning: " in line]) <= 5
 
 
-def test_a_server_that_is_being_ended_takes_what_is_under_way(
+def test_a_server_that_shuts_down_completes_running_uploads(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
     uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv", noise(MEBIBYTE))]
 
-    def leave(upload: Upload) -> None:
+    def shut_down(upload: Upload) -> None:
         if upload is uploads[0]:
             sftp_server.leave()
 
-    [outcome] = deliver(sftp_server.destination(), [uploads], leave, retry=ONCE)
+    [outcome] = deliver(sftp_server.destination(), [uploads], shut_down, retry=ONCE)
     assert outcome.error is None
     assert (sftp_server.root / "b.csv").read_bytes() == noise(MEBIBYTE)
 
@@ -102,35 +102,35 @@ def test_a_server_that_is_being_ended_takes_what_is_under_way(
     assert isinstance(after.error, UnreachableError)
 
 
-def test_what_was_unsure_stays_so_while_the_server_is_down(
+def test_an_uncertain_rename_stays_uncertain_while_the_server_is_down(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    told = replace(make(tmp_path, "a.csv"), rename_sent=True)
+    announced = replace(make(tmp_path, "a.csv"), rename_sent=True)
     sftp_server.kill()
 
-    [outcome] = deliver(sftp_server.destination(), [[told]], ignore, retry=ONCE)
+    [outcome] = deliver(sftp_server.destination(), [[announced]], ignore, retry=ONCE)
 
     assert "cannot connect" in failure(outcome)
-    assert outcome.unsure == told
+    assert outcome.unsure == announced
 
 
-def test_a_server_with_too_many_connections_is_tried_again(
+def test_a_server_with_too_many_connections_is_retried(
     start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     server = start_sshd(settings="MaxStartups 1")
     other = socket.create_connection((server.host, server.port))
-    while other.recv(4) != b"SSH-":  # the server may count the one before it still
+    while other.recv(4) != b"SSH-":  # the server may still count an earlier connection
         other.close()
         other = socket.create_connection((server.host, server.port))
-    # It has not logged in, so it counts.
+    # This connection has not logged in, so MaxStartups counts it.
 
-    class Waits(logging.Handler):
+    class ClosesTheOther(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             refused.append(record.getMessage())
             other.close()
 
     refused: list[str] = []
-    handler = Waits(logging.WARNING)
+    handler = ClosesTheOther(logging.WARNING)
     logging.getLogger("orchestrator").addHandler(handler)
     [outcome] = deliver(
         server.destination(), [[make(tmp_path, "a.csv")]], ignore, retry=Retry(9, 0.2, 1)
@@ -151,7 +151,7 @@ def test_a_server_without_sftp_is_fatal(start_sshd: Callable[..., Sshd], tmp_pat
     assert f"Ask the receiver to allow SFTP for user {server.username}." in message
 
 
-def test_a_slow_line_is_not_taken_for_a_silent_server(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_slow_connection_is_not_a_timeout(sftp_server: Sshd, tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv", noise(2 * MEBIBYTE))
 
     with Proxy.before(sftp_server.port, rate=MEBIBYTE / 2) as proxy:
@@ -164,7 +164,7 @@ def test_a_slow_line_is_not_taken_for_a_silent_server(sftp_server: Sshd, tmp_pat
     assert len(proxy.sent) == 1
 
 
-def test_a_host_without_an_address_is_said(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_host_without_an_address_is_reported(sftp_server: Sshd, tmp_path: Path) -> None:
     destination = sftp_server.destination(host="no.such.host.invalid")
 
     [outcome] = deliver(destination, [[make(tmp_path, "a.csv")]], ignore, retry=QUICK)
@@ -174,7 +174,7 @@ def test_a_host_without_an_address_is_said(sftp_server: Sshd, tmp_path: Path) ->
     assert "Check host and port, the network" in message
 
 
-def test_what_is_no_ssh_server_is_said(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_an_unsupported_ssh_version_is_reported(sftp_server: Sshd, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         sftp_server.pin(f"[127.0.0.1]:{port} {sftp_server.host_key_line}")
@@ -194,7 +194,7 @@ def test_what_is_no_ssh_server_is_said(sftp_server: Sshd, tmp_path: Path) -> Non
     )
 
 
-def test_a_folder_that_the_receiver_tidies_away_is_made_again(
+def test_a_folder_that_the_receiver_removes_is_created_again(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
     uploads = [make(tmp_path, f"2026/11/{name}.csv") for name in ("b", "a")]
@@ -221,7 +221,7 @@ def receiver(request: pytest.FixtureRequest, sftp_server: Sshd) -> tuple[object,
     return Directory(directory=sftp_server.root), sftp_server.root
 
 
-def test_links_in_the_way_are_replaced_and_not_followed(
+def test_symlinks_at_the_paths_are_replaced_and_not_followed(
     receiver: tuple[Directory, Path], tmp_path: Path
 ) -> None:
     destination, root = receiver
@@ -242,7 +242,7 @@ def test_links_in_the_way_are_replaced_and_not_followed(
         assert tree(root) == ["a.csv"]
 
 
-def test_a_link_to_nowhere_is_replaced(receiver: tuple[Directory, Path], tmp_path: Path) -> None:
+def test_a_broken_symlink_is_replaced(receiver: tuple[Directory, Path], tmp_path: Path) -> None:
     destination, root = receiver
     upload = make(tmp_path, "a.csv")
     for name in (part_of(upload), upload.file.path):
@@ -255,7 +255,7 @@ def test_a_link_to_nowhere_is_replaced(receiver: tuple[Directory, Path], tmp_pat
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_local_folder_is_not_left_by_a_link(tmp_path: Path) -> None:
+def test_symlinks_out_of_a_local_folder_are_refused(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     (root / "real").mkdir(parents=True)
     outside.mkdir()
@@ -277,12 +277,12 @@ def test_a_local_folder_is_not_left_by_a_link(tmp_path: Path) -> None:
     assert (root / "real/b.csv").is_file()
     assert f"{root}/circle" in failure(circle)
 
-    (tmp_path / "link").symlink_to(root)  # the destination itself may be one
+    (tmp_path / "link").symlink_to(root)  # the destination itself may be a symlink
     [linked] = deliver(Directory(directory=tmp_path / "link"), [batches[2]], ignore)
     assert linked.error is None
 
 
-def test_a_local_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
+def test_a_local_folder_that_disappears_is_created_again(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     uploads = [make(tmp_path, f"in/{name}.csv") for name in ("b", "a")]
@@ -298,7 +298,7 @@ def test_a_local_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_one_destination_down_among_many(
+def test_unusable_destinations_do_not_affect_the_others(
     workspace: Workspace, start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     up, changed, down = (start_sshd() for _ in range(3))
@@ -317,35 +317,35 @@ def test_one_destination_down_among_many(
     text = yaml.safe_dump({"destinations": destinations, "exports": exports})
     (workspace.folder / "exports.yml").write_text(text)
 
-    code, said, reached = run(workspace.folder)
+    code, stderr, reached = run(workspace.folder)
 
     assert code == 3
     assert reached == ["archive", "up"]
     assert (
         f"destination 'changed': 127.0.0.1:{changed.port}: its host key differs from the one in"
-        in said
+        in stderr
     )
-    assert f"The server's key is {key.split()[0]} SHA256:" in said
-    assert f"destination 'down': 127.0.0.1:{down.port}: cannot connect" in said
-    assert "Gave up after attempt 5; the next run continues where this one stopped." in said
-    assert f"127.0.0.1:{changed.port}: its host key differs from" not in said.split("Trying")[0]
+    assert f"The server's key is {key.split()[0]} SHA256:" in stderr
+    assert f"destination 'down': 127.0.0.1:{down.port}: cannot connect" in stderr
+    assert "Gave up after attempt 5; the next run continues where this one stopped." in stderr
+    assert f"127.0.0.1:{changed.port}: its host key differs from" not in stderr.split("Trying")[0]
     for root in (up.root, workspace.folder / "archive"):
         assert tree(root) == NAMES
         (root / NAMES[0]).unlink()  # the receiver took it
 
     changed.known_hosts.write_text(hosts)
     down.start()
-    code, said, reached = run(workspace.folder)
+    code, stderr, reached = run(workspace.folder)
     assert (code, reached) == (0, ["archive", "changed", "down", "up"])
     for root in (changed.root, down.root):
         assert tree(root) == NAMES
     for root in (up.root, workspace.folder / "archive"):
-        assert tree(root) == NAMES[1:]  # and got nothing twice
+        assert tree(root) == NAMES[1:]  # nothing was delivered twice
     assert run(workspace.folder)[::2] == (0, [])
 
 
 def run(folder: Path) -> tuple[int, str, list[str]]:
-    """Return the exit code, what was said, and the destinations that have the activity file."""
+    """Return the exit code, stderr, and the destinations that have the activity file."""
     ran = orchestrate(folder, "daily", "--date", DAY, "--json")
     assert "Traceback" not in ran.stderr
     windows = json.loads(ran.stdout)["windows"]

@@ -1,4 +1,4 @@
-"""Servers that are not OpenSSH: what they lack or refuse has a second way that is as safe."""
+"""Servers other than OpenSSH: each request that they refuse has an equally safe fallback."""
 
 # ruff: noqa: ARG002, PTH110, PTH119 - the methods of asyncssh's server, whose paths are bytes
 
@@ -16,15 +16,15 @@ from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise,
 from orchestrator.delivery.probe import ProbeRequest, probe_all
 
 
-class NotYet(asyncssh.SFTPServer):
-    """Shows a file once it is closed, as servers before an object store do."""
+class HidesOpenFiles(asyncssh.SFTPServer):
+    """Shows a file only after it was closed, as servers on object stores do."""
 
     def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
         del file_obj
         raise asyncssh.SFTPNoSuchFile("file does not exist")
 
 
-class Zero(asyncssh.SFTPServer):
+class ZeroSizeUntilClosed(asyncssh.SFTPServer):
     """Shows a size of 0 until a file is closed."""
 
     def fstat(self, file_obj: Any) -> asyncssh.SFTPAttrs:  # noqa: ANN401 - an open file
@@ -34,7 +34,7 @@ class Zero(asyncssh.SFTPServer):
 
 
 class WriteOnly(asyncssh.SFTPServer):
-    """A drop box: nothing can be looked at, read or listed."""
+    """A drop box, which refuses to stat, read or list files."""
 
     def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
         raise asyncssh.SFTPPermissionDenied("no")
@@ -61,15 +61,17 @@ class Sizeless(asyncssh.SFTPServer):
 
 
 class HidesPartFiles(asyncssh.SFTPServer):
-    """Says of every name that begins with a dot that it does not exist."""
+    """Reports every name that begins with a dot as missing."""
 
-    def lstat(self, path: bytes) -> Any:  # noqa: ANN401 - as asyncssh has it
+    def lstat(self, path: bytes) -> Any:  # noqa: ANN401 - as in asyncssh
         if os.path.basename(path).startswith(b"."):
             raise asyncssh.SFTPNoSuchFile("no such file")
         return super().lstat(path)
 
 
-@pytest.mark.parametrize("server", [NotYet, Zero, WriteOnly, Sizeless, HidesPartFiles])
+@pytest.mark.parametrize(
+    "server", [HidesOpenFiles, ZeroSizeUntilClosed, WriteOnly, Sizeless, HidesPartFiles]
+)
 def test_files_arrive_in_new_folders_and_are_replaced(
     tmp_path: Path, server: type[asyncssh.SFTPServer]
 ) -> None:
@@ -87,13 +89,13 @@ def test_files_arrive_in_new_folders_and_are_replaced(
 @pytest.mark.parametrize(
     ("server", "notes"),
     [
-        (NotYet, []),
+        (HidesOpenFiles, []),
         (WriteOnly, ["no resume", "sizes are not shown"]),
         (Sizeless, ["sizes are not shown"]),
         (HidesPartFiles, ["sizes are not shown"]),
     ],
 )
-def test_the_check_says_what_cannot_be_proven(
+def test_a_probe_notes_what_the_server_does_not_show(
     tmp_path: Path, server: type[asyncssh.SFTPServer], notes: list[str]
 ) -> None:
     with serve(tmp_path, server) as destination:
@@ -105,7 +107,7 @@ def test_the_check_says_what_cannot_be_proven(
 
 
 def test_a_rename_is_not_announced_where_part_files_are_hidden(tmp_path: Path) -> None:
-    """After a kill "it is gone" would be taken for "it was renamed"."""
+    """After a kill a hidden part file would be read as a rename that succeeded."""
 
     class Refuses(HidesPartFiles):
         def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
@@ -120,27 +122,27 @@ def test_a_rename_is_not_announced_where_part_files_are_hidden(tmp_path: Path) -
     assert outcome.unsure is None
 
 
-class Few(asyncssh.SFTPServer):
+class FewOpenFiles(asyncssh.SFTPServer):
     """Allows eight open files."""
 
     open_now = 0
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        if Few.open_now >= 8:
+        if FewOpenFiles.open_now >= 8:
             raise asyncssh.SFTPFailure("Too many open files in this session, maximum 8")
         file = super().open(path, pflags, attrs)
-        Few.open_now += 1
+        FewOpenFiles.open_now += 1
         return file
 
-    def close(self, file_obj: object) -> Any:  # noqa: ANN401 - as asyncssh has it
-        Few.open_now -= 1
+    def close(self, file_obj: object) -> Any:  # noqa: ANN401 - as in asyncssh
+        FewOpenFiles.open_now -= 1
         return super().close(file_obj)
 
 
-def test_few_open_files_are_enough(tmp_path: Path) -> None:
+def test_the_limit_of_open_files_is_respected(tmp_path: Path) -> None:
     batches = [[make(tmp_path, f"{n}.csv", noise(20_000 + n))] for n in range(60)]
 
-    with serve(tmp_path, Few) as destination:
+    with serve(tmp_path, FewOpenFiles) as destination:
         outcomes = deliver(destination(), batches, ignore)
 
     assert [outcome.error for outcome in outcomes] == [None] * 60
@@ -149,7 +151,7 @@ def test_few_open_files_are_enough(tmp_path: Path) -> None:
         assert published.read_bytes() == upload.local.read_bytes()
 
 
-def test_what_is_refused_while_others_are_open_is_refused_in_the_end(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_fails_only_its_batch(tmp_path: Path) -> None:
     class Picky(asyncssh.SFTPServer):
         def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
             if b"bad" in path:
@@ -168,8 +170,8 @@ def test_what_is_refused_while_others_are_open_is_refused_in_the_end(tmp_path: P
         assert (outcome.error is None) == (number % 5 != 0)
 
 
-class TakenFails(asyncssh.SFTPServer):
-    """Offers posix-rename, and refuses a name that is taken, as Win32-OpenSSH did."""
+class RefusesReplacing(asyncssh.SFTPServer):
+    """Has posix-rename, but refuses it if the name exists, as Win32-OpenSSH did."""
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         if os.path.exists(self.map_path(newpath)):
@@ -182,8 +184,8 @@ class TakenFails(asyncssh.SFTPServer):
         super().rename(oldpath, newpath)
 
 
-class TakenDenied(TakenFails):
-    """Has no posix-rename, and calls a taken name "permission denied"."""
+class DeniesReplacing(RefusesReplacing):
+    """Has no posix-rename, and answers "permission denied" if the name exists."""
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         del oldpath, newpath
@@ -198,8 +200,8 @@ class TakenDenied(TakenFails):
         raise asyncssh.SFTPPermissionDenied("Access denied")
 
 
-class InFrench(TakenDenied):
-    """Says so in Latin-1."""
+class DeniesInFrench(DeniesReplacing):
+    """Answers with a text that is not UTF-8."""
 
     def refuse(self) -> None:
         class Refusal(asyncssh.SFTPFailure):
@@ -210,8 +212,8 @@ class InFrench(TakenDenied):
         raise Refusal("")
 
 
-@pytest.mark.parametrize("server", [TakenFails, TakenDenied, InFrench])
-def test_a_file_is_replaced_where_a_taken_name_is_refused(
+@pytest.mark.parametrize("server", [RefusesReplacing, DeniesReplacing, DeniesInFrench])
+def test_a_file_is_replaced_where_rename_refuses_an_existing_name(
     tmp_path: Path, server: type[asyncssh.SFTPServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve(tmp_path, server) as destination:
@@ -227,7 +229,7 @@ def test_a_file_is_replaced_where_a_taken_name_is_refused(
     assert len([text for text in caplog.messages if "no posix-rename over a file" in text]) == 1
 
 
-def test_a_rename_that_was_done_and_reported_as_refused_removes_nothing(tmp_path: Path) -> None:
+def test_a_rename_that_succeeds_but_reports_failure_removes_nothing(tmp_path: Path) -> None:
     class Liar(asyncssh.SFTPServer):
         def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
             super().posix_rename(oldpath, newpath)
@@ -267,7 +269,9 @@ def test_a_resume_that_is_refused_starts_over_in_the_same_run(
     assert "was refused (resume is not supported); starting over" in caplog.text
 
 
-def test_a_part_file_that_vanishes_while_it_is_compared_leaves_no_hole(tmp_path: Path) -> None:
+def test_a_part_file_that_disappears_during_comparison_gives_no_incomplete_file(
+    tmp_path: Path,
+) -> None:
     class Vanishes(asyncssh.SFTPServer):
         def read(self, file_obj: Any, offset: int, size: int) -> Any:  # noqa: ANN401 - of asyncssh
             for path in (tmp_path / "root").glob(".*.part"):

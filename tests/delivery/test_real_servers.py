@@ -1,4 +1,4 @@
-"""ProFTPD's mod_sftp and rclone, as they are installed: every file arrives, complete and once."""
+"""ProFTPD's mod_sftp and rclone as they are installed: every file arrives complete, and once."""
 
 import time
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from orchestrator.delivery.probe import ProbeRequest, probe_all
 from orchestrator.delivery.removal import remove_all
 
 
-def has(server: OtherServer, **files: bytes) -> None:
-    """Assert that these are all files of the server; a cache may write them in a moment."""
+def assert_files(server: OtherServer, **files: bytes) -> None:
+    """Assert that the server has exactly these files; a cache may write them a bit later."""
 
     def found() -> dict[str, bytes]:
         return {name: (server.root / name).read_bytes() for name in tree(server.root)}
@@ -50,10 +50,10 @@ def test_files_arrive_in_new_folders_and_are_replaced(server: OtherServer, tmp_p
 
         assert [str(outcome.error) for outcome in outcomes if outcome.error] == []
         assert sorted(upload.file.path for upload in published) == sorted(names)
-        has(server, **dict.fromkeys(names, content))
+        assert_files(server, **dict.fromkeys(names, content))
 
 
-def test_a_connection_that_is_cut_is_no_loss(server: OtherServer, tmp_path: Path) -> None:
+def test_a_cut_connection_loses_nothing(server: OtherServer, tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv", noise(6 * MEBIBYTE))
     with Proxy.before(server.port, cuts=(2 * MEBIBYTE, 3 * MEBIBYTE)) as proxy:
         key = Path(f"{server.host_key}.pub").read_text()
@@ -63,11 +63,11 @@ def test_a_connection_that_is_cut_is_no_loss(server: OtherServer, tmp_path: Path
         [outcome] = deliver(to, [[upload]], ignore, retry=QUICK)
 
     assert outcome.error is None
-    has(server, **{"a.csv": noise(6 * MEBIBYTE)})
+    assert_files(server, **{"a.csv": noise(6 * MEBIBYTE)})
 
 
 @pytest.mark.parametrize("kept", [noise(MEBIBYTE)[:700_000], b"other" * 1000, b""])
-def test_what_an_earlier_run_left_does_no_harm(
+def test_part_files_of_an_earlier_run_do_no_harm(
     server: OtherServer, tmp_path: Path, kept: bytes
 ) -> None:
     upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
@@ -76,21 +76,21 @@ def test_what_an_earlier_run_left_does_no_harm(
     [outcome] = deliver(server.destination(), [[upload]], ignore)
 
     assert outcome.error is None
-    has(server, **{"a.csv": noise(MEBIBYTE)})
+    assert_files(server, **{"a.csv": noise(MEBIBYTE)})
 
 
-def test_check_finds_that_it_can_be_used(server: OtherServer) -> None:
+def test_a_probe_finds_no_error(server: OtherServer) -> None:
     request = ProbeRequest(server.destination(), ["", "2026"], removes=True)
     result = probe_all({"there": request})["there"]
 
     assert result.errors == []
-    has(server)
+    assert_files(server)
 
 
-def test_old_files_are_removed(server: OtherServer, tmp_path: Path) -> None:
+def test_old_files_are_removed_unless_they_changed(server: OtherServer, tmp_path: Path) -> None:
     uploads = [make(tmp_path, f"{number}.csv") for number in range(3)]
     deliver(server.destination(), [uploads], ignore)
-    has(server, **{upload.file.path: upload.local.read_bytes() for upload in uploads})
+    assert_files(server, **{upload.file.path: upload.local.read_bytes() for upload in uploads})
     (server.root / "1.csv").write_text("theirs now")
 
     request = server.destination(), timedelta(seconds=-60), [uploads]
@@ -100,4 +100,4 @@ def test_old_files_are_removed(server: OtherServer, tmp_path: Path) -> None:
         [],
         ["removed", "changed", "removed"],
     )
-    has(server, **{"1.csv": b"theirs now"})
+    assert_files(server, **{"1.csv": b"theirs now"})

@@ -1,4 +1,4 @@
-"""One file at a time: part file, proof, rename, and what a server may refuse."""
+"""Single uploads: part file, verification, rename, and requests that a server may refuse."""
 
 import asyncio
 import errno
@@ -52,7 +52,7 @@ def test_the_second_delivery_replaces_the_first(sftp_server: Sshd, tmp_path: Pat
     assert (sftp_server.root / "a.csv").read_bytes() == b"new"
 
 
-def test_an_absolute_path_is_taken_as_it_is(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_an_absolute_path_is_used_unchanged(sftp_server: Sshd, tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
     elsewhere = replace(upload, file=replace(upload.file, path=f"{tmp_path}/out/a.csv"))
 
@@ -63,17 +63,19 @@ def test_an_absolute_path_is_taken_as_it_is(sftp_server: Sshd, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("remote", ["../a.csv", "in/../../a.csv", "", "/"])
-def test_a_path_that_climbs_is_refused(sftp_server: Sshd, tmp_path: Path, remote: str) -> None:
+def test_a_path_that_leaves_the_folder_is_refused(
+    sftp_server: Sshd, tmp_path: Path, remote: str
+) -> None:
     upload = make(tmp_path, "a.csv")
-    climbing = replace(upload, file=replace(upload.file, path=remote))
+    outside = replace(upload, file=replace(upload.file, path=remote))
 
-    [outcome] = deliver(sftp_server.destination(), [[climbing]], ignore)
+    [outcome] = deliver(sftp_server.destination(), [[outside]], ignore)
 
     assert f"{remote!r} is not a path for a delivered file" in failure(outcome)
     assert tree(sftp_server.root.parent.parent).count("a.csv") == 1  # the local one
 
 
-def test_mkdir_may_be_forbidden_if_the_folder_is_there(
+def test_mkdir_may_be_forbidden_if_the_folder_exists(
     start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     server = start_sshd(sftp_options="-P mkdir")
@@ -88,7 +90,7 @@ def test_mkdir_may_be_forbidden_if_the_folder_is_there(
     assert tree(server.root) == ["in/a.csv"]
 
 
-def test_a_file_where_a_folder_should_be_is_an_error(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_an_error(sftp_server: Sshd, tmp_path: Path) -> None:
     (sftp_server.root / "in").write_text("I am a file")
 
     [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "in/a.csv")]], ignore)
@@ -96,9 +98,7 @@ def test_a_file_where_a_folder_should_be_is_an_error(sftp_server: Sshd, tmp_path
     assert "creating the folder in was refused" in failure(outcome)
 
 
-def test_a_folder_that_may_not_be_written_is_an_error(
-    start_sshd: Callable[..., Sshd], tmp_path: Path
-) -> None:
+def test_a_read_only_folder_is_an_error(start_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
     server = start_sshd(sftp_options="-R")
     upload = make(tmp_path, "a.csv")
 
@@ -127,7 +127,7 @@ def test_without_posix_rename_the_old_file_is_removed_and_the_log_says_so(
     assert (server.root / "a.csv").read_bytes() == noise(200_000)
 
 
-def test_a_file_that_may_not_be_replaced_is_said(
+def test_a_file_that_cannot_be_replaced_is_reported(
     start_sshd: Callable[..., Sshd], tmp_path: Path
 ) -> None:
     server = start_sshd(sftp_options="-P posix-rename,remove")
@@ -140,7 +140,7 @@ def test_a_file_that_may_not_be_replaced_is_said(
     assert "Permission denied" in failure(outcome)
     assert outcome.unsure is None
     assert (server.root / "a.csv").read_text() == "old"
-    assert tree(server.root) == [part_of(upload), "a.csv"]  # whole, for the next run
+    assert tree(server.root) == [part_of(upload), "a.csv"]  # complete, for the next run
 
     (server.root / "a.csv").unlink()
     [again] = deliver(server.destination(), [[upload]], ignore)
@@ -148,7 +148,7 @@ def test_a_file_that_may_not_be_replaced_is_said(
     assert tree(server.root) == ["a.csv"]
 
 
-def test_a_folder_of_that_name_may_not_be_replaced(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_the_file_is_an_error(sftp_server: Sshd, tmp_path: Path) -> None:
     (sftp_server.root / "a.csv").mkdir()
 
     [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "a.csv")]], ignore)
@@ -157,7 +157,7 @@ def test_a_folder_of_that_name_may_not_be_replaced(sftp_server: Sshd, tmp_path: 
 
 
 @pytest.mark.parametrize("kept", [1, 700_000, 3 * MEBIBYTE])
-def test_a_part_file_is_proven_and_resumed(sftp_server: Sshd, tmp_path: Path, kept: int) -> None:
+def test_a_part_file_is_verified_and_resumed(sftp_server: Sshd, tmp_path: Path, kept: int) -> None:
     upload = make(tmp_path, "a.csv", noise(3 * MEBIBYTE))
     (sftp_server.root / part_of(upload)).write_bytes(noise(3 * MEBIBYTE)[:kept])
 
@@ -215,9 +215,9 @@ def test_a_local_file_that_changed_is_not_published(sftp_server: Sshd, tmp_path:
 def test_a_frozen_sftp_server_is_given_up(
     sftp_server: Sshd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The sshd before it goes on to answer keepalives; another session works."""
+    """The sshd in front of it still answers keepalives, and a new session works."""
     uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv", noise(20 * MEBIBYTE))]
-    freezing = threading.Timer(30, sftp_server.kill)  # else a fault here would hang the test
+    freezing = threading.Timer(30, sftp_server.kill)  # otherwise a bug would hang the test
     freezing.start()
 
     with caplog.at_level(logging.INFO, "orchestrator"):
@@ -257,7 +257,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 class Vague(asyncssh.SFTPServer):
-    """Says no more than OpenSSH does of a quota."""
+    """Fails without a reason, as OpenSSH does at a quota."""
 
     def write(self, file_obj: object, offset: int, data: bytes) -> int:
         del file_obj, offset, data
@@ -275,7 +275,7 @@ def test_a_failure_without_a_reason_has_advice(tmp_path: Path) -> None:
 
 
 class Greedy(asyncssh.SFTPServer):
-    """Moves each file away in the moment it gets its final name."""
+    """Moves each file away as soon as it has its final name."""
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         super().posix_rename(oldpath, newpath)
@@ -283,7 +283,7 @@ class Greedy(asyncssh.SFTPServer):
         taken.rename(taken.parent.parent / f"taken_{taken.name}")
 
 
-def test_a_file_that_is_moved_away_at_once_is_no_error(tmp_path: Path) -> None:
+def test_a_file_that_is_moved_away_at_once_is_not_an_error(tmp_path: Path) -> None:
     uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv")]
 
     with serve(tmp_path, Greedy) as destination:
@@ -296,7 +296,7 @@ def test_a_file_that_is_moved_away_at_once_is_no_error(tmp_path: Path) -> None:
 
 
 class Lossy(Greedy):
-    """Renames and moves away, and then cuts the connection instead of answering."""
+    """Renames, moves the file away, and cuts the connection instead of answering."""
 
     renames = 0
 
@@ -306,7 +306,7 @@ class Lossy(Greedy):
         self.connection.abort()
 
 
-def test_a_rename_whose_answer_is_lost_is_not_done_twice(tmp_path: Path) -> None:
+def test_a_rename_whose_answer_is_lost_is_not_repeated(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
     published: list[Upload] = []
 
@@ -315,12 +315,12 @@ def test_a_rename_whose_answer_is_lost_is_not_done_twice(tmp_path: Path) -> None
         assert outcome.error is None
         assert published == [upload]
 
-        # A run that was killed at that point is told so by its ledger.
-        told = replace(upload, rename_sent=True)
-        [again] = deliver(destination(), [[told]], published.append, retry=QUICK)
+        # After a kill at that point the ledger reports to the next run that a rename was sent.
+        announced = replace(upload, rename_sent=True)
+        [again] = deliver(destination(), [[announced]], published.append, retry=QUICK)
 
     assert again.error is None
-    assert published == [upload, told]
+    assert published == [upload, announced]
     assert Lossy.renames == 1
     assert tree(tmp_path / "root") == []
 
@@ -333,7 +333,7 @@ class Deaf(asyncssh.SFTPServer):
         await asyncio.Event().wait()
 
 
-def test_a_rename_that_is_never_answered_is_unsure(tmp_path: Path) -> None:
+def test_a_rename_that_is_never_answered_is_uncertain(tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
 
     with serve(tmp_path, Deaf) as destination:
@@ -346,7 +346,7 @@ def test_a_rename_that_is_never_answered_is_unsure(tmp_path: Path) -> None:
     assert tree(tmp_path / "root") == [part_of(upload)]
 
 
-def test_the_receiver_can_read_what_arrives(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_the_receiver_can_read_delivered_files(sftp_server: Sshd, tmp_path: Path) -> None:
     upload = make(tmp_path, "a.csv")
     upload.local.chmod(0o600)  # as the outbox has it
 

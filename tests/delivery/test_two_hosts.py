@@ -1,4 +1,4 @@
-"""Two hosts, each with an outbox of its own, that share one ledger: by the real command line."""
+"""Two hosts with separate outboxes that share one ledger, by the real command line."""
 
 import json
 import os
@@ -49,18 +49,18 @@ state: {ledger}
         return Command(self._folder, "orchestrate", "daily", "--date", DAY, "--json", *options)
 
     def run(self, *options: str) -> tuple[int, str, list[tuple[str, int]]]:
-        """Return the exit code, what was said, and the status and revision of each window."""
-        return ended(self.start(*options))
+        """Return the exit code, stderr, and the status and revision of each window."""
+        return outcome_of(self.start(*options))
 
 
-def ended(run: Command) -> tuple[int, str, list[tuple[str, int]]]:
+def outcome_of(run: Command) -> tuple[int, str, list[tuple[str, int]]]:
     done = run.ended()
     assert "Traceback" not in done.stderr
     windows = json.loads(done.stdout).get("windows", [])
     return done.returncode, done.stderr, [(item["status"], item["revision"]) for item in windows]
 
 
-def until_half_sent(run: Command, server: Sshd) -> None:
+def wait_until_half_sent(run: Command, server: Sshd) -> None:
     deadline = time.monotonic() + 100
     while not any(parts(server)):
         assert run.process.is_alive(), run.ended()
@@ -91,7 +91,7 @@ def busy(workspace: Workspace) -> Workspace:
 
 @pytest.fixture
 def gate(sftp_server: Sshd) -> Iterator[Proxy]:
-    """A line to the server that passes less than the activity file until it is opened."""
+    """A proxy to the server that stops within the activity file until it is opened."""
     with Proxy.before(sftp_server.port, gate=GATE) as proxy:
         sftp_server.pin(
             *(
@@ -110,19 +110,19 @@ def arrived(server: Sshd) -> list[str]:
     return sorted(path.name for path in server.root.iterdir())
 
 
-def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
+def test_the_second_host_exits_and_continues_once_the_first_is_killed(
     busy: Workspace, sftp_server: Sshd, gate: Proxy, ledger: str
 ) -> None:
     one = Host(busy.folder / "one", ledger=ledger, server=sftp_server, port=gate.port)
     two = Host(busy.folder / "two", ledger=ledger, server=sftp_server, port=sftp_server.port)
     first = one.start()
-    until_half_sent(first, sftp_server)  # and there it stays
+    wait_until_half_sent(first, sftp_server)  # the upload stops there
 
-    code, said, _ = two.run()
+    code, stderr, _ = two.run()
     assert code == 75
-    assert f"process {first.process.pid} on {os.uname().nodename} since 20" in said
-    assert "try again later" in said
-    code, _, windows = two.run("--dry-run")  # who only looks may
+    assert f"process {first.process.pid} on {os.uname().nodename} since 20" in stderr
+    assert "try again later" in stderr
+    code, _, windows = two.run("--dry-run")  # reading needs no lock
     assert (code, windows) == (0, [("due", 1)])
     assert first.process.is_alive()
 
@@ -131,7 +131,7 @@ def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
     kept = parts(sftp_server)
     broadcast = (sftp_server.root / NAMES[1]).read_bytes()
     code, _, windows = two.run()
-    while code == 75:  # the server hears of the death within moments
+    while code == 75:  # the server notices the end of the process a bit later
         code, _, windows = two.run()
     assert (code, windows) == (0, [("delivered", 1)])
     assert kept[0] > 0
@@ -142,14 +142,14 @@ def test_the_second_host_leaves_and_goes_on_when_the_first_is_killed(
         assert host.run()[::2] == (0, [])
 
 
-def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
+def test_a_host_that_lost_its_ledger_connection_stops_without_loss(
     busy: Workspace, sftp_server: Sshd, gate: Proxy, postgres: Postgres
 ) -> None:
     ledger = postgres.database()
     one = Host(busy.folder / "one", ledger=ledger, server=sftp_server, port=gate.port)
     two = Host(busy.folder / "two", ledger=ledger, server=sftp_server, port=sftp_server.port)
     first = one.start()
-    until_half_sent(first, sftp_server)
+    wait_until_half_sent(first, sftp_server)
     with psycopg.connect(ledger) as connection:
         ended_sessions = connection.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
@@ -157,23 +157,23 @@ def test_a_host_that_lost_the_ledger_stops_and_loses_nothing(
         ).fetchall()
     assert ended_sessions == [(True,)]
 
-    # The lock is free, and the other host comes while this one still sends.
+    # The lock is free: the other host runs while this one is still sending.
     code, _, windows = two.run()
     assert (code, windows) == (0, [("delivered", 1)])
     delivered = (sftp_server.root / NAMES[0]).read_bytes()
     assert first.process.is_alive()
     gate.opened.set()
-    code, said, _ = ended(first)
+    code, stderr, _ = outcome_of(first)
     assert code == 1
-    assert "the connection to the ledger postgresql://postgres@/" in said
-    assert "was lost, and with it the lock that keeps other runs away, so this run stops" in said
+    assert "the connection to the ledger postgresql://postgres@/" in stderr
+    assert "was lost, and with it the lock that keeps other runs away, so this run stops" in stderr
     assert arrived(sftp_server) == NAMES
     assert (sftp_server.root / NAMES[0]).read_bytes() == delivered
     assert delivered.count(b"\n") == ROWS + 2
     assert one.run()[::2] == (0, [])
 
 
-def test_a_host_catches_up_what_another_made(
+def test_a_host_delivers_windows_that_another_one_wrote(
     busy: Workspace, sftp_server: Sshd, ledger: str
 ) -> None:
     one, two = (
@@ -187,12 +187,12 @@ def test_a_host_catches_up_what_another_made(
 
     assert arrived(sftp_server) == NAMES
     for name in NAMES:
-        made = (busy.folder / "one/outbox" / name).read_bytes()
-        assert (sftp_server.root / name).read_bytes() == made
+        written = (busy.folder / "one/outbox" / name).read_bytes()
+        assert (sftp_server.root / name).read_bytes() == written
     assert one.run()[::2] == (0, [])
 
 
-def test_a_ledger_out_of_reach_is_said_without_its_password(
+def test_an_unreachable_ledger_is_reported_without_its_password(
     workspace: Workspace, sftp_server: Sshd
 ) -> None:
     ledger = "postgresql://u:hush@127.0.0.1:1/ledger"
@@ -201,6 +201,6 @@ def test_a_ledger_out_of_reach_is_said_without_its_password(
     assert done.returncode == 1
     assert "the ledger postgresql://u:***@127.0.0.1:1/ledger cannot be opened" in done.stderr
     assert "hush" not in done.stderr + done.stdout
-    code, said, _ = host.run()
+    code, stderr, _ = host.run()
     assert code == 1
-    assert said.count("\n") == 1
+    assert stderr.count("\n") == 1
