@@ -1,4 +1,4 @@
-"""Every piece of exports.yml in docs/fields.md gives the very files that stand below it."""
+"""Every snippet of exports.yml in docs/fields.md gives exactly the files shown below it."""
 
 import re
 import subprocess
@@ -10,10 +10,10 @@ from workspace import ROOT, Workspace, days
 
 PAGE = (ROOT / "docs/fields.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
-PIECES = {title: text for title, text in SECTIONS.items() if "```yaml" in text}
+SNIPPETS = {title: text for title, text in SECTIONS.items() if "```yaml" in text}
 
 
-def shown(text: str, language: str) -> dict[str, str]:
+def shown_files(text: str, language: str) -> dict[str, str]:
     """Return the files that a text shows, by name."""
     block = rf"^`([^`\n]+)`:\n\n```{language}\n(.*?)^```$"
     return dict(re.findall(block, text, re.DOTALL | re.MULTILINE))
@@ -26,24 +26,24 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         workspace = Workspace(tmp_path_factory.mktemp("fields"), monkeypatch)
         raw = workspace.folder / "raw"
         raw.mkdir()
-        for name, text in shown(SECTIONS["The data"], "json").items():
+        for name, text in shown_files(SECTIONS["The data"], "json").items():
             (raw / name).write_text(text, encoding="utf-8")
         orchestrate(workspace.folder, "load", str(raw)).check_returncode()
         monkeypatch.setenv("HASH_SALT", "pepper")
         yield workspace
 
 
-@pytest.mark.parametrize("title", PIECES)
-def test_a_piece_gives_the_files_below_it(loaded: Workspace, title: str) -> None:
-    text = PIECES[title]
-    (piece,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("title", SNIPPETS)
+def test_a_snippet_gives_the_files_below_it(loaded: Workspace, title: str) -> None:
+    text = SNIPPETS[title]
+    (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     there = re.sub(r"\W", "_", title)
     own = f"destinations: {{there: {{directory: {there}}}}}\n"
     own += f"state: sqlite:///{there}.db\noutbox: {there}.outbox\n"
     (loaded.folder / there).mkdir()
-    (loaded.folder / "exports.yml").write_text(own + piece, encoding="utf-8")
+    (loaded.folder / "exports.yml").write_text(own + snippet, encoding="utf-8")
     assert loaded.run("2026-11-19 07:00", days=days("2026-11-18")).exit_code == 0
-    files = shown(text, "text")
+    files = shown_files(text, "text")
     assert files
     for name, expected in files.items():
         assert loaded.text(name, there) == expected, name
@@ -51,7 +51,7 @@ def test_a_piece_gives_the_files_below_it(loaded: Workspace, title: str) -> None
     assert {name.split("_")[1] for name in loaded.files(there)} == brands
 
 
-def test_a_command_prints_what_stands_below_it() -> None:
+def test_a_command_prints_the_output_below_it() -> None:
     found = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     assert found
     for command, expected in found:

@@ -1,4 +1,4 @@
-"""Every link of every page leads to a page, a heading or a file that is there."""
+"""Every link of every page leads to a page, a heading or a file that exists."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_link_leads_nowhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in target:
@@ -31,7 +31,7 @@ def test_no_link_leads_nowhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name)
-def test_a_page_of_the_site_links_to_the_site_alone(page: Path) -> None:
+def test_a_page_of_the_site_links_only_to_the_site(page: Path) -> None:
     """What is outside docs/ is not in the site: a page names it instead."""
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):

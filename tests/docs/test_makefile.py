@@ -1,4 +1,4 @@
-"""`make` reports in one line what a fresh machine lacks, and repairs a failed first try."""
+"""`make` reports a missing requirement in one line, and repairs an incomplete environment."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from workspace import ROOT
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with the Makefile alone."""
+    """A folder with only the Makefile."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     return tmp_path
 
@@ -27,7 +27,7 @@ def make(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
 
 
 def python_that(checkout: Path, refuses: str) -> str:
-    """Write a Python whose `-c` fails where the code has a text; return its name."""
+    """Write a Python whose `-c` fails if the code contains a text; return its name."""
     program = checkout / "old-python"
     program.write_text(
         f'#!/bin/sh\ncase "$2" in *"{refuses}"*) exit 1;; esac\nexec {sys.executable} "$@"\n',
@@ -45,7 +45,9 @@ def python_that(checkout: Path, refuses: str) -> str:
         ("ensurepip", "./old-python cannot create environments: apt-get install python3-venv"),
     ],
 )
-def test_what_is_missing_is_reported_in_one_line(checkout: Path, python: str, message: str) -> None:
+def test_a_missing_requirement_is_reported_in_one_line(
+    checkout: Path, python: str, message: str
+) -> None:
     if not python.startswith("no-"):
         python = python_that(checkout, refuses=python)
     made = make(checkout, python)
@@ -56,12 +58,12 @@ def test_what_is_missing_is_reported_in_one_line(checkout: Path, python: str, me
     assert not (checkout / ".venv").exists()
 
 
-def test_an_environment_that_a_failed_try_left_behind_is_rebuilt(checkout: Path) -> None:
+def test_an_incomplete_environment_is_rebuilt(checkout: Path) -> None:
     without_pip = [sys.executable, "-m", "venv", "--without-pip", ".venv"]
     subprocess.run(without_pip, cwd=checkout, check=True)
     pip = checkout / ".venv/bin/pip"
     assert not pip.exists()
     assert make(checkout, sys.executable).returncode == 0
     built = pip.stat().st_mtime_ns
-    assert make(checkout, sys.executable).returncode == 0  # one that works is left alone
+    assert make(checkout, sys.executable).returncode == 0  # a working one is kept
     assert pip.stat().st_mtime_ns == built

@@ -1,4 +1,4 @@
-"""Every test that a page names is there."""
+"""Every test that a page names exists."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("example
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"\btests/[\w/]+(?:\.py)?", text):
         assert (ROOT / name).exists(), name

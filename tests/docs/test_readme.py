@@ -11,11 +11,13 @@ from orchestrator import config
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_has_at_most_1200_words() -> None:
+def test_the_readme_has_at_most_1200_words() -> None:
     assert len(README.split()) <= 1200
 
 
-def test_its_exports_yml_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_readme_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     example = re.search(r"```yaml\n(destinations:.*?)```", README, re.DOTALL)
     assert example
     monkeypatch.setenv("KEY_PASSPHRASE", "x")
@@ -24,11 +26,11 @@ def test_its_exports_yml_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert config.load(path).exports[0].brand == "BRANDNAAM"
 
 
-def test_the_committed_exports_yml_is_right() -> None:
+def test_the_committed_exports_yml_is_valid() -> None:
     assert [export.brand for export in config.load(ROOT / "exports.yml").exports] == ["*"]
 
 
-def test_every_package_has_its_place_in_contributing() -> None:
+def test_every_package_is_listed_in_contributing() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     named = {name for cell in cells for name in re.findall(r"\w+", cell)}

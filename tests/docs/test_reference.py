@@ -1,4 +1,4 @@
-"""The generated pages are what the code says, and leave nothing out."""
+"""The generated pages match the code and are complete."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ KEYS = {key for model in MODELS for key in model.written_keys()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_is_what_the_code_says(page: Path) -> None:
+def test_a_page_matches_the_code(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == PAGES[page], "run: make reference"
 
 
@@ -30,7 +30,7 @@ def test_every_key_is_documented(key: str) -> None:
     assert f"\n| `{key}` | " in EXPORTS_YML
 
 
-def test_every_note_is_of_a_key() -> None:
+def test_every_note_belongs_to_a_key() -> None:
     assert reference.NOTES.keys() <= KEYS
 
 
@@ -47,7 +47,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_s_help_has_an_example(name: str) -> None:
+def test_the_help_of_each_command_has_an_example(name: str) -> None:
     assert "Example: " in COMMANDS[name].help
 
 
@@ -56,7 +56,7 @@ def test_every_variable_that_is_read_is_documented() -> None:
     files = [*ROOT.glob("orchestrator/**/*.py"), ROOT / "profiles/profiles.yml"]
     read = {name for path in files for name in named.findall(path.read_text(encoding="utf-8"))}
     assert {"ORCHESTRATE_CONFIG", "DUCKDB_PATH", "PGHOST"} <= read
-    # Examples in texts, other programs' own, and what the product sets for its children.
+    # Examples in texts, variables of other programs, and those set for child processes.
     others = {"NAME", "HASH_SALT", "HOME", "TERM", "PGTZ", "PGCLIENTENCODING"}
     others |= {"KEY_PASSPHRASE", "SFTP_PASSWORD", "SIGN_PASSPHRASE"}
     assert read - others <= reference.ENVIRONMENT.keys()

@@ -1,4 +1,4 @@
-"""The sample files are what the sample raw rows give, byte for byte."""
+"""The committed sample files are an export of the sample raw rows, byte for byte."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ exports:
 
 
 def follow(folder: Path, heading: str) -> None:
-    """Make every change and run every command of a section, in the order of the page."""
+    """Apply every diff and run every command of a section, in the order of the page."""
     _, section = PAGE.split(f"\n## {heading}\n")
     section = section.split("\n## ")[0]
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
@@ -64,7 +64,7 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def edit(folder: Path, block: str) -> None:
-    """Make the change that a diff block shows: its old lines occur exactly once in the file."""
+    """Apply the change that a diff block shows: its old lines occur exactly once in the file."""
     header, place, *lines = block.splitlines()
     assert header.startswith("--- ")
     assert place.startswith("@@")
@@ -130,7 +130,9 @@ def test_the_recipe_puts_the_operating_system_into_the_description(
     day = (NOW - timedelta(days=1)).date()
     workspace.mailing("ACME", str(day))
     event = {"brand": "ACME", "broadcast_id": "ACME-1", "customer_id": "C1"}
-    events: tuple[tuple[str, dict[str, Any], str, str], ...] = (  # and described how, before, after
+    events: tuple[
+        tuple[str, dict[str, Any], str, str], ...
+    ] = (  # and its description before and after
         ("email_opens", {"os": "Android"}, "", "Android"),
         ("email_opens", {}, "", ""),
         (
@@ -149,14 +151,16 @@ def test_the_recipe_puts_the_operating_system_into_the_description(
         moment = {"received_at": f"{day} 12:0{number}:00"}
         workspace.add(table, {**event, "event_id": f"X{number}", **moment, **more})
 
-    def described() -> list[str]:
-        rows = workspace.text(f"activity_ACME_{day:%Y%m%d}.csv").splitlines()[2:]  # of mailing()
+    def descriptions() -> list[str]:
+        rows = workspace.text(f"activity_ACME_{day:%Y%m%d}.csv").splitlines()[
+            2:
+        ]  # without that of mailing()
         return [row.rsplit(",", 1)[1] for row in rows]
 
     assert orchestrate(tmp_path, "daily").returncode == 0
-    assert described() == [before for _, _, before, _ in events]
+    assert descriptions() == [before for _, _, before, _ in events]
     for name in ("there", "outbox", "state"):
         shutil.rmtree(tmp_path / name)
     (tmp_path / "there").mkdir()
     follow(tmp_path, "Put the operating system into the description")
-    assert described() == [after for _, _, _, after in events]
+    assert descriptions() == [after for _, _, _, after in events]
