@@ -31,12 +31,12 @@ ACTIVITIES = (
     " description"
 )
 BROADCASTS = "broadcast_id, broadcast_type, description, subject, sent_on"
-TEXTS = (*AWKWARD, "a line of\n\\.\nits own")  # which psql before 18 takes for the end
+TEXTS = (*AWKWARD, "a line of\n\\.\nits own")  # which psql before 18 reads as the end
 Row = tuple[Any, ...]
 
 
 def recipes(page: str = PAGE) -> dict[str, str]:
-    """Return the blocks of the page by the file name that their first lines hold."""
+    """Return the code blocks of the page by the file name in their first lines."""
     found = {}
     for block in re.findall(r"^```(?:sql|sh|python)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
         name = re.search(r'^(?:--|#|""") ?(\S+\.(?:sql|sh|py))', block, re.MULTILINE)
@@ -46,7 +46,7 @@ def recipes(page: str = PAGE) -> dict[str, str]:
 
 
 class Receiver:
-    """Someone who loads what lies in a folder, by a recipe."""
+    """A receiver that loads the files of a folder by a recipe."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Receiver:
         raise NotImplementedError
 
     def everything(self) -> list[list[Row]]:
-        """Return all that is in the tables, with the moments of the loads."""
+        """Return all rows of the tables, with the times of the loads."""
         tables = ("loaded_windows", "activities", "broadcast_rows")
         return [sorted(self.query(f"select * from {table}"), key=repr) for table in tables]
 
@@ -108,7 +108,7 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Receiver:
 
 
 class Sender:
-    """A brand with unkind texts, delivered day by day, and what its files should hold."""
+    """A brand with awkward texts, delivered day by day, and the rows that its files should have."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -128,14 +128,14 @@ class Sender:
             self._click(moments[number % len(moments)], number, text, event=number)
             for number, text in enumerate(TEXTS)
         ]
-        alike = [  # in all that is delivered
+        alike = [  # in every delivered column
             self._click("2026-10-25 11:00:00", 3, "https://example.com", event=number)
             for number in (1000, 1001)
         ]
         workspace.add("email_clicks", *clicks, *alike)
 
     def copy(self, workspace: Workspace) -> "Sender":
-        """Return the same in another place, with all that was delivered."""
+        """Return a copy in another workspace, with all delivered files."""
         shutil.copytree(self.workspace.folder, workspace.folder, dirs_exist_ok=True)
         made = copy.copy(self)
         made.workspace, made.incoming = workspace, workspace.folder / "there"
@@ -182,13 +182,13 @@ class Sender:
         }
 
     def deliver(self, now: str = "2026-10-27 07:00", **request: Any) -> None:  # noqa: ANN401 - any
-        """Run what is due."""
+        """Run all due windows."""
         assert self.workspace.run(now, **request).exit_code == 0
 
 
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Sender:
-    """Three days of one brand, the middle one of 25 hours long, as they were delivered."""
+    """Three delivered days of one brand; the second has 25 hours."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         sender = Sender(Workspace(tmp_path_factory.mktemp("delivered"), monkeypatch))
         sender.deliver()
@@ -197,12 +197,12 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Sender:
 
 @pytest.fixture
 def sender(workspace: Workspace, delivered: Sender) -> Sender:
-    """The same, of the test's own."""
+    """A copy of `delivered` for one test."""
     return delivered.copy(workspace)
 
 
 def check(receiver: Receiver, sender: Sender) -> None:
-    """Assert that each row was loaded once, with the very values that went in."""
+    """Assert that each row was loaded once, with the values that were sent."""
     names = [f"{BRAND}_{day}" for day in DAYS]
     windows = receiver.query("select window_name, brand, period from loaded_windows order by 1")
     assert windows == [(name, BRAND, day) for name, day in zip(names, DAYS, strict=True)]
@@ -227,11 +227,13 @@ def test_every_row_is_loaded_once(receiver: Receiver, sender: Sender) -> None:
     assert receiver.load(sender.incoming) == 0
     assert receiver.everything() == before
     (activity,) = sender.incoming.glob(f"activity_*_{DAYS[1]}.csv")
-    whole = activity.read_bytes()
-    activity.write_bytes(whole[: whole.rindex(b'"')])  # cut off, as no file here ever stands
+    complete = activity.read_bytes()
+    activity.write_bytes(
+        complete[: complete.rindex(b'"')]
+    )  # truncated, which a delivered file never is
     assert receiver.load(sender.incoming) != 0
     assert receiver.everything() == before
-    activity.write_bytes(whole)
+    activity.write_bytes(complete)
     assert receiver.load(sender.incoming) == 0
     assert receiver.everything() == before
 
@@ -253,7 +255,7 @@ def test_a_next_revision_replaces_its_window(receiver: Receiver, sender: Sender)
 
 
 class ManifestReceiver(Receiver):
-    """Someone who loads by the manifests, in the tables `activity` and `broadcast`."""
+    """A receiver that loads by the manifests into the tables `activity` and `broadcast`."""
 
     def __init__(self, folder: Path, program: str, server: Postgres | None) -> None:
         super().__init__(folder)
@@ -283,8 +285,8 @@ class ManifestReceiver(Receiver):
             return connection.execute(text).fetchall()
 
     def known(self, row: Row) -> Row:
-        """Return a row that was sent as it can be known here."""
-        if self.program == "load_frictionless.py":  # knows no empty text, and SQLite no moment
+        """Return a row that was sent as this receiver can represent it."""
+        if self.program == "load_frictionless.py":  # no empty texts, and SQLite has no timestamps
             return tuple(None if value in (None, "") else str(value) for value in row)
         return row
 
@@ -318,15 +320,15 @@ def test_manifests_load_every_row_once(by_manifest: ManifestReceiver, sender: Se
     assert receiver.load(sender.incoming) == 0
     assert receiver.everything() == before
     shutil.copytree(sender.incoming, sender.workspace.folder / "earlier")
-    # A next revision, of which one file is not yet what its manifest says.
+    # The next revision; one of its files does not match the manifest yet.
     sender.click("2026-10-25 12:00:00", 2, 'late, "quoted"\r\nrow', event=2025)
     sender.deliver(force=True, days=days("2026-10-25"))
     (activity,) = sender.incoming.glob(f"activity_*_{DAYS[1]}.csv")
-    whole = activity.read_bytes()
-    activity.write_bytes(whole.replace(b"late", b"last"))
+    complete = activity.read_bytes()
+    activity.write_bytes(complete.replace(b"late", b"last"))
     assert receiver.load(sender.incoming) != 0
     assert receiver.everything() == before
-    activity.write_bytes(whole)
+    activity.write_bytes(complete)
     assert receiver.load(sender.incoming) == 0
     check_manifests(receiver, sender)
     revisions = receiver.query("select revision from loaded_windows order by 1")
@@ -348,7 +350,7 @@ def test_manifests_load_every_row_once(by_manifest: ManifestReceiver, sender: Se
         ("timestamp_format: '%d.%m.%Y %H.%M.%S', extension: txt", "frictionless duckdb"),
     ],
 )
-def test_manifests_say_what_the_sender_sets(
+def test_manifests_describe_every_dialect(
     workspace: Workspace, tmp_path: Path, postgres: Postgres, dialect: str, programs: str
 ) -> None:
     more = "start: 2026-11-18, completion: manifest, directory: '{revision}'"
@@ -363,7 +365,7 @@ def test_manifests_say_what_the_sender_sets(
     for name in programs.split():
         server = postgres if name == "postgres" else None
         receiver = ManifestReceiver(tmp_path / name, f"load_{name}.py", server)
-        for folder in ("1", "2", "1"):  # each revision is in a folder of its own
+        for folder in ("1", "2", "1"):  # each revision has a separate folder
             assert receiver.load(workspace.folder / "there" / folder) == 0
         rows = receiver.query("select broadcast_id, description from activity order by 1, 2")
         assert Counter(rows) == Counter(
@@ -374,7 +376,7 @@ def test_manifests_say_what_the_sender_sets(
         assert receiver.query("select count(*) from broadcast") == [(2,)]
 
 
-def test_completion_files_tell_what_is_whole_and_what_is_missing(workspace: Workspace) -> None:
+def test_completion_files_show_truncated_files_and_missing_windows(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-10-24")
     workspace.configure("  - {brand: ACME, timezone: Europe/Amsterdam, completion: both}")
     for first, last in ((24, 25), (27, 28)):
@@ -401,7 +403,7 @@ def test_completion_files_tell_what_is_whole_and_what_is_missing(workspace: Work
 @pytest.mark.parametrize("name", ["read_pandas.py", "read_polars.py", "read_plain.py"])
 def test_python_reads_every_value(name: str, delivered: Sender) -> None:
     page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
-    text = page[: page.index("## Moments")]  # a block below it is no recipe of its own
+    text = page[: page.index("## Moments")]  # the blocks below are not separate recipes
     recipe: dict[str, Any] = {"__name__": "recipe"}
     exec(recipes(text)[name], recipe)  # noqa: S102 - as a reader would run it
     for day, rows in delivered.activities.items():

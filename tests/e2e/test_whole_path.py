@@ -1,4 +1,4 @@
-"""Raw files in, delivered files out, by the real commands; each byte as a second reading says."""
+"""From raw files to delivered files by the real commands; a reference export gives each byte."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
 
 
 class Workspace:
-    """A folder with raw files, exports.yml and a warehouse, and the command beside it."""
+    """A folder with raw files, exports.yml and a warehouse, and the command that runs in it."""
 
     def __init__(self, folder: Path, server: Sshd) -> None:
         self.folder = folder
@@ -62,10 +62,10 @@ defaults: {{destination: [receiver, archive]}}
         return command(self.folder, *words, expect=expect)
 
     def assert_delivered(self, expected: dict[str, bytes]) -> None:
-        """Check that these files, and no others, are whole at both destinations and the outbox."""
+        """Assert that exactly these files are complete at both destinations and in the outbox."""
         for root in (self._archive, self._server.root, self.folder / "outbox"):
             found = _files(root)
-            if root == self.folder / "outbox":  # has what runs keep for themselves, out of sight
+            if root == self.folder / "outbox":  # also has the hidden files of runs
                 found = {name: path for name, path in found.items() if not name.startswith(".")}
             assert sorted(found) == sorted(expected)
             for name, wanted in expected.items():
@@ -80,13 +80,13 @@ defaults: {{destination: [receiver, archive]}}
 
 @pytest.fixture
 def workspace(tmp_path: Path, sftp_server: Sshd) -> Workspace:
-    """Everything in place, nothing loaded."""
+    """A workspace that is configured, with nothing loaded."""
     return Workspace(tmp_path, sftp_server)
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
-    """A folder after two loads, and what its warehouse holds by the second reading of the rules."""
+    """A folder after two loads, and the rows that its warehouse should have."""
     folder = tmp_path_factory.mktemp("loaded")
     tables = awkward_rows.make()
     reference_files.write_raw(folder / "raw", tables)
@@ -98,27 +98,27 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
 
 @pytest.fixture
 def raw(workspace: Workspace, loaded: tuple[Path, Tables]) -> Tables:
-    """What the place's warehouse holds: it is a copy of the one that is loaded."""
-    folder, held = loaded
+    """The rows of the workspace's warehouse, which is a copy of the loaded one."""
+    folder, stored = loaded
     shutil.copytree(folder, workspace.folder, dirs_exist_ok=True)
-    return held
+    return stored
 
 
 def test_each_raw_row_is_loaded_once_or_rejected(workspace: Workspace, raw: Tables) -> None:
-    held = _held(workspace)
+    stored = _stored(workspace)
     for table, rows in raw.items():
-        assert held[table] == Counter(tuple(sorted(row.items())) for row in rows)
+        assert stored[table] == Counter(tuple(sorted(row.items())) for row in rows)
     broken = {table: len(rows) for table, rows in awkward_rows.broken(raw).items()}
     assert _rejected(workspace) == broken
 
     workspace.command("load", "raw", expect=3)
     workspace.command("load", "more")
 
-    assert _held(workspace) == held
+    assert _stored(workspace) == stored
     assert _rejected(workspace) == {table: 2 * count for table, count in broken.items()}
 
 
-def test_every_byte_of_every_day_is_what_the_rules_say(workspace: Workspace, raw: Tables) -> None:
+def test_every_file_of_every_day_equals_the_reference(workspace: Workspace, raw: Tables) -> None:
     expected: dict[str, bytes] = {}
     for day in awkward_rows.DAYS:
         document = workspace.command("daily", "--date", str(day))
@@ -140,7 +140,7 @@ def test_every_byte_of_every_day_is_what_the_rules_say(workspace: Workspace, raw
     assert again == {f"OTHER/2026/10/{kind}_OTHER_20261025.csv" for kind in reference_files.KINDS}
 
 
-def test_the_hours_of_a_day_of_25_hours_tile_it(workspace: Workspace, raw: Tables) -> None:
+def test_a_day_of_25_hours_has_25_hourly_windows(workspace: Workspace, raw: Tables) -> None:
     document = workspace.command("run", "--date", "2026-10-25", "--brand", "Uur")
 
     assert len(document["windows"]) == 25
@@ -153,7 +153,7 @@ def test_the_hours_of_a_day_of_25_hours_tile_it(workspace: Workspace, raw: Table
     assert workspace.times() == times
 
 
-def test_a_text_that_ends_like_the_delimiter_is_told_from_it(workspace: Workspace) -> None:
+def test_a_text_that_ends_like_the_delimiter_is_quoted(workspace: Workspace) -> None:
     broadcast = {
         "brand": "Edge",
         "broadcast_id": "x|",
@@ -176,18 +176,18 @@ def test_a_text_that_ends_like_the_delimiter_is_told_from_it(workspace: Workspac
     assert row == '"x|"||SINGLE||y||z||2026-10-26 12:00:00\n'
 
 
-def _held(workspace: Workspace) -> dict[str, Counter[Any]]:
-    """Return the rows of each raw table, with how often each is there."""
-    held = {}
+def _stored(workspace: Workspace) -> dict[str, Counter[Any]]:
+    """Return the rows of each raw table, with the number of times that each occurs."""
+    stored = {}
     with duckdb.connect(workspace.folder / "warehouse.duckdb", read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
         for table in ("broadcasts", "customers", *awkward_rows.EVENTS):
             query = connection.execute(f"select * exclude (loaded_at) from raw.{table}")
             names = [column[0] for column in query.description or ()]
-            held[table] = Counter(
+            stored[table] = Counter(
                 tuple(sorted(zip(names, row, strict=True))) for row in query.fetchall()
             )
-    return held
+    return stored
 
 
 def _rejected(workspace: Workspace) -> Counter[str]:
