@@ -1,4 +1,4 @@
-"""Disks that are full, really: small file systems of the test's own."""
+"""Disks that are really full: the tests mount small file systems."""
 
 import errno
 import os
@@ -25,8 +25,8 @@ Resize = Callable[[str], None]
 
 
 @pytest.fixture
-def small() -> Iterator[Callable[[Path, str], Resize]]:
-    """Return what makes a folder a small disk, and then returns what makes that larger."""
+def mount_small_disk() -> Iterator[Callable[[Path, str], Resize]]:
+    """Return a function that mounts a small disk; it returns a function that resizes the disk."""
     mounted: list[Path] = []
 
     def mount(folder: Path, size: str) -> Resize:
@@ -56,38 +56,38 @@ def acme(workspace: Workspace) -> Workspace:
 
 
 def failure(workspace: Workspace, *, code: int = 1) -> str:
-    """Run, and return the message of the failure there must be; it is none of the data's."""
+    """Run, and return the message of the failure, which must not be one of dbt or its tests."""
     try:
         result = workspace.run(NOW)
     except ExportError as error:
-        assert error.exit_code == 1, error  # noqa: PT017 - a run may raise, or tell by its result
+        assert error.exit_code == 1, error  # noqa: PT017 - a run may raise or return it
         return str(error)
     assert result.exit_code == code, result
     assert [window.status for window in result.windows] == [Status.FAILED]
     return str(result.windows[0].error)
 
 
-def test_a_disk_that_fills_anywhere_in_the_outbox(
-    acme: Workspace, small: Callable[[Path, str], Resize]
+def test_an_outbox_on_a_full_disk_is_reported_at_every_step(
+    acme: Workspace, mount_small_disk: Callable[[Path, str], Resize]
 ) -> None:
     outbox = acme.folder / "outbox"
-    resize = small(outbox, "64k")
-    said = []
+    resize = mount_small_disk(outbox, "64k")
+    messages = []
     for size in ("64k", "1m", "4m", "8m", "12m", "16m", "20m", "24m"):
         resize(size)
         if acme.files():
             break
         try:
-            said.append(failure(acme))
+            messages.append(failure(acme))
         except AssertionError:
             if not acme.files():
                 raise
-            break  # now there is room
-        assert f"{outbox}" in said[-1]
-        assert "the disk is full (No space left on device). Free some space" in said[-1]
+            break  # there is enough room now
+        assert f"{outbox}" in messages[-1]
+        assert "the disk is full (No space left on device). Free some space" in messages[-1]
         assert acme.files() == []
         assert not list(outbox.glob("*.csv"))
-    text = "\n".join(said)
+    text = "\n".join(messages)
     for workspace in (".dbt", ".work", ".work/files/"):
         assert f"{outbox}/{workspace}" in text
     resize("200m")
@@ -96,10 +96,10 @@ def test_a_disk_that_fills_anywhere_in_the_outbox(
     assert acme.run(NOW).windows == []
 
 
-def test_a_disk_that_fills_while_a_file_is_encrypted(
-    small: Callable[[Path, str], Resize], tmp_path: Path, gpg: Gpg
+def test_a_disk_that_fills_during_encryption_is_reported(
+    mount_small_disk: Callable[[Path, str], Resize], tmp_path: Path, gpg: Gpg
 ) -> None:
-    small(tmp_path / "small", "1m")
+    mount_small_disk(tmp_path / "small", "1m")
     key = tmp_path / "key.asc"
     key.write_bytes(gpg.export(gpg.make("Receiver of much", subkey="never")))
     file = PackedFile(tmp_path / "small/rows.csv", encrypt_for=key)
@@ -110,9 +110,11 @@ def test_a_disk_that_fills_while_a_file_is_encrypted(
     assert list((tmp_path / "small").iterdir()) == []
 
 
-def test_a_destination_that_is_full(acme: Workspace, small: Callable[[Path, str], Resize]) -> None:
+def test_a_full_destination_is_reported_and_gets_the_rest_later(
+    acme: Workspace, mount_small_disk: Callable[[Path, str], Resize]
+) -> None:
     there = acme.folder / "there"
-    resize = small(there, "2m")
+    resize = mount_small_disk(there, "2m")
     watch = Watch()
     watch.add(there, there)
     message = failure(acme, code=3)  # one of its two files arrived
@@ -125,10 +127,10 @@ def test_a_destination_that_is_full(acme: Workspace, small: Callable[[Path, str]
     assert watch.names() == [BROADCAST, ACTIVITY]
 
 
-def test_a_server_that_is_full(
-    acme: Workspace, sftp_server: Sshd, small: Callable[[Path, str], Resize]
+def test_a_full_server_is_reported_and_gets_the_rest_later(
+    acme: Workspace, sftp_server: Sshd, mount_small_disk: Callable[[Path, str], Resize]
 ) -> None:
-    resize = small(sftp_server.root, "2m")
+    resize = mount_small_disk(sftp_server.root, "2m")
     acme.configure(
         "  - {brand: ACME}", destinations=repr({"managed": {"sftp": sftp_server.line()}})
     )
@@ -140,26 +142,28 @@ def test_a_server_that_is_full(
     assert sorted(path.name for path in sftp_server.root.iterdir()) == [ACTIVITY, BROADCAST]
 
 
-def test_a_ledger_whose_disk_is_full(acme: Workspace, small: Callable[[Path, str], Resize]) -> None:
-    small(acme.folder / "state", "1m")
+def test_a_ledger_on_a_full_disk_is_reported_and_every_file_arrives_once(
+    acme: Workspace, mount_small_disk: Callable[[Path, str], Resize]
+) -> None:
+    mount_small_disk(acme.folder / "state", "1m")
     watch = Watch()
     watch.add(acme.folder / "there", acme.folder / "there")
     acme.run("2026-11-19 07:00")
     filler = acme.folder / "state/filler"
-    said = []
-    for left in range(0, 400, 12):  # kilobytes: it fills at one step of the run after the other
+    messages = []
+    for left in range(0, 400, 12):  # kilobytes: each run fails at a later step
         filler.unlink(missing_ok=True)
         room = os.statvfs(acme.folder / "state").f_bavail * 4096
         filler.write_bytes(bytes(max(0, room - left * 1024)))
         try:
             result = acme.run(NOW)
         except LedgerError as error:
-            said.append(str(error))
+            messages.append(str(error))
         else:
             assert result.exit_code == 0
             break
-    assert said
-    for message in said:
+    assert messages
+    for message in messages:
         assert "ledger.db" in message
         assert "the disk is full (" in message
     filler.unlink(missing_ok=True)
@@ -170,7 +174,7 @@ def test_a_ledger_whose_disk_is_full(acme: Workspace, small: Callable[[Path, str
     assert acme.files() == sorted(watch.names())
 
 
-def test_other_errors_are_not_of_the_disk() -> None:
+def test_other_errors_are_not_reported_as_a_full_disk() -> None:
     assert disk_full(PermissionError(errno.EACCES, "Permission denied", "/srv/a"), "/srv") is None
     quota = disk_full(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "/srv")
     assert str(quota).startswith("/srv: the disk is full (Disk quota exceeded). Free some space")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, also in dbt, which keeps them to itself: a run ends, the next one goes on."""
+"""Ctrl-C and SIGTERM, also in dbt, which catches them: the run ends, the next one continues."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from forked_commands import ORCHESTRATE, Command, orchestrate
 from workspace import Workspace
 
 _ADVICE = "what was written and delivered is kept, and the next run continues from there"
-_TOLD = {
+_MESSAGES = {
     signal.SIGINT: f"error: interrupted; {_ADVICE}",
     signal.SIGTERM: f"error: interrupted by SIGTERM; {_ADVICE}",
 }
@@ -30,7 +30,7 @@ _DAYS = [datetime.now(UTC).date() - timedelta(days=number) for number in (4, 3, 
         pytest.param(signal.SIGTERM, "late", 0.3, marks=pytest.mark.faults),
     ],
 )
-def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
+def test_an_interrupted_run_reports_it_and_the_next_one_continues(
     workspace: Workspace, sent: signal.Signals, where: str, seconds: float
 ) -> None:
     workspace.configure(f"  - {{brand: ACME, start: {_DAYS[0]}}}")
@@ -42,11 +42,11 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
     before = workspace.all_bytes()
     words = ("interrupted", str(int(sent)), where, str(seconds), "daily")
     ran = Command(workspace.folder, *words, parsed=False).ended()
-    told = ran.stderr.splitlines()
-    assert (ran.returncode, told[-1], ran.stdout) == (128 + sent, _TOLD[sent], ""), ran.stderr
-    # Of dbt, or of Python, not a word.
-    assert all(line.startswith(("window ", "looking for ")) for line in told[:-1]), ran.stderr
-    assert ("looking for late rows" in told) == (where == "late")
+    logged = ran.stderr.splitlines()
+    assert (ran.returncode, logged[-1], ran.stdout) == (128 + sent, _MESSAGES[sent], ""), ran.stderr
+    # No line is from dbt or from Python itself.
+    assert all(line.startswith(("window ", "looking for ")) for line in logged[:-1]), ran.stderr
+    assert ("looking for late rows" in logged) == (where == "late")
     after = workspace.all_bytes()
     assert before.items() <= after.items()
     assert len(after) >= (6 if where == "late" else 0)
@@ -61,7 +61,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_goes_on(
     assert "nothing is due" in orchestrate(workspace.folder, "daily").stderr
 
 
-def test_a_command_that_is_ended_leaves_nothing_behind(workspace: Workspace) -> None:
+def test_a_terminated_command_leaves_nothing_behind(workspace: Workspace) -> None:
     workspace.mailing("ACME", str(_DAYS[0]))
     workspace.configure("  - {brand: ACME}")
     work = workspace.folder / "work"
@@ -77,13 +77,13 @@ def test_a_command_that_is_ended_leaves_nothing_behind(workspace: Workspace) -> 
         while not list(work.glob("*/*")) and monotonic() < deadline:
             sleep(0.01)
         ran.terminate()
-        _, told = ran.communicate(timeout=60)
-    assert ran.returncode == 128 + signal.SIGTERM, told
-    assert told.splitlines()[-1] == "error: interrupted by SIGTERM; run the command again"
+        _, logged = ran.communicate(timeout=60)
+    assert ran.returncode == 128 + signal.SIGTERM, logged
+    assert logged.splitlines()[-1] == "error: interrupted by SIGTERM; run the command again"
     assert list(work.iterdir()) == []
 
 
-# Ctrl-C while the command line is loaded.
+# Sends Ctrl-C while the command line is imported.
 _LOADING = """
 import os, signal, sys
 class Finder:

@@ -1,4 +1,4 @@
-"""A run that is killed anywhere, any number of times, and the next one that goes on."""
+"""Runs that are killed at any point, any number of times, and the next run, which continues."""
 
 import os
 import random
@@ -21,7 +21,7 @@ ONCE = {"ledger.open", "ledger.plan", "warehouse.open", "dbt.parse", "sftp.conne
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
-    """An arena after an undisturbed run."""
+    """A workspace after an undisturbed run."""
     with kill_workspace(tmp_path_factory.mktemp("reference")) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
@@ -30,7 +30,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspac
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
-    """One of more days: a point that a run passes once a day is passed often enough."""
+    """The same with more days, for points that a run passes once a day."""
     with kill_workspace(tmp_path_factory.mktemp("longer"), days=6) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
@@ -39,13 +39,13 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
 
 @pytest.fixture(scope="module")
 def opener(gpg: Gpg) -> Opener:
-    """The receiver of files that are compressed, encrypted and announced."""
+    """Decrypts and decompresses files, and checks their completion files."""
     return Opener(gpg)
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory, opener: Opener) -> Iterator[KillWorkspace]:
-    """An arena of such files after an undisturbed run."""
+    """A workspace with such files after an undisturbed run."""
     with kill_workspace(tmp_path_factory.mktemp("packed"), opener=opener) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
@@ -54,18 +54,20 @@ def packed(tmp_path_factory: pytest.TempPathFactory, opener: Opener) -> Iterator
 
 @pytest.fixture(scope="module", autouse=True)
 def counted(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Say at the end how often runs were killed, and where they were."""
+    """Print at the end how often runs were killed, and at which points."""
     yield
     capture = request.config.pluginmanager.get_plugin("capturemanager")
     assert capture
     with capture.global_and_fixture_disabled():
-        print(f"\n{kills.total()} kills")  # noqa: T201 - what `make faults` tells
+        print(f"\n{kills.total()} kills")  # noqa: T201 - the report of `make faults`
         for where, times in sorted(kills.items()):
             print(f"{times:4}  {where}")  # noqa: T201 - the same
 
 
-def test_killed_at_one_point_after_the_other(reference: KillWorkspace, tmp_path: Path) -> None:
-    with kill_workspace(tmp_path / "arena") as here:
+def test_runs_killed_at_each_point_in_turn_deliver_once(
+    reference: KillWorkspace, tmp_path: Path
+) -> None:
+    with kill_workspace(tmp_path / "killed") as here:
         for number, point in enumerate(POINTS):
             here.kill(point, WHEN[number % 2])
         here.finish()
@@ -73,10 +75,10 @@ def test_killed_at_one_point_after_the_other(reference: KillWorkspace, tmp_path:
 
 
 @pytest.mark.faults
-def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
+def test_runs_killed_during_delivery_deliver_once_if_the_receiver_takes_files_away(
     reference: KillWorkspace, tmp_path: Path
 ) -> None:
-    with kill_workspace(tmp_path / "arena", taking=True) as here:
+    with kill_workspace(tmp_path / "killed", taking=True) as here:
         for point in ("sftp.rename", "folder.rename", "ledger.renaming", "notes.close"):
             for when in WHEN:
                 here.kill(point, when)
@@ -85,30 +87,30 @@ def test_killed_at_points_of_delivery_while_the_receiver_takes_files_away(
 
 
 @pytest.mark.parametrize("taking", [pytest.param(False, marks=pytest.mark.faults), True])
-def test_killed_while_files_are_encrypted_and_announced(
+def test_runs_killed_with_encryption_and_completion_files_deliver_once(
     packed: KillWorkspace, tmp_path: Path, *, taking: bool
 ) -> None:
     points = {**dict.fromkeys(PACKED, 1), "completion.files": 2, "outbox.publish": 1}
     if taking:  # between the files of a window, and right before and after the manifest
         points = {"sftp.rename": 2, "folder.rename": 5, "ledger.renaming": 4, "notes.close": 1}
-    with kill_workspace(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
+    with kill_workspace(tmp_path / "killed", taking=taking, opener=packed.opener) as here:
         for number, (point, call) in enumerate(points.items()):
             here.kill(point, WHEN[number % 2], call)
         here.finish()
         here.check(packed)
 
 
-def test_killed_at_random(reference: KillWorkspace, tmp_path: Path) -> None:
+def test_runs_killed_at_random_deliver_once(reference: KillWorkspace, tmp_path: Path) -> None:
     kill_at_random(reference, tmp_path, times=3, taking=False)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("taking", [False, True])
 @pytest.mark.parametrize("point", POINTS | PACKED)
-def test_killed_at_one_point_while_files_are_encrypted_and_announced(
+def test_runs_killed_at_one_point_with_encryption_and_completion_files_deliver_once(
     packed: KillWorkspace, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
-    with kill_workspace(tmp_path / "arena", taking=taking, opener=packed.opener) as here:
+    with kill_workspace(tmp_path / "killed", taking=taking, opener=packed.opener) as here:
         kill_at_each_pass(here, point)
         here.finish()
         here.check(packed)
@@ -116,7 +118,7 @@ def test_killed_at_one_point_while_files_are_encrypted_and_announced(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("taking", [False, True])
-def test_killed_at_random_while_files_are_encrypted_and_announced(
+def test_runs_killed_at_random_with_encryption_and_completion_files_deliver_once(
     packed: KillWorkspace, tmp_path: Path, *, taking: bool
 ) -> None:
     kill_at_random(packed, tmp_path, times=40, taking=taking)
@@ -125,10 +127,10 @@ def test_killed_at_random_while_files_are_encrypted_and_announced(
 @pytest.mark.faults
 @pytest.mark.parametrize("taking", [False, True])
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_at_one_point_again_and_again(
+def test_runs_killed_repeatedly_at_one_point_deliver_once(
     longer: KillWorkspace, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
-    with kill_workspace(tmp_path / "arena", days=6, taking=taking) as here:
+    with kill_workspace(tmp_path / "killed", days=6, taking=taking) as here:
         kill_at_each_pass(here, point)
         here.finish()
         here.check(longer)
@@ -136,7 +138,7 @@ def test_killed_at_one_point_again_and_again(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("taking", [False, True])
-def test_killed_at_random_many_times(
+def test_runs_killed_at_random_many_times_deliver_once(
     reference: KillWorkspace, tmp_path: Path, *, taking: bool
 ) -> None:
     kill_at_random(reference, tmp_path, times=60, taking=taking)
@@ -145,10 +147,10 @@ def test_killed_at_random_many_times(
 @pytest.mark.parametrize(
     ("destination", "point"), [("server", "sftp.rename"), ("there", "folder.rename")]
 )
-def test_other_bytes_after_a_kill_leave_no_part_file(
+def test_no_part_file_is_left_if_the_bytes_change_after_a_kill(
     tmp_path: Path, destination: str, point: str
 ) -> None:
-    with kill_workspace(tmp_path / "arena") as here:
+    with kill_workspace(tmp_path / "killed") as here:
         here.configure(destination=destination)
         here.kill(point, "before")
         root = here.roots[destination]
@@ -175,7 +177,7 @@ def kill_at_each_pass(here: KillWorkspace, point: str) -> None:
 
 
 def kill_at_random(reference: KillWorkspace, folder: Path, *, times: int, taking: bool) -> None:
-    """Kill runs at any moment, in one arena after another, until there were so many kills."""
+    """Kill runs at random moments, in one workspace after another, until `times` were killed."""
     seed = int(os.environ.get("FAULTS_SEED", SEED))
     chance = random.Random(seed)  # noqa: S311 - no secret
     left, rounds = times, 0

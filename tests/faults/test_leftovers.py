@@ -1,4 +1,4 @@
-"""Rows in the clear that a kill leaves behind: the next command removes them, whichever it is."""
+"""Unencrypted rows that a killed process left behind: any next command removes them."""
 
 import os
 import subprocess
@@ -32,7 +32,9 @@ with outbox.open(), system.private_folder() as folder:
         ["prune"],
     ],
 )
-def test_the_next_command_removes_them(workspace: Workspace, arguments: list[str]) -> None:
+def test_the_next_command_removes_rows_of_a_killed_process(
+    workspace: Workspace, arguments: list[str]
+) -> None:
     workspace.configure("  - {brand: ACME}")
     temporary = workspace.folder / "tmp"
     temporary.mkdir()
@@ -48,7 +50,7 @@ def test_the_next_command_removes_them(workspace: Workspace, arguments: list[str
         before = time.time() - 60
         os.utime(folder.parent, (before, before))
         orchestrate(workspace.folder, *arguments)
-        # While the process is at work they stay.
+        # They stay while the process is running.
         assert (folder / "rows").exists()
         assert rows.exists()
         process.kill()
@@ -61,7 +63,7 @@ def test_the_next_command_removes_them(workspace: Workspace, arguments: list[str
     assert list(temporary.glob("orchestrate-rows-*")) == []
 
 
-def test_what_another_program_put_there_stays(workspace: Workspace) -> None:
+def test_files_of_other_programs_stay(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
     temporary = workspace.folder / "tmp"
     theirs = workspace.folder / "theirs"

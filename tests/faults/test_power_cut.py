@@ -1,4 +1,4 @@
-"""What the ledger calls delivered was flushed before: the order of flushes, renames and notes."""
+"""The order of flushes, renames and ledger writes: what counts as delivered was flushed."""
 
 import os
 import re
@@ -23,7 +23,7 @@ BROADCAST = "broadcast_ACME_20261119.csv"
 
 
 class Recorder:
-    """Records, in order, what is flushed, renamed and noted."""
+    """Records flushes, renames and ledger writes in their order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self.events: list[str] = []
@@ -41,13 +41,13 @@ class Recorder:
         )
 
     def at(self, pattern: str) -> int:
-        """Return when the one event was that matches; there must be one."""
+        """Return the position of the event that matches; there must be exactly one."""
         found = [n for n, event in enumerate(self.events) if re.fullmatch(pattern, event)]
         assert len(found) == 1, (pattern, self.events)
         return found[0]
 
     def all(self, pattern: str) -> list[int]:
-        """Return when all events were that match."""
+        """Return the positions of all events that match."""
         return [n for n, event in enumerate(self.events) if re.fullmatch(pattern, event)]
 
     def _wrap(
@@ -62,12 +62,12 @@ class Recorder:
         def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever it takes
             event = describe(*args, **kwargs)
             result = original(*args, **kwargs)
-            self.events.append(event)  # once it is done
+            self.events.append(event)  # after it is done
             return result
 
         monkeypatch.setattr(owner, name, called)
 
-    def _name(self, file: Any) -> str:  # noqa: ANN401 - a descriptor, or what has one
+    def _name(self, file: Any) -> str:  # noqa: ANN401 - a descriptor or a file
         number = file if isinstance(file, int) else file.fileno()
         return self._at(Path(f"/proc/self/fd/{number}").readlink())
 
@@ -83,7 +83,7 @@ def acme(workspace: Workspace) -> Workspace:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_all_is_flushed_before_the_next_step_counts_on_it(
+def test_files_and_folders_are_flushed_before_the_step_that_relies_on_them(
     acme: Workspace, monkeypatch: pytest.MonkeyPatch, gpg: Gpg, *, packed: bool
 ) -> None:
     names = [BROADCAST, ACTIVITY]
@@ -98,7 +98,7 @@ def test_all_is_flushed_before_the_next_step_counts_on_it(
     assert acme.run(NOW).exit_code == 0
     at = recorder.at
     for name in names:
-        made = next(
+        written = next(
             event.split()[1]
             for event in recorder.events
             if event.startswith("replace outbox/.work/") and event.endswith(name)
@@ -106,8 +106,8 @@ def test_all_is_flushed_before_the_next_step_counts_on_it(
         part = rf"there/a/b/\.{name}\.[0-9a-f]+\.part"
         noted = max(n for n in recorder.all("ledger renaming") if n < at(f"replace {part} .*"))
         steps = [
-            at(f"fsync {made}"),
-            at(f"replace {made} outbox/a/b/{name}"),
+            at(f"fsync {written}"),
+            at(f"replace {written} outbox/a/b/{name}"),
             at("ledger write"),
             at(f"fsync {part}"),
             noted,
@@ -115,7 +115,7 @@ def test_all_is_flushed_before_the_next_step_counts_on_it(
             at("ledger arrived"),
         ]
         assert steps == sorted(steps)
-        # Between a name that is new and the note that counts on it, its folders were flushed.
+        # Between a new name and the record that relies on it, its folders were flushed.
         for folders, begun, counted in (
             (("outbox/a/b", "outbox/a", "outbox"), steps[1], steps[2]),
             (("there/a/b", "there/a", "there"), steps[3], steps[4]),
@@ -123,7 +123,7 @@ def test_all_is_flushed_before_the_next_step_counts_on_it(
         ):
             for folder in folders:
                 assert [n for n in recorder.all(f"fsync {folder}") if begun < n < counted]
-    # The folders that hold the new outbox, ledger and destination.
+    # The folder that contains the new outbox, ledger and destination.
     assert recorder.all(r"fsync \.")
 
 
@@ -154,7 +154,7 @@ def test_the_ledger_flushes_each_transaction(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}")
     ledger = Ledger(config.load(acme.folder / "exports.yml").state)
     try:
-        connection = ledger._database._session._connection  # noqa: SLF001 - settings of this very one
+        connection = ledger._database._session._connection  # noqa: SLF001 - its own settings
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
         assert connection.execute("pragma synchronous").fetchone() == (2,)
     finally:

@@ -1,6 +1,6 @@
 """A loader with outages, late, repeated and erased rows, and a clock that moves: nothing is lost.
 
-At the end each event is in the file of the window in which it came in, once, and in no other.
+At the end each event is once in the file of the window in which it was received, and in no other.
 """
 
 import shutil
@@ -81,7 +81,7 @@ class Loader(RuleBasedStateMachine):
 
     @rule()
     def the_loader_is_back(self) -> None:
-        """All that waited reaches the warehouse."""
+        """All waiting rows reach the warehouse."""
         self.down.clear()
         self.load()
 
@@ -121,7 +121,7 @@ class Loader(RuleBasedStateMachine):
         return next((table for table in TABLES if name.startswith(table)), "email_opens")
 
     def load(self) -> None:
-        """Bring what waits to the warehouse, except of tables whose loader is down."""
+        """Bring waiting rows to the warehouse, except for tables whose loader is down."""
         for table in set(TABLES) - self.down:
             for name, at in self.waiting[table]:
                 row = {"brand": "ACME", "event_id": name, "broadcast_id": "ACME-1"}
@@ -152,7 +152,7 @@ _LOOKBACK = timedelta(hours=24)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_walk_of_some_weeks(seed: int) -> None:
+def test_a_random_walk_of_some_weeks_delivers_every_event_once(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - the same walk each time, nothing secret
     platform = Loader()
     platform.begin()
@@ -170,7 +170,7 @@ def test_a_walk_of_some_weeks(seed: int) -> None:
 
 
 @pytest.mark.faults
-class TestForLong(Loader.TestCase):  # type: ignore[misc, valid-type] # made by hypothesis
+class TestLongWalks(Loader.TestCase):  # type: ignore[misc, valid-type] # built by hypothesis
     """Many more walks, of every kind."""
 
     settings = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)

@@ -1,4 +1,4 @@
-"""Two runs at once: the second leaves, and a killed one is in nobody's way."""
+"""Two runs at once: the second exits, and a killed run blocks no other."""
 
 import os
 import signal
@@ -8,15 +8,15 @@ from kill_workspace import KillWorkspace, Run, kill_workspace
 
 
 def paused(here: KillWorkspace) -> Run:
-    """Start a run and freeze it while it makes the views."""
+    """Start a run and freeze it while it builds the views."""
     run = here.start()
     run.reach("dbt.build before")
     os.killpg(run.pid, signal.SIGSTOP)
     return run
 
 
-def test_the_second_run_on_an_outbox_leaves_and_the_first_goes_on(tmp_path: Path) -> None:
-    with kill_workspace(tmp_path / "arena", days=1) as here:
+def test_the_second_run_on_an_outbox_exits_and_the_first_continues(tmp_path: Path) -> None:
+    with kill_workspace(tmp_path / "killed", days=1) as here:
         first = paused(here)
         second = here.run()
         assert second.code == 75
@@ -29,15 +29,15 @@ def test_the_second_run_on_an_outbox_leaves_and_the_first_goes_on(tmp_path: Path
 
 
 def test_a_killed_run_frees_its_locks_at_once(tmp_path: Path) -> None:
-    with kill_workspace(tmp_path / "arena", days=1) as here:
+    with kill_workspace(tmp_path / "killed", days=1) as here:
         first = paused(here)
         os.killpg(first.pid, signal.SIGKILL)
         assert first.wait().was_killed
         assert here.run().code == 0
 
 
-def test_two_outboxes_with_one_ledger_are_kept_apart(tmp_path: Path) -> None:
-    with kill_workspace(tmp_path / "arena", days=1) as here:
+def test_the_second_run_on_a_ledger_exits_with_75(tmp_path: Path) -> None:
+    with kill_workspace(tmp_path / "killed", days=1) as here:
         first = paused(here)
         other = here.folder / "other"
         (other / "there").mkdir(parents=True)

@@ -9,7 +9,9 @@ DAY = "2026-11-19"
 
 @pytest.mark.faults
 @pytest.mark.parametrize("seconds", [1, 40_000], ids=["at one moment", "in a day"])
-def test_a_hundred_thousand_rows_of_five_kilobytes(workspace: Workspace, seconds: int) -> None:
+def test_a_hundred_thousand_rows_of_five_kilobytes_are_exported(
+    workspace: Workspace, seconds: int
+) -> None:
     workspace.mailing("ACME", DAY)
     workspace.mailing("BETA", DAY)
     workspace.query(
