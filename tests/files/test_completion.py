@@ -1,4 +1,4 @@
-"""Completion files, as receivers' own programs check them."""
+"""Completion files, checked with the programs that receivers use."""
 
 import json
 import re
@@ -30,8 +30,8 @@ def acme(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def summed(folder: Path) -> list[str]:
-    """Return what sha256sum says of each ready file in a folder; all must be right."""
+def sha256sum_lines(folder: Path) -> list[str]:
+    """Check the ready files of a folder with sha256sum; return its lines."""
     names = sorted(path.name for path in folder.glob("*.ready"))
     command = ["sha256sum", "--check", "--strict", *names]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -40,12 +40,12 @@ def summed(folder: Path) -> list[str]:
 
 
 def manifest(path: Path) -> dict[str, Any]:
-    """Return a manifest; `test_data_package.py` shows that it is as the standard says."""
+    """Return a manifest; `test_data_package.py` shows that it conforms to the standard."""
     read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return read
 
 
-def test_both_say_what_was_delivered(acme: Workspace) -> None:
+def test_ready_files_and_manifest_describe_the_delivery(acme: Workspace) -> None:
     acme.configure(
         "  - {brand: ACME, timezone: Europe/Amsterdam, completion: both, compression: zstd, "
         "directory: 'in/{brand}'}"
@@ -60,11 +60,11 @@ def test_both_say_what_was_delivered(acme: Workspace) -> None:
     assert [file.rows for file in window.files] == [1, 1, None, None, None]
     folder = acme.folder / "there/in/ACME"
     assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
-    assert sorted(summed(folder)) == sorted(f"{name}: OK" for name in names)
-    told = manifest(folder / expected[-1])
-    resources = told.pop("resources")
-    assert re.fullmatch("sha256:[0-9a-f]{64}", told.pop("id"))
-    assert told == {
+    assert sorted(sha256sum_lines(folder)) == sorted(f"{name}: OK" for name in names)
+    found = manifest(folder / expected[-1])
+    resources = found.pop("resources")
+    assert re.fullmatch("sha256:[0-9a-f]{64}", found.pop("id"))
+    assert found == {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
         "brand": "ACME",
         "export": "ACME daily",
@@ -100,14 +100,18 @@ def test_both_say_what_was_delivered(acme: Workspace) -> None:
     ("completion", "names"),
     [("none", []), ("ready", READY), ("manifest", [MANIFEST]), ("both", [*READY, MANIFEST])],
 )
-def test_each_choice(acme: Workspace, completion: str, names: list[str]) -> None:
+def test_each_kind_of_completion_writes_its_files(
+    acme: Workspace, completion: str, names: list[str]
+) -> None:
     acme.configure(f"  - {{brand: ACME, completion: {completion}}}")
     (window,) = acme.run(NOW).windows
     assert [file.path for file in window.files] == [BROADCAST, ACTIVITY, *names]
     assert acme.files() == sorted([BROADCAST, ACTIVITY, *names])
 
 
-def test_a_window_without_rows(workspace: Workspace) -> None:
+def test_a_window_without_rows_has_completion_files_unless_it_is_skipped(
+    workspace: Workspace,
+) -> None:
     exports = "  - {brand: ACME, completion: both}\n"
     exports += "  - {brand: BETA, completion: both, empty: skip}"
     workspace.configure(exports)
@@ -118,19 +122,19 @@ def test_a_window_without_rows(workspace: Workspace) -> None:
     assert rows == {"broadcast": 0, "activity": 0}
 
 
-def test_every_brand_s_name_can_stand_in_them(workspace: Workspace) -> None:
+def test_completion_files_can_contain_any_brand_name(workspace: Workspace) -> None:
     brands = ['Café *%s & "Söhne"', "it's $(1) `b`", "  x  "]
     for brand in brands:
         workspace.mailing(brand, "2026-11-19")
     workspace.configure("  - {brand: '*', completion: both, compression: zip}")
     assert workspace.run(NOW).exit_code == 0
     there = workspace.folder / "there"
-    assert len(summed(there)) == 2 * len(brands)
-    told = [manifest(path)["brand"] for path in there.glob("*.manifest.json")]
-    assert sorted(told) == sorted(brands)
+    assert len(sha256sum_lines(there)) == 2 * len(brands)
+    found = [manifest(path)["brand"] for path in there.glob("*.manifest.json")]
+    assert sorted(found) == sorted(brands)
 
 
-def test_making_it_again_gives_the_same_bytes(acme: Workspace) -> None:
+def test_a_rebuilt_window_has_the_same_bytes(acme: Workspace) -> None:
     acme.run(NOW)
     first = acme.all_bytes()
     (acme.folder / "outbox").rename(acme.folder / "old")
@@ -146,7 +150,7 @@ def test_making_it_again_gives_the_same_bytes(acme: Workspace) -> None:
 
 
 @pytest.mark.parametrize("where", ["there", "server"])
-def test_nothing_says_that_old_files_are_complete_once_a_new_one_stands_there(
+def test_old_completion_files_are_removed_before_a_new_file_gets_its_name(
     acme: Workspace, sftp_server: Sshd, where: str
 ) -> None:
     destinations = {"there": {"directory": "there"}, "server": {"sftp": sftp_server.line()}}
@@ -177,34 +181,36 @@ def test_nothing_says_that_old_files_are_complete_once_a_new_one_stands_there(
     assert (window.status, window.revision) == (Status.DELIVERED, 2)
     (root / "notes.ready").unlink()
     assert sorted(path.name for path in root.iterdir()) == everything
-    assert len(summed(root)) == 2
+    assert len(sha256sum_lines(root)) == 2
     assert manifest(root / MANIFEST)["revision"] == 2
 
-    # Without completion from now on: what an earlier revision left would tell of other files.
+    # Without completion from now on, the completion files of an earlier revision would be wrong.
     configure("none")
     acme.mailing("ACME", "2026-11-19", number=3)
     acme.run(NOW, force=True)
     assert sorted(path.name for path in root.iterdir()) == sorted([ACTIVITY, BROADCAST])
 
 
-def test_a_server_that_forbids_removing(acme: Workspace, start_sshd: Callable[..., Sshd]) -> None:
+def test_a_server_that_forbids_removing_is_reported(
+    acme: Workspace, start_sshd: Callable[..., Sshd]
+) -> None:
     server = start_sshd(sftp_options="-P remove")
     destinations = {"server": {"sftp": server.line()}}
     acme.configure("  - {brand: ACME, completion: ready}", destinations=repr(destinations))
-    assert acme.run(NOW).exit_code == 0  # nothing is there that would have to go
+    assert acme.run(NOW).exit_code == 0  # there is nothing to remove yet
     (window,) = acme.run(NOW, force=True).windows
     assert window.status is Status.FAILED
     assert "the server says 'Permission denied'" in str(window.error)
     assert f"{BROADCAST}.ready" in str(window.error)
-    assert len(summed(server.root)) == 2
+    assert len(sha256sum_lines(server.root)) == 2
     loaded = config.load(acme.folder / "exports.yml")
-    told = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
-    failing = [finding.text for finding in told.findings if not finding.ok]
+    found = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    failing = [finding.text for finding in found.findings if not finding.ok]
     assert len(failing) == 1
     assert "removing" in failing[0]
 
 
-def test_another_destination_gets_them_too(acme: Workspace) -> None:
+def test_an_added_destination_gets_completion_files_too(acme: Workspace) -> None:
     destinations = "{there: {directory: there}, more: {directory: more}}"
     acme.configure("  - {brand: ACME, completion: both, destination: there}")
     acme.run(NOW, deliver=False)

@@ -67,7 +67,7 @@ def recipe(folder: Path, name: str) -> Path:
 
 
 def check(tmp_path: Path, *folders: Path) -> list[str]:
-    """Return what the recipe says of folders, line by line."""
+    """Return the lines that the recipe prints about folders."""
     command = [sys.executable, "-X", "utf8", str(recipe(tmp_path, "check.py")), *map(str, folders)]
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
     assert done.returncode == bool(done.stdout), done.stderr
@@ -79,8 +79,8 @@ def manifests(root: Path) -> Iterator[tuple[Path, Json]]:
         yield path, json.loads(path.read_text(encoding="utf-8"))
 
 
-def awkward(workspace: Workspace, brand: str = "Café & Söhne") -> str:
-    """Add a day of rows with every text, some of them as ids."""
+def add_awkward_rows(workspace: Workspace, brand: str = "Café & Söhne") -> str:
+    """Add a day of rows with every awkward text, some of them as ids; return the brand."""
     moment = "2026-11-19 1{}:00:00"
     ids = (*IDS, "")
     workspace.add(
@@ -126,7 +126,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         workspace = Workspace(tmp_path_factory.mktemp("delivered"), monkeypatch)
         fingerprint = gpg.make("receiver@example.com", subkey="never")
         (workspace.folder / "key.asc").write_bytes(gpg.export(fingerprint))
-        brands = [awkward(workspace), "Nobody"]
+        brands = [add_awkward_rows(workspace), "Nobody"]
         lines = [
             f"  - {{brand: '{brand}', directory: '{brand[:1]}{number}', {dialect}}}"
             for brand in brands
@@ -148,10 +148,10 @@ def test_frictionless_accepts_every_delivery(delivered: Path, tmp_path: Path) ->
         for path, manifest in found
         if path.is_relative_to(delivered / "C0") or path.is_relative_to(delivered / "C13")
     ]
-    assert tables == [{"table"}, {"table"}]  # not all of them passed because nobody looked
+    assert tables == [{"table"}, {"table"}]  # the tables were really validated
 
 
-def test_its_own_command_accepts_it(delivered: Path) -> None:
+def test_the_command_of_frictionless_accepts_a_manifest(delivered: Path) -> None:
     (path,) = (delivered / "C12").glob("*.manifest.json")
     program = Path(sys.executable).with_name("frictionless")
     command = [str(program), "validate", path.name, "--json"]
@@ -161,14 +161,14 @@ def test_its_own_command_accepts_it(delivered: Path) -> None:
     assert [task["type"] for task in tasks] == ["table", "table"]
     assert [task["stats"]["rows"] for task in tasks] == [len(TEXTS), len(TEXTS) + 1]
     (file,) = (delivered / "C12").glob("activity*.data.gz")
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    complete = file.read_bytes()
+    file.write_bytes(complete[:-1] + bytes([complete[-1] ^ 1]))
     done = subprocess.run(command, cwd=path.parent, capture_output=True, check=False)
-    file.write_bytes(whole)
+    file.write_bytes(complete)
     assert done.returncode == 1
 
 
-def test_what_it_says_of_columns(delivered: Path) -> None:
+def test_the_manifest_describes_the_columns(delivered: Path) -> None:
     def table(number: int, kind: str) -> tuple[Json, dict[str, Json]]:
         (path,) = (delivered / f"C{number}").rglob("*.manifest.json")
         resources = json.loads(path.read_text(encoding="utf-8"))["resources"]
@@ -222,7 +222,7 @@ def test_what_it_says_of_columns(delivered: Path) -> None:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three days of three exports, the first of which came again, with another one in between."""
+    """Three days of three exports; the first two days were delivered again, as revision 2."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         workspace = Workspace(tmp_path_factory.mktemp("chain"), monkeypatch)
         for number, day in enumerate(("2026-11-17", "2026-11-18", "2026-11-19")):
@@ -253,7 +253,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace.folder
 
 
-def test_a_receiver_sees_the_order_and_what_is_missing(chain: Path, tmp_path: Path) -> None:
+def test_manifests_show_their_order_and_a_missing_one(chain: Path, tmp_path: Path) -> None:
     folder = tmp_path / "plain"
     shutil.copytree(chain / "there/plain", folder)
     assert check(tmp_path, folder) == []
@@ -275,17 +275,17 @@ def test_a_receiver_sees_the_order_and_what_is_missing(chain: Path, tmp_path: Pa
     was = json.loads(older.read_text())
     assert (was["sequence"], was["previous"]) == (2, replaced)
     assert found[5][1]["replaces"] == [f"sha256:{hashlib.sha256(older.read_bytes()).hexdigest()}"]
-    # The one that went missing, and then its earlier revision with the files of that one.
+    # Remove a manifest; then restore it, with the files of an earlier revision of the 18th.
     found[4][0].unlink()
-    (told,) = check(tmp_path, folder)
-    assert "ACME daily: chain: the manifest before that of 2026-11-18" in told
+    (reported,) = check(tmp_path, folder)
+    assert "ACME daily: chain: the manifest before that of 2026-11-18" in reported
     for path in (chain / "earlier/plain").glob("*_20261118*"):
         shutil.copy(path, folder)
     shutil.copy(chain / "there/plain" / found[4][0].name, folder)
     shutil.copy(chain / "there/plain" / found[3][0].name, folder)
     assert (
         check(tmp_path, folder) == []
-    )  # nothing came after revision 2 of the 18th; its sender's next one shows it
+    )  # only the next manifest shows that revision 2 of the 18th is missing
 
 
 def _byte(random: Random, folder: Path) -> str:
@@ -306,7 +306,7 @@ def _length(random: Random, folder: Path) -> str:
 
 
 def _row(random: Random, folder: Path) -> str:
-    """Lose, repeat or turn round a row; in a packed file, change a byte."""
+    """Drop, repeat or reverse a row; in a compressed file, change a byte."""
     if not (plain := sorted(folder.glob("*.csv"))):
         return _byte(random, folder)
     path = random.choice(plain)
@@ -320,7 +320,7 @@ def _row(random: Random, folder: Path) -> str:
 
 
 def _columns(random: Random, folder: Path) -> str:
-    """Exchange two columns, their headings too; in a packed file, lose its end."""
+    """Swap two columns with their headings; in a compressed file, change its length."""
     if not (plain := sorted(folder.glob("*.csv"))):
         return _length(random, folder)
     path = random.choice(plain)
@@ -332,7 +332,7 @@ def _columns(random: Random, folder: Path) -> str:
     return "frictionless"
 
 
-def _exchanged(random: Random, folder: Path) -> str:
+def _swapped(random: Random, folder: Path) -> str:
     one, two = random.sample(_data(folder), 2)
     content = one.read_bytes()
     one.write_bytes(two.read_bytes())
@@ -382,8 +382,8 @@ def _revision(random: Random, folder: Path) -> str:
     return "id"
 
 
-def _of_earlier(random: Random, folder: Path) -> str:
-    """Put the file of an earlier revision in the place of that of the last one."""
+def _earlier_revision(random: Random, folder: Path) -> str:
+    """Replace a file by that of an earlier revision."""
     earlier = folder.parent / f"earlier-{folder.name.partition('-')[0]}"
     (path,) = (p for p in _data(folder) if "activity" in p.name and "1118" in p.name)
     shutil.copy(earlier / path.name, path)
@@ -392,7 +392,7 @@ def _of_earlier(random: Random, folder: Path) -> str:
 
 
 def _forged(random: Random, folder: Path) -> str:
-    """Change a manifest, and give it an id that fits."""
+    """Change a manifest and recompute its id."""
     path = random.choice(sorted(folder.glob("*.manifest.json"))[::2])  # 17 and 19: not the last
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["id"]
@@ -412,11 +412,11 @@ MUTATIONS: tuple[Callable[[Random, Path], str], ...] = (
     _length,
     _row,
     _columns,
-    _exchanged,
+    _swapped,
     _missing,
     _value,
     _revision,
-    _of_earlier,
+    _earlier_revision,
     _forged,
 )
 
@@ -444,7 +444,7 @@ class Once:
         return found[key]
 
 
-check.Package = Once  # the windows of a folder that are as they were need no second look
+check.Package = Once  # unchanged windows need no second validation
 for folder in sys.stdin.read().splitlines():
     for text in check.problems(Path(folder)):
         print(f"{folder}: {text}")
@@ -464,12 +464,12 @@ def test_a_thousand_broken_copies_are_refused(chain: Path, tmp_path: Path) -> No
         seen_by = MUTATIONS[len(folders) % len(MUTATIONS)](random, folder)
         if {path: path.read_bytes() for path in folder.iterdir()} != before:
             folders[str(folder)] = seen_by
-        else:  # two rows that are alike were exchanged, say
+        else:  # for example, two equal rows were swapped
             shutil.rmtree(folder)
             folders[str(folder)] = _byte(
                 random, Path(shutil.copytree(chain / "there" / kind, folder))
             )
-    told: dict[str, list[str]] = {folder: [] for folder in folders}
+    reported: dict[str, list[str]] = {folder: [] for folder in folders}
     recipe(tmp_path, "check.py")
     (tmp_path / "once.py").write_text(ONCE, encoding="utf-8")
     command = [sys.executable, "-X", "utf8", str(tmp_path / "once.py")]
@@ -477,12 +477,12 @@ def test_a_thousand_broken_copies_are_refused(chain: Path, tmp_path: Path) -> No
         command, input="\n".join(folders), capture_output=True, check=True, encoding="utf-8"
     )
     for line in done.stdout.splitlines():
-        told[line.partition(": ")[0]].append(line)
-    accepted = [folder for folder, lines in told.items() if not lines]
+        reported[line.partition(": ")[0]].append(line)
+    accepted = [folder for folder, lines in reported.items() if not lines]
     assert accepted == []
     by_another = {
-        folder: (seen_by, told[folder])
+        folder: (seen_by, reported[folder])
         for folder, seen_by in folders.items()
-        if not any(f": {seen_by}" in line for line in told[folder])
+        if not any(f": {seen_by}" in line for line in reported[folder])
     }
     assert by_another == {}

@@ -20,7 +20,7 @@ READ = {
     "zstd": ["zstd", "--decompress", "--stdout", "--quiet"],
     "zip": ["unzip", "-p"],
 }
-"""The programs with which receivers read them."""
+"""The programs with which receivers decompress files."""
 COMPRESSIONS: list[Compression] = sorted(COMPRESSION_SUFFIXES)
 
 
@@ -41,19 +41,19 @@ def unpack(path: Path, compression: Compression) -> bytes:
     return done.stdout
 
 
-def test_a_large_file_is_flushed_and_hashed_meanwhile(
+def test_a_large_file_is_flushed_and_hashed_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushed: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda file: flushed.append(os.fstat(file).st_size))
-    monkeypatch.setattr(hashlib, "file_digest", None)  # it need not be read again
+    monkeypatch.setattr(hashlib, "file_digest", None)  # the file is not read again
     parts = [bytes([number]) * 2**20 for number in range(130)]
     path = pack(tmp_path, "none", *parts)
     assert path.read_bytes() == b"".join(parts)
     assert [size // 2**26 for size in flushed] == [1, 2]
 
 
-def test_a_flush_that_failed_meanwhile_is_told(
+def test_a_flush_that_failed_in_the_background_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: int) -> None:
@@ -66,7 +66,9 @@ def test_a_flush_that_failed_meanwhile_is_told(
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])
-def test_the_usual_programs_read_it(tmp_path: Path, compression: Compression, size: int) -> None:
+def test_the_usual_programs_decompress_files(
+    tmp_path: Path, compression: Compression, size: int
+) -> None:
     rows = random.Random(size).randbytes(size // 2)  # noqa: S311 - no secret
     parts = [rows, memoryview(rows), b"," * (size - 2 * len(rows))]
     path = pack(tmp_path, compression, *(bytes(part) for part in parts))
@@ -75,14 +77,14 @@ def test_the_usual_programs_read_it(tmp_path: Path, compression: Compression, si
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_the_same_rows_are_the_same_bytes_whenever_and_wherever(
+def test_the_same_rows_give_the_same_bytes_at_any_time_and_place(
     tmp_path: Path, compression: Compression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(20170515)  # noqa: S311 - no secret
     data = b"".join(b"B1,C%d,Opens\n" % chance.randrange(10**6) for _ in range(200_000))
     first = pack(tmp_path / "a", compression, data)
     parts, at = [], 0
-    while at < len(data):  # as large as an engine happens to give them
+    while at < len(data):  # parts of any size, as engines return them
         parts.append(data[at : at + chance.choice([1, 2048, 65_536, 1_000_000])])
         at += len(parts[-1])
     monkeypatch.setattr(time, "time", lambda: 1e9)
@@ -96,11 +98,11 @@ def test_the_same_rows_are_the_same_bytes_whenever_and_wherever(
     assert compression == "none" or first.stat().st_size < len(data) / 2
 
 
-def test_a_zip_file_has_one_member_of_the_file_s_name_and_no_time(tmp_path: Path) -> None:
+def test_a_zip_file_has_one_member_with_the_name_of_the_file_and_no_time(tmp_path: Path) -> None:
     with zipfile.ZipFile(pack(tmp_path, "zip", b"a,b\n")) as archive:
         (member,) = archive.infolist()
     assert (member.filename, member.date_time) == (NAME, (1980, 1, 1, 0, 0, 0))
-    assert member.flag_bits == 0  # its sizes stand before it
+    assert member.flag_bits == 0  # the header has the sizes
     assert (member.create_system, member.external_attr) == (3, 0o644 << 16)
 
 
@@ -110,7 +112,7 @@ def test_a_gzip_file_has_no_name_and_no_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_an_abandoned_file_is_gone(tmp_path: Path, compression: Compression) -> None:
+def test_an_abandoned_file_is_removed(tmp_path: Path, compression: Compression) -> None:
     file = PackedFile(tmp_path / NAME, compression)
     file.write(b"a" * 100)
     file.abandon()
@@ -123,7 +125,7 @@ def test_a_full_disk_is_named(tmp_path: Path, compression: Compression) -> None:
     path.symlink_to("/dev/full")
     file = PackedFile(path, compression)
     noise = random.Random(1).randbytes(1 << 20)  # noqa: S311 - no secret
-    with pytest.raises(OSError, match="No space left on device") as caught:  # noqa: PT012 - at either
+    with pytest.raises(OSError, match="No space left on device") as caught:  # noqa: PT012 - any may raise
         file.write(noise)
         file.finish()
         file.wait()
@@ -134,7 +136,9 @@ def test_a_full_disk_is_named(tmp_path: Path, compression: Compression) -> None:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("compression", ["zip", "gzip", "zstd"])
-def test_more_than_four_gibibytes(tmp_path: Path, compression: Compression) -> None:
+def test_more_than_four_gibibytes_are_compressed_in_bounded_memory(
+    tmp_path: Path, compression: Compression
+) -> None:
     before = peak_memory()
     part = b"0,a row that is like any other row\n" * 30_000
     number = (1 << 32) // len(part) + 2
@@ -150,5 +154,5 @@ def test_more_than_four_gibibytes(tmp_path: Path, compression: Compression) -> N
 
 
 def peak_memory() -> int:
-    """The most memory, in bytes, that this process ever had."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
