@@ -1,4 +1,4 @@
-"""What the loader takes, no editor underlines: the JSON Schema is never the stricter of the two."""
+"""The JSON Schema is never stricter than the loader: an editor accepts every file that loads."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from test_exports_yml import VALID, mutated
 
 
 def check(folder: Path, data: bytes) -> bool:
-    """Tell whether the loader takes it; then an editor must too."""
+    """Return whether the loader accepts a file; if it does, assert that an editor does too."""
     text = yaml.safe_dump(_in_quotes(yaml.safe_load(data)), allow_unicode=True)
     loaded = yaml_editor.is_loaded(folder / "exports.yml", text)
     if loaded:
@@ -21,7 +21,7 @@ def check(folder: Path, data: bytes) -> bool:
 
 
 def _in_quotes(value: Any) -> Any:  # noqa: ANN401 - any of YAML
-    """Return a document whose true and false are text: an editor wants a brand `true` quoted."""
+    """Return the document with true and false as text: an editor wants a brand `true` quoted."""
     if isinstance(value, dict):
         return {key: _in_quotes(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -29,13 +29,13 @@ def _in_quotes(value: Any) -> Any:  # noqa: ANN401 - any of YAML
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def test_it_starts_from_what_both_take(tmp_path: Path) -> None:
+def test_the_starting_file_is_valid_for_both(tmp_path: Path) -> None:
     assert check(tmp_path, yaml.safe_dump(VALID).encode())
 
 
 @FEW
 @given(mutated())
-def test_no_editor_underlines_what_loads(
+def test_an_editor_accepts_what_loads(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     check(tmp_path_factory.getbasetemp(), data)
@@ -44,5 +44,7 @@ def test_no_editor_underlines_what_loads(
 @pytest.mark.faults
 @MANY
 @given(mutated())
-def test_a_thousand_files(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_an_editor_accepts_what_loads_of_a_thousand_files(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     check(tmp_path_factory.getbasetemp(), data)

@@ -1,4 +1,4 @@
-"""exports.yml, mutated: it loads, or an error says in one line each what is wrong and where."""
+"""Mutated exports.yml: each file loads, or the error has one line for each problem and place."""
 
 import copy
 from pathlib import Path
@@ -132,8 +132,8 @@ def mutated(draw: st.DrawFn) -> bytes:
     """A valid file with some values replaced, dropped, moved or added."""
     document = copy.deepcopy(VALID)
     for _ in range(draw(st.integers(1, 4))):
-        workspaces = list(_places(document))
-        holder, key = workspaces[draw(st.integers(0, len(workspaces) - 1))]
+        places = list(_places(document))
+        holder, key = places[draw(st.integers(0, len(places) - 1))]
         match draw(st.sampled_from(["replace", "replace", "drop", "add", "move"])):
             case "replace":
                 holder[key] = draw(VALUES)
@@ -144,7 +144,7 @@ def mutated(draw: st.DrawFn) -> bytes:
             case "add":
                 holder.insert(0, draw(VALUES))
             case _:
-                other, at = workspaces[draw(st.integers(0, len(workspaces) - 1))]
+                other, at = places[draw(st.integers(0, len(places) - 1))]
                 holder[key] = copy.deepcopy(other[at])
     return yaml.safe_dump(document, allow_unicode=draw(st.booleans())).encode("utf-8", "replace")
 
@@ -191,14 +191,14 @@ def check(folder: Path, data: bytes) -> None:
         assert all(str(path) in line for line in str(error).splitlines()), error
 
 
-def test_it_starts_from_a_valid_one(tmp_path: Path) -> None:
+def test_the_starting_file_is_valid(tmp_path: Path) -> None:
     check(tmp_path, yaml.safe_dump(VALID).encode())
     assert len(config.load(tmp_path / "exports.yml").exports) == 3
 
 
 @FEW
 @given(FILES)
-def test_any_exports_yml_loads_or_is_explained(
+def test_a_mutated_file_loads_or_is_refused_with_a_clear_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     check(tmp_path_factory.getbasetemp(), data)
@@ -207,5 +207,7 @@ def test_any_exports_yml_loads_or_is_explained(
 @pytest.mark.faults
 @MANY
 @given(FILES)
-def test_a_thousand_exports_yml(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_a_thousand_mutated_files_load_or_are_refused_with_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     check(tmp_path_factory.getbasetemp(), data)

@@ -1,4 +1,4 @@
-"""Raw files, mutated: each row of them is loaded or rejected, or the file is refused by name."""
+"""Mutated raw files: each row is loaded or rejected, or the file is refused by name."""
 
 import io
 import json
@@ -129,7 +129,7 @@ def parquet(draw: st.DrawFn) -> bytes:
         )
         try:
             columns[name] = pa.array(values, wanted)
-        except (pa.ArrowException, TypeError, ValueError):  # nulls of that type then
+        except (pa.ArrowException, TypeError, ValueError):  # keep the nulls
             continue
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file)
@@ -138,7 +138,7 @@ def parquet(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def raw_files(draw: st.DrawFn) -> tuple[str, bytes]:
-    """The name and bytes of a raw file, that may be damaged, cut off or in another encoding."""
+    """The suffix and bytes of a raw file that may be damaged, cut off or in another encoding."""
     form = draw(st.sampled_from(["csv", "jsonl", "parquet"]))
     if form == "parquet":
         data = draw(parquet())
@@ -194,7 +194,7 @@ def test_any_raw_file_is_loaded_or_refused(
 @pytest.mark.faults
 @MANY
 @given(raw_files())
-def test_a_thousand_raw_files(
+def test_a_thousand_raw_files_are_loaded_or_refused(
     tmp_path_factory: pytest.TempPathFactory, file: tuple[str, bytes]
 ) -> None:
     check(tmp_path_factory.mktemp("load"), *file)

@@ -1,4 +1,4 @@
-"""An SFTP server that fails, lies and hangs up at any request: a file is there whole, or not."""
+"""An SFTP server that fails, lies or disconnects at any request causes no wrong file."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -51,11 +51,11 @@ class Unreliable(asyncssh.SFTPServer):
     """Follows a plan: what to do at the n-th request of a kind, over all connections."""
 
     plan: Plan = {}  # noqa: RUF012 - the case at hand
-    asked: dict[str, int] = {}  # noqa: RUF012 - the same
+    requests: dict[str, int] = {}  # noqa: RUF012 - the same
 
     async def _follow(self, request: str, do: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
-        number = self.asked.get(request, 0)
-        self.asked[request] = number + 1
+        number = self.requests.get(request, 0)
+        self.requests[request] = number + 1
         what, code, reason = self.plan.get((request, number), ("as told", 0, ""))
         if what == "refuse":
             raise asyncssh.SFTPError(code, reason)
@@ -76,7 +76,7 @@ class Unreliable(asyncssh.SFTPServer):
 
 
 def _untrue(answer: Any, what: str, by: int) -> Any:  # noqa: ANN401 - any answer
-    """Return less or more than there is."""
+    """Return an answer with fewer or more bytes than the true one."""
     if what not in ("less", "more"):
         return answer
     if isinstance(answer, bytes):
@@ -100,14 +100,14 @@ for _request in REQUESTS:
 
 @dataclass
 class Receiver:
-    """The unreliable server, and what is sent to it."""
+    """The unreliable server, and deliveries to it."""
 
     folder: Path
     destination: Sftp
     numbers: Iterator[int]
 
     def check(self, plan: Plan) -> None:
-        """Deliver under a plan, then once more under none; look at what is there after each."""
+        """Deliver with a plan, then again without; check the files at the server after each."""
         case = f"case{next(self.numbers)}"
         uploads = [
             make(self.folder, f"{case}/new/broadcast.csv", noise(700_000)),
@@ -142,7 +142,7 @@ class Receiver:
         assert names == ["activity.csv", "broadcast.csv"]
 
     def deliver(self, uploads: list[Upload], plan: Plan, published: list[Upload]) -> Outcome:
-        Unreliable.plan, Unreliable.asked = plan, {}
+        Unreliable.plan, Unreliable.requests = plan, {}
 
         async def run() -> Outcome:
             async with asyncio.timeout(60):
@@ -166,18 +166,18 @@ LOST_AND_REFUSED: Plan = {
     ("close", 1): ("silent", 1, ""),
     ("lstat", 3): ("done but refused", 24, "no"),
 }
-"""A rename was announced and never sent; then the part file, which is whole, is refused."""
+"""A rename was announced but never sent; then access to the complete part file is refused."""
 
 
 @settings(parent=FEW, max_examples=25)
 @example(LOST_AND_REFUSED)
 @given(PLANS)
-def test_no_answer_makes_a_wrong_file(receiver: Receiver, plan: Plan) -> None:
+def test_no_answer_causes_a_wrong_file(receiver: Receiver, plan: Plan) -> None:
     receiver.check(plan)
 
 
 @pytest.mark.faults
 @MANY
 @given(PLANS)
-def test_a_thousand_plans_make_no_wrong_file(receiver: Receiver, plan: Plan) -> None:
+def test_a_thousand_plans_cause_no_wrong_file(receiver: Receiver, plan: Plan) -> None:
     receiver.check(plan)
