@@ -1,4 +1,4 @@
-"""exports.yml is edited over months: windows tile time, whatever their export is called."""
+"""exports.yml is edited over months: windows tile time, whichever entry exports them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ class Months:
         self.windows: dict[str, list[Window]] = {"ACME": [], "ZZ": []}
 
     def run(self, now: datetime, *entries: str, works: bool = True) -> None:
-        """Deliver what is due by these entries, as a run does."""
+        """Deliver the windows that are due with these entries, as a run does."""
         lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
         path = self.folder / "exports.yml"
         path.write_text(f"destinations: {{there: {{directory: there}}}}\nexports:\n{lines}")
@@ -61,9 +61,9 @@ class Months:
 @pytest.fixture
 def months(tmp_path: Path) -> Iterator[Months]:
     """Two brands, and nothing delivered yet."""
-    made = Months(tmp_path)
-    yield made
-    made.ledger.close()
+    created = Months(tmp_path)
+    yield created
+    created.ledger.close()
 
 
 def utc(text: str) -> datetime:
@@ -99,7 +99,7 @@ def test_windows_tile_time_over_an_edit_and_back(months: Months, first: str, sec
     months.check("ZZ")
 
 
-def test_a_window_of_every_brand_that_waits_has_one_job(months: Months) -> None:
+def test_a_waiting_window_of_every_brand_has_one_job(months: Months) -> None:
     months.run(utc("2026-11-20 07:00"), EVERY)
     months.run(utc("2026-11-21 07:00"), EVERY, works=False)
     loaded = config.load(months.folder / "exports.yml")

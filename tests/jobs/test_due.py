@@ -1,4 +1,4 @@
-"""What is due, by a real ledger: nothing is left out, and nothing comes twice."""
+"""Due windows with a real ledger: none is left out, and none is delivered twice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +34,7 @@ ZONES = [
     "Pacific/Apia",
     "Pacific/Chatham",
 ]
-# Near these the clocks of those zones change, and of Apia the calendar.
+# Near these days the clocks of those zones change, and in Apia the calendar.
 NEAR = ["2011-12-30", "2026-02-15", "2026-03-08", "2026-03-29", "2026-04-05", "2026-10-25"]
 LENGTHS = {
     Interval.QUARTER: timedelta(minutes=15),
@@ -55,7 +55,7 @@ def every_other() -> Callable[[Job], bool]:
     return lambda _: next(numbers) % 2 == 0
 
 
-class Exports:
+class Runs:
     """An exports.yml and a ledger, and runs that need no warehouse."""
 
     def __init__(self, folder: Path, *exports: str) -> None:
@@ -76,7 +76,7 @@ class Exports:
         works: Callable[[Job], bool] = lambda _: True,
         **request: Any,  # noqa: ANN401 - any of a request
     ) -> list[Window]:
-        """Deliver what is due, but for what does not work; return the windows delivered."""
+        """Deliver the due windows for which `works` is true, and return them."""
         jobs = due.jobs(self.config, self.ledger, Request(**request), now)
         assert all(a.entry.window <= b.entry.window for a, b in pairwise(jobs))
         assert len({(job.entry.export, job.entry.window) for job in jobs}) == len(jobs)
@@ -88,22 +88,22 @@ class Exports:
 
 
 @pytest.fixture
-def exports(tmp_path: Path) -> Iterator[Exports]:
+def exports(tmp_path: Path) -> Iterator[Runs]:
     """One daily export of one brand."""
-    made = Exports(tmp_path, "brand: ACME")
-    yield made
-    made.ledger.close()
+    created = Runs(tmp_path, "brand: ACME")
+    yield created
+    created.ledger.close()
 
 
 @contextmanager
-def of(line: str) -> Iterator[Exports]:
-    """Yield one export in a folder of its own."""
+def runs_of(line: str) -> Iterator[Runs]:
+    """Yield the runs of one export, in a separate folder."""
     with TemporaryDirectory() as folder:
-        made = Exports(Path(folder), line)
+        created = Runs(Path(folder), line)
         try:
-            yield made
+            yield created
         finally:
-            made.ledger.close()
+            created.ledger.close()
 
 
 @st.composite
@@ -121,7 +121,7 @@ def lines(draw: st.DrawFn) -> tuple[str, Interval, date]:
     return line, interval, day
 
 
-# Moments as lengths of a window before or after a day: the clock runs, stands, or jumps.
+# Moments in window lengths before or after a day: the clock runs, stops, or jumps.
 steps = st.lists(
     st.tuples(st.integers(-8, 16), st.integers(0, 59), st.sampled_from(["run", "fail", "ask"])),
     min_size=1,
@@ -131,21 +131,21 @@ steps = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(lines(), steps)
-def test_windows_tile_time_whenever_it_runs(
+def test_windows_tile_time_whenever_runs_happen(
     of_line: tuple[str, Interval, date], moments: list[tuple[int, int, str]]
 ) -> None:
     line, interval, day = of_line
     middle = datetime.combine(day, datetime.min.time(), UTC)
     delivered: list[Window] = []
-    with of(line) as exports:
+    with runs_of(line) as exports:
         last = middle
         for lengths, minutes, what in moments:
             now = middle + lengths * LENGTHS[interval] + timedelta(minutes=minutes)
             last = max(last, now)
             if what == "ask":
-                asked_for = now.date() - timedelta(days=1)
-                with suppress(UsageError):  # none begins there, or none is over
-                    delivered += exports.run(now, days=Days(asked_for, asked_for))
+                requested = now.date() - timedelta(days=1)
+                with suppress(UsageError):  # no window begins there, or none is over
+                    delivered += exports.run(now, days=Days(requested, requested))
             elif what == "fail":  # every other window
                 delivered += exports.run(now, works=every_other())
             else:
@@ -172,7 +172,7 @@ def test_windows_tile_time_when_the_time_zone_changes(
     line, interval, day = of_line
     now = datetime.combine(day, datetime.min.time(), UTC)
     delivered: list[Window] = []
-    with of(line) as exports:
+    with runs_of(line) as exports:
         delivered += exports.run(now)
         for zone in zones:
             other = line.split(", timezone: ")
@@ -182,7 +182,7 @@ def test_windows_tile_time_when_the_time_zone_changes(
             if also:
                 back = timedelta(days=1 if interval.minutes else 40)
                 some = Days(now.date() - back, now.date())
-                with suppress(UsageError):  # of a month none begins there
+                with suppress(UsageError):  # no monthly window begins there
                     delivered += exports.run(now, days=some)
             delivered += exports.run(now)
     delivered.sort()
@@ -191,7 +191,7 @@ def test_windows_tile_time_when_the_time_zone_changes(
         assert all(a.end == b.start for a, b in pairwise(delivered))
 
 
-def test_a_clock_that_was_far_ahead_is_spoken_of(exports: Exports) -> None:
+def test_a_clock_that_was_far_ahead_gives_a_warning(exports: Runs) -> None:
     def ahead(now: str, **request: Any) -> list[str]:  # noqa: ANN401 - any of a request
         return due.future_warnings(exports.config, exports.ledger, Request(**request), utc(now))
 
@@ -203,20 +203,20 @@ def test_a_clock_that_was_far_ahead_is_spoken_of(exports: Exports) -> None:
     assert "ACME daily: the ledger reaches to 2026-12-25 00:00, which is after now" in warning
     assert "'orchestrate backfill --from D --to D --force'" in warning
     assert ahead("2026-11-21 07:00", daily_only=True) == [warning]
-    # What it says helps: of those days, what is over.
+    # The command of the warning helps: it delivers again those days that are over.
     again = exports.run(utc("2026-11-22 07:00"), days=days("2026-11-20", "2026-11-25"), force=True)
     assert [window.start.day for window in again] == [20, 21]
     assert ahead("2026-12-25 07:00") == []
 
 
-def test_what_a_clock_far_ahead_planned_waits_until_it_is_over(exports: Exports) -> None:
+def test_windows_planned_by_a_clock_far_ahead_wait_until_they_are_over(exports: Runs) -> None:
     exports.run(utc("2026-11-20 07:00"))
     exports.run(utc("2026-11-24 07:00"), works=lambda _: False)
     assert [w.start.day for w in exports.run(utc("2026-11-22 07:00"))] == [20, 21]
     assert [w.start.day for w in exports.run(utc("2026-11-25 07:00"))] == [22, 23, 24]
 
 
-def test_days_are_asked_for_from_the_first_to_the_last(exports: Exports) -> None:
+def test_requested_days_include_the_first_and_the_last(exports: Runs) -> None:
     exports.configure(
         "brand: ACME",
         "brand: ACME, interval: weekly, directory: weeks",
@@ -233,7 +233,7 @@ def test_days_are_asked_for_from_the_first_to_the_last(exports: Exports) -> None
     assert {entry.revision for (name, _), entry in known.items() if name == "ACME weekly"} == {2}
 
 
-def test_what_is_not_over_is_left_out(exports: Exports) -> None:
+def test_windows_that_are_not_over_are_left_out(exports: Runs) -> None:
     now = utc("2026-11-20 07:00")
     far = Days(date(2026, 11, 18), date(2999, 12, 31))
     assert [window.start.day for window in exports.run(now, days=far)] == [18, 19]
@@ -241,7 +241,7 @@ def test_what_is_not_over_is_left_out(exports: Exports) -> None:
         exports.run(now, days=days("2026-11-20", "2026-11-25"))
 
 
-def test_days_that_cannot_be_asked_for(exports: Exports) -> None:
+def test_invalid_ranges_of_days_are_refused(exports: Runs) -> None:
     now = utc("2026-11-20 07:00")
     with pytest.raises(UsageError, match="--to 2026-11-18 is before --from 2026-11-19"):
         exports.run(now, days=days("2026-11-19", "2026-11-18"))
@@ -254,7 +254,7 @@ def test_days_that_cannot_be_asked_for(exports: Exports) -> None:
     assert exports.ledger.entries() == {}
 
 
-def test_days_in_another_time_zone_than_before_take_no_row_twice(exports: Exports) -> None:
+def test_requested_days_after_a_change_of_time_zone_do_not_overlap(exports: Runs) -> None:
     exports.run(utc("2026-11-20 07:00"))
     exports.configure("brand: ACME, timezone: America/New_York")
     now = utc("2026-11-22 12:00")
@@ -269,14 +269,14 @@ def test_days_in_another_time_zone_than_before_take_no_row_twice(exports: Export
     assert [f"{window.start:%d %H}" for window in again] == ["18 05", "19 00", "20 00"]
 
 
-def test_the_first_window_asked_for_is_where_the_schedule_begins(exports: Exports) -> None:
+def test_the_schedule_continues_after_requested_windows(exports: Runs) -> None:
     now = utc("2026-11-20 07:00")
     exports.run(now, days=days("2026-11-10", "2026-11-19"))
     found = exports.run(utc("2026-11-22 07:00"))
     assert [window.start.day for window in found] == [20, 21]
 
 
-def test_a_brand_of_every_brand_is_asked_for_once(exports: Exports) -> None:
+def test_a_delivered_brand_of_a_requested_window_is_not_built_again(exports: Runs) -> None:
     exports.configure("brand: '*'")
     now = utc("2026-11-20 07:00")
     request = Request(days=days("2026-11-18", "2026-11-19"))
@@ -291,7 +291,7 @@ def test_a_brand_of_every_brand_is_asked_for_once(exports: Exports) -> None:
     )
 
 
-def test_so_many_windows_may_be_asked_for(exports: Exports) -> None:
+def test_the_maximum_number_of_windows_can_be_requested(exports: Runs) -> None:
     exports.configure("brand: ACME, interval: hourly")
     now = utc("2026-11-20 07:00")
     first = date(2026, 11, 19) - timedelta(days=due.MOST_WINDOWS // 24 - 1)
@@ -300,9 +300,9 @@ def test_so_many_windows_may_be_asked_for(exports: Exports) -> None:
     assert len(found) == due.MOST_WINDOWS // 24 * 24
 
 
-def test_a_long_backlog_of_one_export_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_a_long_backlog_of_one_export_does_not_delay_the_others(tmp_path: Path) -> None:
     now = utc("2026-11-20 12:00")
-    exports = Exports(
+    exports = Runs(
         tmp_path,
         "brand: SLOW, interval: 15m, start: 2023-11-20",
         "brand: ACME",
@@ -334,6 +334,6 @@ def test_a_long_backlog_of_one_export_does_not_hold_up_the_others(tmp_path: Path
 
 def test_exports_that_share_windows_still_share_their_builds(tmp_path: Path) -> None:
     start = "start: 2026-01-01"
-    exports = Exports(tmp_path, *(f"brand: {brand}, {start}" for brand in ("A", "B", "C")))
+    exports = Runs(tmp_path, *(f"brand: {brand}, {start}" for brand in ("A", "B", "C")))
     jobs = due.jobs(exports.config, exports.ledger, Request(), utc("2026-11-20 12:00"))
     assert due.in_turns(jobs) == (jobs, [])
