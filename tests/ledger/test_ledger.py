@@ -51,7 +51,7 @@ FILES = [
 
 @pytest.fixture(params=["sqlite", "postgresql", "postgresql+psycopg2"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerUrl:
-    """An empty database of each kind that a ledger may live in."""
+    """An empty database of each kind that a ledger can use."""
     if request.param == "sqlite":
         return checked("sqlite:///state/ledger.db", tmp_path)
     server: Postgres = request.getfixturevalue("postgres")
@@ -72,7 +72,7 @@ def manifest(sha256: str) -> list[Delivery]:
 def test_the_manifests_of_an_export_are_a_sequence(ledger: Ledger) -> None:
     first = replace(ENTRY, state=WRITTEN)
     assert ledger.manifest_links(first) == ManifestLinks("ACME daily", 1, None, [])
-    ledger.write([(first, FILES)])  # without a manifest it is not one of them
+    ledger.write([(first, FILES)])  # without a manifest it is not in the sequence
     assert ledger.manifest_links(first) == ManifestLinks("ACME daily", 1, None, [])
     ledger.write([(first, manifest("1" * 64))])
     other = replace(first, export="OTHER daily")
@@ -86,14 +86,14 @@ def test_the_manifests_of_an_export_are_a_sequence(ledger: Ledger) -> None:
     ledger.write([(second, manifest("3" * 64))])
     wanted = ManifestLinks("ACME daily", 4, "3" * 64, ["1" * 64, "3" * 64])
     assert ledger.manifest_links(third) == wanted
-    # One that is built again has the links that it had.
+    # A manifest that is built again keeps its links.
     assert ledger.manifest_links(first) == ManifestLinks("ACME daily", 1, None, [])
     assert ledger.manifest_links(later) == ManifestLinks("ACME daily", 2, "1" * 64, [])
     ledger.write([(later, manifest("4" * 64))])
     assert ledger.manifest_links(second) == ManifestLinks("ACME daily", 3, "4" * 64, ["1" * 64])
 
 
-def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
+def test_a_window_goes_from_planned_to_delivered(ledger: Ledger, url: LedgerUrl) -> None:
     assert ledger.entries() == {}
     assert ledger.spans([ENTRY.export]) == {}
     ledger.plan([ENTRY])
@@ -117,7 +117,7 @@ def test_a_window_s_life(ledger: Ledger, url: LedgerUrl) -> None:
     reopened.close()
 
 
-def test_a_plan_changes_nothing_that_is_known(ledger: Ledger) -> None:
+def test_a_plan_does_not_change_known_windows(ledger: Ledger) -> None:
     ledger.finish([ENTRY])
     ledger.plan([ENTRY])
     assert [entry.state for entry in ledger.entries().values()] == [DELIVERED]
@@ -130,7 +130,7 @@ def test_the_newest_revision_counts(ledger: Ledger) -> None:
     assert ledger.entries() == {("ACME daily", WINDOW): second}
 
 
-def test_what_was_asked_for_by_date_is_no_start(ledger: Ledger) -> None:
+def test_a_window_requested_by_date_does_not_start_the_schedule(ledger: Ledger) -> None:
     ledger.plan([replace(ENTRY, scheduled=False)])
     assert ledger.spans([ENTRY.export]) == {}
 
@@ -144,13 +144,13 @@ def test_exports_are_kept_apart(ledger: Ledger) -> None:
     assert len(ledger.entries(since=START)) == 2
 
 
-def test_what_waits_is_found(ledger: Ledger) -> None:
+def test_open_windows_are_found(ledger: Ledger) -> None:
     ledger.plan([ENTRY, replace(ENTRY, export="BETA daily")])
     ledger.finish([ENTRY])
     assert [entry.export for entry in ledger.open_entries()] == ["BETA daily"]
 
 
-def test_files_are_to_go_out_again(ledger: Ledger) -> None:
+def test_reopened_windows_are_sent_again(ledger: Ledger) -> None:
     written = replace(ENTRY, state=WRITTEN)
     elsewhere = replace(FILES[0], destination="elsewhere")
     moment = datetime(2026, 11, 20, tzinfo=UTC)
@@ -165,7 +165,7 @@ def test_files_are_to_go_out_again(ledger: Ledger) -> None:
     assert ledger.deliveries(written) == [*FILES, sent[2]]
 
 
-def test_windows_are_counted_again(ledger: Ledger) -> None:
+def test_recounts_of_delivered_windows_find_late_rows(ledger: Ledger) -> None:
     recounts = ledger.recounts
     day = timedelta(days=1)
     written = replace(ENTRY, state=WRITTEN, activity_rows=3, broadcast_rows=1)
@@ -177,9 +177,9 @@ def test_windows_are_counted_again(ledger: Ledger) -> None:
     ledger.finish(chosen)
     ledger.plan(
         [replace(chosen[2], revision=2, state=PLANNED)]
-    )  # asked for, and not made: the first counts
+    )  # requested but not built: the first counts
     newer = replace(chosen[1], revision=2, activity_rows=9)
-    ledger.write([(newer, [])])  # on its way
+    ledger.write([(newer, [])])  # not delivered yet
     other = replace(chosen[0], export="BETA daily")
     ledger.write([(other, [])])
     ledger.finish([other])
@@ -213,7 +213,7 @@ def _old(removals: Removals, destination: str | None, before: datetime) -> list[
     return [*itertools.chain.from_iterable(removals.old(destination, before, most=9))]
 
 
-def test_what_is_old_is_found(ledger: Ledger) -> None:
+def test_old_files_are_found(ledger: Ledger) -> None:
     removals = ledger.removals
     assert removals.silence(START) == timedelta(0)
     for number in range(3):
@@ -226,20 +226,20 @@ def test_what_is_old_is_found(ledger: Ledger) -> None:
     assert removals.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
     old = _old(removals, "there", START + 2 * DAY)
     assert sorted(item.file.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
-    # A piece does not split what was delivered at one moment; the newest window stays.
+    # A batch does not split files with the same time of delivery; the newest window stays.
     assert [len(piece) for piece in removals.old("there", START + 9 * DAY, most=1)] == [2, 2]
     assert _old(removals, "elsewhere", START + 9 * DAY) == []
     removals.note("there", [item.file.path for item in old if item.file.path.startswith("/")])
     left = _old(removals, "there", START + 2 * DAY)
     assert [item.file.path[:3] for item in left] == ["50%"]
     removals.note("there", ["/rooted 0.csv"])  # once more
-    # In the outbox a path starts at its folder; there nothing was removed yet.
+    # Paths in the outbox are relative to it; nothing was removed there yet.
     some = _old(removals, None, START + 9 * DAY)
     assert sorted(item.file.path[-5:] for item in some) == ["0.csv", "0.csv", "1.csv", "1.csv"]
     removals.note(None, ["rooted 0.csv", "50% \\ é 'x' 1.csv"])
     some = _old(removals, None, START + 9 * DAY)
     assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 0.csv"]
-    # What is delivered again is there again.
+    # Files that are delivered again exist again.
     again = Entry("ACME daily", Window(START, START + DAY), 1)
     ledger.announce([], arrived={DeliveryKey(again, "there", "/rooted 0.csv"): START + DAY})
     assert len(_old(removals, None, START + 9 * DAY)) == 3
@@ -256,12 +256,12 @@ def test_a_path_belongs_to_one_file(ledger: Ledger) -> None:
         assert ledger.claim(replace(ENTRY, revision=2), [alike]) is None
     ledger.write([(other, [Delivery(replace(file, path="elsewhere.csv"), "there")])])
     assert "of BETA daily" in str(ledger.claim(ENTRY, [replace(file, path="Elsewhere.csv")]))
-    # What was never delivered, and will not be, takes no path.
+    # A file that was not delivered and will not be does not reserve its path.
     ledger.write([(replace(other, revision=2), [Delivery(replace(file, path="b.csv"), "there")])])
     assert ledger.claim(ENTRY, [replace(file, path="elsewhere.csv")]) is None
 
 
-def test_a_name_that_no_database_takes_stops_nothing(ledger: Ledger) -> None:
+def test_names_that_a_database_refuses_are_escaped_and_cut(ledger: Ledger) -> None:
     names = ["y" * 400 + " daily", "a\0b daily", "\ud800 daily"]
     ledger.failures.note(Failure(name, WINDOW, 1, "failed", "\ud800 \0") for name in names)
     found = ledger.failures.failing()
@@ -269,7 +269,7 @@ def test_a_name_that_no_database_takes_stops_nothing(ledger: Ledger) -> None:
     assert {each.reason for each in found} == {"\\ud800 \\x00"}
 
 
-def test_an_announcement_says_where(ledger: Ledger) -> None:
+def test_an_announced_rename_has_its_place(ledger: Ledger) -> None:
     written = replace(ENTRY, state=WRITTEN)
     ledger.write([(written, FILES)])
     there = DeliveryKey(written, "there", "b.csv")
@@ -283,7 +283,7 @@ def test_an_announcement_says_where(ledger: Ledger) -> None:
     assert ledger.deliveries(written) == FILES
 
 
-def test_a_ledger_that_another_program_holds_is_busy(tmp_path: Path) -> None:
+def test_a_ledger_locked_by_another_program_is_reported(tmp_path: Path) -> None:
     url = checked("sqlite:///ledger.db", tmp_path)
     Ledger(url).close()
     with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
@@ -303,14 +303,14 @@ def test_a_time_limit_of_the_server_is_named(postgres: Postgres) -> None:
         session._connection.execute("select pg_sleep(9)")  # noqa: SLF001 - as above
 
 
-def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) -> None:
+def test_rows_of_the_history_are_streamed(ledger: Ledger, url: LedgerUrl) -> None:
     entry = replace(ENTRY, state=WRITTEN, choice="all", activities={"open": 3})
     written = [replace(entry, export=f"BRAND{n}") for n in range(20_000)]
     ledger.write((each, []) for each in written)
     found = ledger.history.rows(START)
     tracemalloc.start()
     assert next(found)[2] == {"open": 3}
-    if url.server:  # libpq's own memory is not seen, so see that the server keeps the rest
+    if url.server:  # tracemalloc does not see libpq's memory: check that a cursor keeps the rest
         asked = "select count(*) as cursors from pg_cursors where name = 'rows'"
         connection = ledger._database._session._connection  # noqa: SLF001 - its cursors
         assert connection.execute(asked).fetchone() == {"cursors": 1}
@@ -320,11 +320,11 @@ def test_millions_of_rows_are_read_as_they_come(ledger: Ledger, url: LedgerUrl) 
     assert size < (10_000_000 if url.server else 100_000)
 
 
-def test_a_ledger_that_is_only_looked_at_is_not_made(tmp_path: Path, url: LedgerUrl) -> None:
+def test_a_missing_ledger_reads_as_empty_and_is_not_created(tmp_path: Path, url: LedgerUrl) -> None:
     for _ in range(2):
-        looking = Ledger(url, read_only=True)
-        assert looking.entries() == {}
-        looking.close()
+        reader = Ledger(url, read_only=True)
+        assert reader.entries() == {}
+        reader.close()
     if url.file:
         assert list(tmp_path.iterdir()) == []
     else:
@@ -343,7 +343,7 @@ print(*Ledger(LedgerUrl("it", Path(sys.argv[1])), read_only=True).spans(["ACME d
 
 
 @pytest.mark.parametrize("was_cut_short", [False, True])
-def test_a_ledger_is_read_where_nothing_can_be_written(
+def test_a_ledger_on_a_read_only_file_system_is_read(
     tmp_path: Path, *, was_cut_short: bool
 ) -> None:
     folder = tmp_path / "a ?#% folder"
@@ -351,7 +351,7 @@ def test_a_ledger_is_read_where_nothing_can_be_written(
     with closing(Ledger(url)) as ledger:
         ledger.plan([ENTRY])
         kept = {path: path.read_bytes() for path in folder.iterdir()}
-    if was_cut_short:  # what is in the journal alone counts
+    if was_cut_short:  # rows that are only in the journal count
         assert kept.keys() > {*folder.iterdir()}
         for path, content in kept.items():
             path.write_bytes(content)
@@ -369,19 +369,19 @@ def test_a_ledger_is_read_where_nothing_can_be_written(
     assert sorted(folder.iterdir()) == before
 
 
-def test_one_run_at_a_time_writes_and_others_may_look(ledger: Ledger, url: LedgerUrl) -> None:
+def test_one_run_at_a_time_writes_and_others_can_read(ledger: Ledger, url: LedgerUrl) -> None:
     ledger.plan([ENTRY])
     with pytest.raises(LockedError, match=rf"another run .*process {os.getpid()} on .* since 20"):
         Ledger(url)
-    looking = Ledger(url, read_only=True)
-    assert looking.entries() == {("ACME daily", WINDOW): ENTRY}
-    looking.close()
-    ledger.finish([ENTRY])  # the first is not harmed
+    reader = Ledger(url, read_only=True)
+    assert reader.entries() == {("ACME daily", WINDOW): ENTRY}
+    reader.close()
+    ledger.finish([ENTRY])  # the first still works
     ledger.close()
     Ledger(url).close()
 
 
-def test_a_ledger_is_locked_by_whatever_path_it_is_reached(tmp_path: Path) -> None:
+def test_a_ledger_is_locked_for_every_path_to_it(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "state")
     ledger = Ledger(checked("sqlite:///state/ledger.db", tmp_path))
@@ -391,15 +391,15 @@ def test_a_ledger_is_locked_by_whatever_path_it_is_reached(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2"])
-def test_who_lost_the_lock_writes_no_more(
+def test_a_run_that_lost_the_lock_writes_nothing(
     postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = of_server(postgres.database(), driver)
     first = Ledger(url)
     first.plan([ENTRY])
     cut_off(url)
-    second = Ledger(url)  # the lock went with the connection
-    for _ in range(2):  # and no other connection is made in its place
+    second = Ledger(url)  # the lock was lost with the connection
+    for _ in range(2):  # no new connection replaces it
         with pytest.raises(LedgerError, match="was lost, and with it the lock") as caught:
             first.finish([ENTRY])
         assert caught.value.exit_code == 1
@@ -411,9 +411,9 @@ def test_who_lost_the_lock_writes_no_more(
     assert not caplog.records
 
 
-def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
+def test_keepalives_let_the_server_detect_a_lost_host(postgres: Postgres) -> None:
     ledger = Ledger(of_server(postgres.database()))
-    raw = ledger._database._session._connection  # noqa: SLF001 - settings of this very connection
+    raw = ledger._database._session._connection  # noqa: SLF001 - the settings of this connection
     assert isinstance(raw, psycopg.Connection)
     assert raw.execute("show idle_session_timeout").fetchone() == {"idle_session_timeout": "0"}
     wanted = {"keepalives_idle": "60", "keepalives_count": "6", "tcp_user_timeout": "60000"}
@@ -441,7 +441,9 @@ def test_the_server_learns_that_a_host_is_gone(postgres: Postgres) -> None:
         ),
     ],
 )
-def test_a_ledger_that_cannot_be_opened(text: str, message: str) -> None:
+def test_a_ledger_that_cannot_be_opened_is_reported_without_its_password(
+    text: str, message: str
+) -> None:
     with pytest.raises(LedgerError, match=message) as caught:
         Ledger(checked(text, Path()))
     assert "hush" not in str(caught.value)
@@ -450,7 +452,7 @@ def test_a_ledger_that_cannot_be_opened(text: str, message: str) -> None:
 
 @pytest.fixture
 def guarded(postgres: Postgres) -> Iterator[str]:
-    """A database with a user that needs a password, and one that may not make tables."""
+    """A database with a user that needs a password, and one that may not create tables."""
     url = postgres.database()
     with connected(of_server(url)) as connection:
 
@@ -485,7 +487,7 @@ def guarded(postgres: Postgres) -> Iterator[str]:
         ({"user": "writer"}, "permission denied for schema public"),
     ],
 )
-def test_a_server_that_refuses_is_explained(
+def test_the_reason_of_a_server_that_refuses_is_reported(
     guarded: str, driver: str, changes: dict[str, str], reason: str
 ) -> None:
     url = of_server(guarded, driver)
@@ -499,7 +501,7 @@ def test_a_server_that_refuses_is_explained(
 
 def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "orchestrator.ledger.postgresql", raising=False)
-    monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python does for what is not there
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python marks a missing module
     with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg"):
         Ledger(of_server("postgresql://u@127.0.0.1/x"))
 
@@ -541,5 +543,5 @@ def of_server(text: str, driver: str = "postgresql") -> LedgerUrl:
 
 
 def connected(url: LedgerUrl) -> psycopg.Connection:
-    """Connect to the database of a ledger beside it."""
+    """Open another connection to the database of a ledger."""
     return psycopg.connect(make_conninfo(**url.server), autocommit=True)

@@ -1,4 +1,4 @@
-"""A ledger as it was made before it was plain SQL, with SQLAlchemy: old_ledger.sql is its dump."""
+"""A ledger that an older version wrote with SQLAlchemy; old_ledger.sql is its dump."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ WHY = ("failed", "a server's word", utc("2026-10-27 06:00"), utc("2026-10-27 07:
 
 
 class Clock(datetime):
-    """Stands still."""
+    """A clock that stands still."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> "Clock":
@@ -78,7 +78,7 @@ def ledger(old: Path) -> Iterator[Ledger]:
 
 
 def rows(file: Path) -> list[str]:
-    """Return the rows of a ledger, as SQL; an old one has no looks for late rows."""
+    """Return the rows of a ledger, as SQL, without `looks`, which an old ledger does not have."""
     with closing(sqlite3.connect(file)) as connection:
         dumped = [line for line in connection.iterdump() if line.startswith("INSERT")]
     return sorted(line for line in dumped if '"looks"' not in line)
@@ -104,7 +104,7 @@ def columns(file: Path) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-def test_it_is_read(ledger: Ledger) -> None:
+def test_an_old_ledger_is_read(ledger: Ledger) -> None:
     assert ledger.spans(["ACME daily", "Ünïcode daily"]) == {"ACME daily": WINDOW}
     assert ledger.entries() == {("ACME daily", WINDOW): DONE, ("Ünïcode daily", NEXT): PLAN}
     assert ledger.open_entries() == [PLAN]
@@ -121,7 +121,7 @@ def test_it_is_read(ledger: Ledger) -> None:
     assert ledger.removals.silence(utc("2026-10-26 06:00:01.234567")) == timedelta(hours=1)
 
 
-def test_it_is_gone_on_with(ledger: Ledger) -> None:
+def test_an_old_ledger_is_continued(ledger: Ledger) -> None:
     ledger.plan([replace(PLAN, scheduled=True)])
     assert ledger.open_entries() == [replace(PLAN, scheduled=True)]
     again = replace(DONE, revision=2, state=WRITTEN)
@@ -139,7 +139,7 @@ def test_it_is_gone_on_with(ledger: Ledger) -> None:
     assert [failure.times for failure in ledger.failures.failing()] == [4]
 
 
-def test_the_same_work_makes_the_same_rows(
+def test_the_same_work_writes_the_same_rows(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (history, records):
@@ -166,16 +166,16 @@ def test_the_same_work_makes_the_same_rows(
 
 
 @pytest.mark.parametrize("table", ["activities", "failures", "recounts"])
-def test_one_that_lacks_a_table_is_read_and_widened(old: Path, table: str) -> None:
+def test_a_ledger_without_a_table_is_read_and_upgraded(old: Path, table: str) -> None:
     with closing(sqlite3.connect(old)) as connection:
         connection.execute(f"drop table {table}")
-    with closing(Ledger(LedgerUrl("it", old), read_only=True)) as looking:
-        assert looking.entries(since=datetime(2026, 1, 1, tzinfo=UTC))
-        assert looking.history.newest()["ACME daily"].entry == DONE
-        assert [*looking.history.rows(WINDOW.start)] or table == "activities"
-        assert looking.failures.failing() or table == "failures"
-        assert looking.spans(["ACME daily"]) == {"ACME daily": WINDOW}
-        assert looking.deliveries(DONE) == FILES
+    with closing(Ledger(LedgerUrl("it", old), read_only=True)) as reader:
+        assert reader.entries(since=datetime(2026, 1, 1, tzinfo=UTC))
+        assert reader.history.newest()["ACME daily"].entry == DONE
+        assert [*reader.history.rows(WINDOW.start)] or table == "activities"
+        assert reader.failures.failing() or table == "failures"
+        assert reader.spans(["ACME daily"]) == {"ACME daily": WINDOW}
+        assert reader.deliveries(DONE) == FILES
     with closing(Ledger(LedgerUrl("it", old))) as ledger:
         ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
         ledger.removals.note("there", ["old.csv"])
@@ -183,7 +183,7 @@ def test_one_that_lacks_a_table_is_read_and_widened(old: Path, table: str) -> No
     assert len(rows(old)) == 8 - (2 if table == "activities" else 0)
 
 
-def test_what_was_removed_stays_removed(old: Path) -> None:
+def test_removals_of_an_old_ledger_are_kept(old: Path) -> None:
     later = Window(NEXT.start, NEXT.end + timedelta(days=1))
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("insert into removals values ('there', 'b.csv', '2026-11-01 00:00')")
@@ -198,7 +198,7 @@ def test_what_was_removed_stays_removed(old: Path) -> None:
         assert len(found) == 2
 
 
-def test_an_upgrade_that_is_cut_short_is_undone(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_upgrade_is_rolled_back(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = dump(old)
 
     def killed(*_: object) -> None:
@@ -213,7 +213,7 @@ def test_an_upgrade_that_is_cut_short_is_undone(old: Path, monkeypatch: pytest.M
     assert dump(old) != before
 
 
-def test_a_path_of_before_is_not_given_away(ledger: Ledger) -> None:
+def test_paths_of_an_old_ledger_stay_reserved(ledger: Ledger) -> None:
     other = Entry("BETA daily", NEXT, 1)
     for path in ("a.csv", "A.CSV", "/a.csv ", "a.csv."):
         error = ledger.claim(other, [replace(FILES[1].file, path=path)])
