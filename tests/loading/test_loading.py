@@ -16,7 +16,7 @@ def warehouse(every_warehouse: Warehouse) -> Warehouse:
     return every_warehouse
 
 
-def test_alike_events_count_once_and_another_receipt_is_a_new_row(warehouse: Warehouse) -> None:
+def test_equal_events_are_added_once_and_another_receipt_is_a_new_row(warehouse: Warehouse) -> None:
     later = bounce(1, received_at=AT + timedelta(hours=2))
     path = write(warehouse, "email_bounces.csv", [bounce(1), bounce(1), later])
     first = warehouse.one()
@@ -49,7 +49,7 @@ def test_an_entity_is_replaced_and_the_last_in_file_order_wins(
     assert warehouse.query(query) == expected
 
 
-def test_entities_come_first_and_every_file_of_a_table_is_read(warehouse: Warehouse) -> None:
+def test_entities_are_loaded_first_and_every_file_of_a_table_is_read(warehouse: Warehouse) -> None:
     write(warehouse, "email_bounces/1.csv", [bounce(1)])
     write(warehouse, "email_bounces/2.jsonl", [bounce(2)])
     write(warehouse, "email_bounces.parquet", [bounce(3)])
@@ -94,7 +94,7 @@ def test_reject_files_are_private_and_never_overwritten(warehouse: Warehouse) ->
     )
 
 
-def test_a_load_goes_to_the_target_and_the_schema_of_the_project(
+def test_a_load_uses_target_and_schema_of_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = Warehouse(tmp_path)
@@ -142,7 +142,7 @@ def test_a_column_that_a_file_lacks_keeps_its_value(warehouse: Warehouse, suffix
     write(warehouse, f"customers.{suffix}", [row | {"external_customer_number": "CRM-2"}])
     assert warehouse.one().replaced == 1
     assert warehouse.query(query) == [("CRM-2", "a@example.org")]
-    erased = row | {"email_address": None}  # a null that the file gives is taken
+    erased = row | {"email_address": None}  # an explicit null overwrites the value
     write(warehouse, f"customers.{suffix}", [erased])
     assert warehouse.one().replaced == 1
     assert warehouse.query(query) == [("CRM", None)]
@@ -153,7 +153,7 @@ def test_a_key_that_a_json_line_lacks_keeps_its_value(warehouse: Warehouse) -> N
     write(warehouse, "customers.jsonl", rows)
     warehouse.one()
     del rows[0]["email_address"]
-    rows[1]["email_address"] = None  # type: ignore[assignment] # which erases it
+    rows[1]["email_address"] = None  # type: ignore[assignment] # null erases it
     write(warehouse, "customers.jsonl", rows)
     assert (warehouse.one().replaced, warehouse.one().present) == (1, 2)
     query = "select customer_id, email_address from raw.customers order by 1"
@@ -193,7 +193,7 @@ def test_loaded_at_is_when_a_row_reached_the_table(warehouse: Warehouse) -> None
         )
 
     write(warehouse, "email_bounces.csv", [bounce(1)])
-    warehouse.load(contract=tables())  # a warehouse of before
+    warehouse.load(contract=tables())  # a warehouse of an older version
     loaded = tables(Column("loaded_at", "timestamp", nullable=True))
     write(warehouse, "email_bounces.csv", [bounce(1), bounce(2)])
     write(warehouse, "broadcasts.csv", [broadcast()])

@@ -51,7 +51,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
         ),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_and_its_table_left_alone(
+def test_a_file_that_cannot_be_read_is_named_and_nothing_is_loaded(
     warehouse: Warehouse,
     name: str,
     content: bytes,
@@ -83,7 +83,7 @@ def test_a_parquet_file_cut_in_its_pages_is_refused(warehouse: Warehouse) -> Non
 
 
 @pytest.mark.parametrize("name", ["email_bounce.csv", "email_bounce/1.parquet", "customer.jsonl"])
-def test_a_name_that_is_no_raw_table_stops_everything(warehouse: Warehouse, name: str) -> None:
+def test_the_name_of_an_unknown_table_stops_the_load(warehouse: Warehouse, name: str) -> None:
     write(warehouse, "broadcasts.csv", [broadcast()])
     write(warehouse, name, [bounce()])
     with pytest.raises(UsageError) as caught:
@@ -112,7 +112,7 @@ def test_files_deeper_than_the_tables_folder_are_refused(warehouse: Warehouse) -
         warehouse.load()
 
 
-def test_a_packed_file_is_passed_over_with_a_warning(
+def test_a_compressed_file_is_skipped_with_a_warning(
     warehouse: Warehouse,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_packed_file_is_passed_over_with_a_warning(
 
 
 @every_format
-def test_columns_too_many_are_ignored_with_a_warning_and_nullable_ones_may_lack(
+def test_unknown_columns_are_ignored_with_a_warning_and_nullable_ones_are_optional(
     warehouse: Warehouse,
     suffix: str,
     caplog: pytest.LogCaptureFixture,
@@ -159,7 +159,7 @@ def test_an_empty_jsonl_has_no_rows(warehouse: Warehouse, content: str) -> None:
     assert (warehouse.one().rows, warehouse.rows("email_bounces")) == (0, [])
 
 
-def test_odd_characters_in_paths_are_no_pattern(tmp_path: Path) -> None:
+def test_special_characters_in_paths_are_not_read_as_a_pattern(tmp_path: Path) -> None:
     home = tmp_path / "it's [1] *"
     home.mkdir()
     warehouse = Warehouse(home)
@@ -171,7 +171,7 @@ def test_odd_characters_in_paths_are_no_pattern(tmp_path: Path) -> None:
 
 
 @every_format
-def test_a_link_to_nothing_is_named(warehouse: Warehouse, suffix: str) -> None:
+def test_a_broken_symlink_is_named(warehouse: Warehouse, suffix: str) -> None:
     write(warehouse, "broadcasts.csv", [broadcast()])
     path = warehouse.folder / f"customers.{suffix}"
     path.symlink_to("nowhere")
@@ -221,7 +221,7 @@ def test_many_unknown_columns_and_columns_without_a_name_are_one_short_warning(
     assert len(record.getMessage()) < 400
 
 
-def test_an_empty_folder_is_said_and_no_error(
+def test_an_empty_folder_is_a_warning_and_not_an_error(
     warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert warehouse.load().tables == ()
@@ -231,13 +231,13 @@ def test_an_empty_folder_is_said_and_no_error(
     )
 
 
-def test_a_pipe_is_not_waited_for(warehouse: Warehouse) -> None:
+def test_a_named_pipe_is_refused(warehouse: Warehouse) -> None:
     os.mkfifo(warehouse.folder / "customers.csv")
     with pytest.raises(UsageError, match=r"customers\.csv is not a regular file"):
         warehouse.load()
 
 
-def test_a_warehouse_may_be_named_as_the_schema(tmp_path: Path) -> None:
+def test_a_warehouse_file_can_have_the_name_of_the_schema(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path)
     warehouse.path = tmp_path / "raw.duckdb"
     write(warehouse, "email_bounces.csv", [bounce()])

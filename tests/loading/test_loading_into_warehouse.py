@@ -16,7 +16,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
     return Warehouse(tmp_path)
 
 
-def test_a_big_load_loses_nothing_and_is_there_in_order_of_arrival(
+def test_a_big_load_is_complete_and_stored_in_order_of_receipt(
     every_warehouse: Warehouse,
 ) -> None:
     warehouse = every_warehouse
@@ -27,17 +27,17 @@ def test_a_big_load_loses_nothing_and_is_there_in_order_of_arrival(
         null::boolean as is_test from range({count}) as t(i)"""
     duckdb.execute(f"copy ({query}) to '{warehouse.folder}/email_sends.csv' (header)")
     assert warehouse.one().added == count
-    workspace = f"row_number() over (order by {warehouse.row}) - 1"
+    position = f"row_number() over (order by {warehouse.row}) - 1"
     shape = f"""select count(*), count(distinct event_id), sum((place <> extract(epoch from
         received_at - timestamptz '2026-01-01 00:00:00+00'))::int)
-        from (select *, {workspace} as place from raw.email_sends) as placed"""
+        from (select *, {position} as place from raw.email_sends) as placed"""
     assert warehouse.query(shape) == [(count, count, 0)]
     again = warehouse.one()
     assert (again.added, again.present) == (0, count)
     assert warehouse.query(shape) == [(count, count, 0)]
 
 
-def test_a_table_of_other_types_and_more_columns_takes_rows_once(
+def test_a_table_with_other_types_and_more_columns_is_loaded_once(
     every_warehouse: Warehouse,
 ) -> None:
     warehouse = every_warehouse
@@ -71,7 +71,7 @@ def test_a_table_that_lacks_a_needed_column_is_refused(every_warehouse: Warehous
     assert warehouse.rows("customers") == []
 
 
-def test_a_view_in_the_tables_place_is_refused(every_warehouse: Warehouse) -> None:
+def test_a_view_with_the_name_of_a_raw_table_is_refused(every_warehouse: Warehouse) -> None:
     warehouse = every_warehouse
     warehouse.execute("create schema raw; create view raw.customers as select 1 as customer_id")
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
@@ -79,7 +79,7 @@ def test_a_view_in_the_tables_place_is_refused(every_warehouse: Warehouse) -> No
         warehouse.load()
 
 
-def test_columns_that_may_not_be_null_say_so_and_nothing_is_indexed(warehouse: Warehouse) -> None:
+def test_required_columns_are_not_null_and_no_index_is_created(warehouse: Warehouse) -> None:
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
     warehouse.load()
     query = "select column_name, data_type, is_nullable from duckdb_columns()"
@@ -93,14 +93,14 @@ def test_columns_that_may_not_be_null_say_so_and_nothing_is_indexed(warehouse: W
     assert warehouse.query("from duckdb_indexes()") == []
 
 
-def test_a_load_of_more_than_the_memory_goes_by_way_of_the_disk(
+def test_a_load_larger_than_the_memory_limit_spills_to_disk(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = """select i as event_id, 'B' as brand, 'b' as broadcast_id, 'c' as customer_id,
         repeat(md5(i::varchar), 8) as email_address, timestamptz '2026-01-01 00:00:00+00'
         as occurred_at, occurred_at as received_at, false as is_test from range(300000) as t(i)"""
     duckdb.execute(f"copy ({query}) to '{warehouse.folder}/email_sends.parquet'")
-    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "64MB")  # the rows are 90
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "64MB")  # the rows need 90 MB
     assert warehouse.one().added == 300_000
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "1MB")
     with pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 1MB"):
@@ -110,7 +110,7 @@ def test_a_load_of_more_than_the_memory_goes_by_way_of_the_disk(
         warehouse.load()
 
 
-def test_the_profile_says_how_much_memory_a_load_has(warehouse: Warehouse) -> None:
+def test_the_memory_limit_of_the_profile_applies_to_a_load(warehouse: Warehouse) -> None:
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
     output = {"path": str(warehouse.path), "settings": {"memory_limit": "1KB"}}
     warehouse.loader = lambda arriving: DuckdbLoader(output, arriving)  # type: ignore[method-assign] # of a profile
@@ -134,7 +134,7 @@ def test_a_warehouse_in_use_names_its_holder(warehouse: Warehouse) -> None:
     assert warehouse.one().added == 1
 
 
-def test_a_warehouse_that_is_no_database_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_warehouse_that_is_not_a_database_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
     warehouse.path.write_text("no database")
     with pytest.raises(UsageError, match=r"warehouse\.duckdb cannot be opened as a DuckDB"):
@@ -144,7 +144,7 @@ def test_a_warehouse_that_is_no_database_is_named(warehouse: Warehouse, tmp_path
         warehouse.load()
 
 
-def test_every_raw_table_is_made_for_the_views_need_them(warehouse: Warehouse) -> None:
+def test_every_raw_table_is_created_because_the_views_need_them(warehouse: Warehouse) -> None:
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
     assert warehouse.one().added == 1
     assert warehouse.query("select count(*) from duckdb_tables()") == [(8,)]

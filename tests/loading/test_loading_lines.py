@@ -27,7 +27,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
     ],
 )
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
-def test_a_bad_csv_line_is_rejected_alone(
+def test_only_the_bad_csv_line_is_rejected(
     warehouse: Warehouse,
     bad: bytes,
     reason: str,
@@ -48,7 +48,7 @@ def test_a_bad_csv_line_is_rejected_alone(
 
 
 @pytest.mark.parametrize("tail", [b'"never closed', b'"never closed\n' + b"y," * 9 + b"y\n"])
-def test_an_open_quote_swallows_no_rows(warehouse: Warehouse, tail: bytes) -> None:
+def test_an_unclosed_quote_does_not_hide_other_rows(warehouse: Warehouse, tail: bytes) -> None:
     warehouse.write("email_bounces.csv", f"{HEADER}\na,{LINE}\nb,{LINE}\n".encode() + tail)
     result = warehouse.one()
     assert result.added == 2
@@ -56,7 +56,7 @@ def test_an_open_quote_swallows_no_rows(warehouse: Warehouse, tail: bytes) -> No
     assert warehouse.rejects(result)[0]["line"] == 4
 
 
-def test_mixed_line_endings_and_rows_bad_in_both_ways_keep_their_lines(
+def test_line_numbers_are_right_with_mixed_line_endings_and_two_kinds_of_errors(
     warehouse: Warehouse,
 ) -> None:
     lines = [f"{HEADER}\r\n", f"a,{LINE}\n", "x,y\r\n", f"b,{LINE}\r\n", f",{LINE}\n"]
@@ -67,8 +67,8 @@ def test_mixed_line_endings_and_rows_bad_in_both_ways_keep_their_lines(
     assert rejects == [(3, "the line has 2 fields, not 10"), (5, "event_id is missing")]
 
 
-def test_a_long_field_beside_a_bad_line_is_read(warehouse: Warehouse) -> None:
-    long = "x" * 200_000  # more than Python's csv module takes
+def test_a_long_field_next_to_a_bad_line_is_read(warehouse: Warehouse) -> None:
+    long = "x" * 200_000  # more than the limit of Python's csv module
     warehouse.write("email_bounces.csv", f"{HEADER}\na,{LINE}{long}\nb,{long}\n")
     result = warehouse.one()
     assert (result.rows, result.added, result.rejected) == (2, 1, 1)
@@ -91,7 +91,7 @@ def test_a_long_field_beside_a_bad_line_is_read(warehouse: Warehouse) -> None:
         b'{"a": "\t"}',
     ],
 )
-def test_a_bad_json_line_is_rejected_alone(warehouse: Warehouse, bad: bytes) -> None:
+def test_only_the_bad_json_line_is_rejected(warehouse: Warehouse, bad: bytes) -> None:
     good = [json.dumps(bounce(number), default=as_text).encode() for number in (1, 2)]
     warehouse.write("email_bounces.jsonl", b"\r\n".join([good[0], b"", bad, good[1]]))
     result = warehouse.one()
@@ -103,7 +103,7 @@ def test_a_bad_json_line_is_rejected_alone(warehouse: Warehouse, bad: bytes) -> 
     ]
 
 
-def test_half_a_surrogate_pair_is_named(warehouse: Warehouse) -> None:
+def test_a_line_with_half_a_surrogate_pair_is_rejected(warehouse: Warehouse) -> None:
     good = json.dumps(bounce(), default=as_text)
     warehouse.write("email_bounces.jsonl", f"{good}\n" + good.replace("e1", "cut \\ud83d"))
     result = warehouse.one()
@@ -112,7 +112,7 @@ def test_half_a_surrogate_pair_is_named(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_a_line_that_is_too_long_is_rejected_alone(warehouse: Warehouse, suffix: str) -> None:
+def test_only_the_line_that_is_too_long_is_rejected(warehouse: Warehouse, suffix: str) -> None:
     write(warehouse, f"email_bounces.{suffix}", [bounce(1), bounce(2, message="x" * 17_000_000)])
     result = warehouse.one()
     assert (result.added, result.rejected) == (1, 1)

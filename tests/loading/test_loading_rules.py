@@ -40,13 +40,13 @@ RULES: list[tuple[dict[str, str | None], str]] = [
 
 
 @every_format
-def test_a_row_that_breaks_the_contract_is_kept_whole_with_the_reason(
+def test_a_row_that_breaks_the_contract_is_rejected_complete_and_with_the_reason(
     warehouse: Warehouse,
     suffix: str,
 ) -> None:
-    whole: dict[str, str | None] = {**ROW, "message": None}
-    good = whole | {"event_id": "good\n"}
-    bad = [whole | values for values, _ in RULES]
+    complete: dict[str, str | None] = {**ROW, "message": None}
+    good = complete | {"event_id": "good\n"}
+    bad = [complete | values for values, _ in RULES]
     path = warehouse.folder / f"email_bounces.{suffix}"
     if suffix == "parquet":
         pq.write_table(pa.Table.from_pylist([good, *bad]), path)
@@ -66,7 +66,7 @@ def test_a_row_that_breaks_the_contract_is_kept_whole_with_the_reason(
         assert [row[0] for row in warehouse.rows("email_bounces")] == ["good\n"]
 
 
-def test_moments_of_other_zones_in_rejects_are_whole(warehouse: Warehouse) -> None:
+def test_moments_of_other_zones_are_complete_in_rejects(warehouse: Warehouse) -> None:
     moment = AT.astimezone(timezone(timedelta(hours=2)))
     write(warehouse, "email_bounces.csv", [bounce(received_at=moment, bounce_type="x")])
     (reject,) = warehouse.rejects(warehouse.one())
@@ -89,7 +89,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_moments_of_iso_8601(warehouse: Warehouse, suffix: str) -> None:
+def test_moments_of_iso_8601_are_read(warehouse: Warehouse, suffix: str) -> None:
     rows = [bounce(number, received_at=text) for number, (text, _) in enumerate(MOMENTS, start=10)]
     write(warehouse, f"email_bounces.{suffix}", rows)
     assert warehouse.one().added == len(MOMENTS)
@@ -97,7 +97,7 @@ def test_moments_of_iso_8601(warehouse: Warehouse, suffix: str) -> None:
     assert loaded == [moment for _, moment in MOMENTS]
 
 
-def test_booleans_and_empty_texts(warehouse: Warehouse) -> None:
+def test_booleans_and_empty_texts_are_read(warehouse: Warehouse) -> None:
     texts = ["true", "T", "1", "yes", "FALSE", "f", "0", "No", "", None]
     expected = [True] * 4 + [False] * 4 + [None] * 2
     rows = [bounce(number, is_test=text) for number, text in enumerate(texts)]

@@ -53,7 +53,7 @@ NASTY = [
 
 
 @every_format
-def test_nasty_texts_survive_exactly_and_twice(warehouse: Warehouse, suffix: str) -> None:
+def test_awkward_texts_are_loaded_exactly_and_only_once(warehouse: Warehouse, suffix: str) -> None:
     rows = [bounce(number, message=text) for number, text in enumerate(NASTY)]
     write(warehouse, f"email_bounces.{suffix}", rows)
     first = warehouse.one()
@@ -75,7 +75,7 @@ def test_nasty_texts_survive_exactly_and_twice(warehouse: Warehouse, suffix: str
     assert not warehouse.rejected.exists()
 
 
-def test_pythons_own_csv_with_crlf_and_a_bom_is_read(warehouse: Warehouse) -> None:
+def test_csv_of_python_with_crlf_and_a_bom_is_read(warehouse: Warehouse) -> None:
     rows = [bounce(number, message=text or "x") for number, text in enumerate(NASTY)]
     path = warehouse.folder / "email_bounces.csv"
     with path.open("w", newline="", encoding="utf-8-sig") as file:
@@ -191,7 +191,7 @@ def test_ids_of_other_parquet_types_become_text(
     ],
 )
 @pytest.mark.parametrize("name", ["event_id", "message"])
-def test_what_is_no_text_and_no_whole_number_rejects_its_row(
+def test_a_value_that_is_neither_text_nor_whole_number_rejects_its_row(
     warehouse: Warehouse, column: "pa.Array[Any]", kind: str, name: str
 ) -> None:
     parquet_of(warehouse, **{name: column})
@@ -217,15 +217,15 @@ def test_what_is_no_text_and_no_whole_number_rejects_its_row(
         ("NaN", "double"),
     ],
 )
-@pytest.mark.parametrize("beside", ["", '{"not an object"\n'])  # read at once, or line by line
+@pytest.mark.parametrize("extra_line", ["", '{"not an object"\n'])  # read at once, or line by line
 def test_json_of_another_type_rejects_its_row(
-    warehouse: Warehouse, value: str, kind: str, beside: str
+    warehouse: Warehouse, value: str, kind: str, extra_line: str
 ) -> None:
     row = json.dumps(bounce(), default=as_text)
     bad = row.replace('"b1"', value)
-    warehouse.write("email_bounces.jsonl", f"{row}\n{bad}\n{beside}")
+    warehouse.write("email_bounces.jsonl", f"{row}\n{bad}\n{extra_line}")
     result = warehouse.one()
-    assert (result.added, result.rejected) == (1, 1 + bool(beside))
+    assert (result.added, result.rejected) == (1, 1 + bool(extra_line))
     reject = warehouse.rejects(result)[-1]
     assert reject["line"] == 2
     assert reject["reason"] == f"broadcast_id is neither text nor a whole number: {kind}"
