@@ -29,7 +29,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
     ]
 
 
-def test_a_week_off_is_caught_up(acme: Workspace) -> None:
+def test_a_run_after_a_week_delivers_all_missed_windows(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: '*', interval: weekly, directory: weeks}")
     acme.mailing("BETA", "2026-11-21")
     acme.run("2026-11-18 07:00")
@@ -42,7 +42,7 @@ def test_a_week_off_is_caught_up(acme: Workspace) -> None:
     assert acme.run("2026-11-26 07:00").windows == []
 
 
-def test_days_are_filled_in_oldest_first_and_once(acme: Workspace) -> None:
+def test_requested_days_are_delivered_oldest_first_and_once(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: BETA, timezone: Asia/Kathmandu}")
     acme.run(NOW, brands=["ACME"])
     wanted = days("2026-11-18", "2026-11-19")
@@ -60,7 +60,7 @@ def test_days_are_filled_in_oldest_first_and_once(acme: Workspace) -> None:
     ]
 
 
-def test_the_very_bytes_go_out_again(acme: Workspace) -> None:
+def test_resend_sends_the_same_bytes(acme: Workspace) -> None:
     acme.mailing("BETA", "2026-11-19")
     acme.configure("  - {brand: ACME}\n  - {brand: '*'}")
     acme.run(NOW)
@@ -75,7 +75,7 @@ def test_the_very_bytes_go_out_again(acme: Workspace) -> None:
     ]
     assert acme.all_bytes() == sent
     assert acme.run(NOW).windows == []
-    # To one brand, and to the destinations of now.
+    # Only for one brand, and to the destinations that are configured now.
     acme.configure(
         "  - {brand: ACME}\n  - {brand: '*'}", destinations=BOTH, defaults="{destination: far}"
     )
@@ -86,7 +86,7 @@ def test_the_very_bytes_go_out_again(acme: Workspace) -> None:
         acme.run(NOW, days=days("2026-11-18"), resend=True)
 
 
-def test_what_could_not_be_sent_again_is_caught_up(acme: Workspace) -> None:
+def test_a_failed_resend_is_completed_by_the_next_run(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, destination: [there, far]}", destinations=BOTH)
     acme.run(NOW)
     sent = acme.all_bytes()
@@ -104,7 +104,7 @@ def test_what_could_not_be_sent_again_is_caught_up(acme: Workspace) -> None:
     assert (acme.all_bytes("far"), acme.files()) == (sent, [])
 
 
-def test_bytes_that_are_gone_are_not_sent_again(acme: Workspace) -> None:
+def test_resend_refuses_files_that_are_no_longer_in_the_outbox(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, start: 2026-11-18}")
     acme.run(NOW)
     (acme.folder / "outbox/activity_ACME_20261119.csv").unlink()
@@ -115,11 +115,11 @@ def test_bytes_that_are_gone_are_not_sent_again(acme: Workspace) -> None:
     message = str(caught.value)
     assert "activity_ACME_20261119.csv is no longer in the outbox as it was delivered" in message
     assert message.endswith("orchestrate daily --date 2026-11-19 --brand ACME --force")
-    assert acme.run(NOW).windows == []  # nothing was marked
+    assert acme.run(NOW).windows == []  # no window was marked for sending
     assert acme.files() == []
 
 
-def test_a_revision_that_could_not_be_made_gives_way(acme: Workspace) -> None:
+def test_resend_drops_a_revision_that_could_not_be_built(acme: Workspace) -> None:
     acme.run(NOW)
     sent = acme.all_bytes()
     good = acme.warehouse.read_bytes()
@@ -135,7 +135,7 @@ def test_a_revision_that_could_not_be_made_gives_way(acme: Workspace) -> None:
     assert acme.all_bytes() == sent
 
 
-def test_the_commands(acme: Workspace) -> None:
+def test_the_commands_backfill_and_resend(acme: Workspace) -> None:
     span = ("backfill", "--from", "2026-11-18", "--to", "2026-11-19")
     seen = orchestrate(acme.folder, *span, "--dry-run")
     assert seen.returncode == 0

@@ -51,7 +51,7 @@ def test_a_window_waits_for_the_first_event_after_it(acme: Workspace) -> None:
     (again,) = acme.run("2026-11-20 07:05").windows
     assert again.hold
     assert not again.hold.is_new
-    # Any brand and any table shows that the loader came past the end.
+    # An event of any brand and table shows that the warehouse was loaded past the end.
     acme.opened("OTHER", "2026-11-20 00:00:00", "none", event_id="X")
     shipped = acme.run("2026-11-20 07:10")
     assert (statuses(shipped), shipped.exit_code, shipped.waited) == ([Status.DELIVERED], 0, [])
@@ -84,7 +84,7 @@ def test_a_brand_without_any_row_waits_and_then_fails(workspace: Workspace) -> N
     workspace.configure(entries, defaults="{wait: 1d}")
     result = workspace.run(NOW)
     found = {window.brand: window for window in result.windows}
-    # A day without rows is a day with rows for a brand that has any.
+    # A brand that has rows on other days gets files without rows for this day.
     assert found["ACME"].status == Status.DELIVERED
     assert found["ACNE"].status == Status.HELD
     assert found["ACNE"].hold
@@ -94,7 +94,7 @@ def test_a_brand_without_any_row_waits_and_then_fails(workspace: Workspace) -> N
     assert workspace.run("2026-11-21 06:00", brands=["ACNE"]).exit_code == 3
 
 
-def test_what_shipped_incomplete_is_sent_again_when_the_rows_arrive(workspace: Workspace) -> None:
+def test_incomplete_windows_are_sent_again_when_their_rows_arrive(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-14")
     settings = "{wait: 1d, start: 2026-11-15, late_rows: resend}"
     workspace.configure("  - {brand: ACME}", defaults=settings)
@@ -118,7 +118,7 @@ def test_what_shipped_incomplete_is_sent_again_when_the_rows_arrive(workspace: W
     assert workspace.text("activity_ACME_20261115.csv").count("\n") == 2
 
 
-def test_what_is_held_is_seen_everywhere(
+def test_a_held_window_is_shown_by_dry_run_status_page_and_metrics(
     acme: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loaded, now = config.load(acme.folder / "exports.yml"), datetime.fromisoformat(f"{NOW}+00:00")

@@ -1,4 +1,4 @@
-"""Rows that come in after their window was delivered."""
+"""Rows that reach the warehouse after their window was delivered."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -39,15 +39,15 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
     ]
 
 
-def noted(workspace: Workspace) -> list[tuple[int | None, int | None]]:
-    """Return how many late activities the ledger knows of: delivered, and now."""
+def recorded(workspace: Workspace) -> list[tuple[int | None, int | None]]:
+    """Return the activities of windows with late rows, by the ledger: delivered, and now."""
     ledger = Ledger(config.load(workspace.folder / "exports.yml").state, read_only=True)
     found = ledger.recounts.late()
     ledger.close()
     return [(was.activity_rows, now.activity_rows) for was, now in found]
 
 
-def test_late_rows_are_told_and_left_alone(acme: Workspace) -> None:
+def test_late_rows_are_reported_and_not_sent(acme: Workspace) -> None:
     acme.run(FIRST)
     sent = acme.all_bytes()
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
@@ -61,14 +61,14 @@ def test_late_rows_are_told_and_left_alone(acme: Workspace) -> None:
         "with: orchestrate daily --date 2026-11-19 --brand ACME --force"
     )
     assert acme.all_bytes().items() >= sent.items()
-    assert noted(acme) == [(1, 2)]
+    assert recorded(acme) == [(1, 2)]
     acme.run(SECOND, daily_only=True, days=days("2026-11-19"), brands=["ACME"], force=True)
-    assert noted(acme) == []
+    assert recorded(acme) == []
     assert acme.text("activity_ACME_20261119.csv").count("\n") == 3
     assert late(acme.run(THIRD)) == []
 
 
-def test_late_rows_may_be_sent_again_at_once(acme: Workspace) -> None:
+def test_windows_with_late_rows_are_sent_at_once_with_resend(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, late_rows: resend}")
     acme.run(FIRST)
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
@@ -80,7 +80,7 @@ def test_late_rows_may_be_sent_again_at_once(acme: Workspace) -> None:
     assert [found.command for found in result.late] == [None]
     assert acme.text("activity_ACME_20261119.csv").count("\n") == 3
     assert acme.run(SECOND).windows == []
-    # What the tests refuse is not sent, late or not.
+    # Rows that fail a data test are not sent, late or not.
     acme.mailing("ACME", "2026-11-20", number=2)
     twin = {"brand": "ACME", "broadcast_id": "ACME-2", "sent_on": "2026-11-20 10:00:00"}
     acme.add("broadcasts", {**twin, "received_at": "2026-11-20 09:00:00"})
@@ -94,17 +94,17 @@ def test_late_rows_may_be_sent_again_at_once(acme: Workspace) -> None:
     assert acme.all_bytes().items() >= before.items()
 
 
-def test_rows_are_counted_as_each_export_chooses_them(
+def test_late_rows_are_counted_with_the_filters_of_each_export(
     acme: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[tuple[Window, bool]] = []
     stage = Warehouse.stage
 
-    def spied(self: Warehouse, window: Window, *, tested: bool = True):  # type: ignore[no-untyped-def] # noqa: ANN202 - as it was
+    def recording_stage(self: Warehouse, window: Window, *, tested: bool = True):  # type: ignore[no-untyped-def] # noqa: ANN202 - as the original
         built.append((window, tested))
         return stage(self, window, tested=tested)
 
-    monkeypatch.setattr(Warehouse, "stage", spied)
+    monkeypatch.setattr(Warehouse, "stage", recording_stage)
     acme.configure(
         """\
   - {brand: ACME, directory: clicks, activity_types: [click]}
@@ -137,7 +137,7 @@ def test_rows_are_counted_as_each_export_chooses_them(
     assert [(window.start.day, tested) for window, tested in built] == [(20, True), (19, False)]
 
 
-def test_rows_are_found_in_every_window(acme: Workspace) -> None:
+def test_late_rows_are_found_in_every_window_of_35_days(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, start: 2026-10-01}")
     acme.run(FIRST)
     for day in ("10-15", "10-16", "10-30", "11-19"):  # the first is older than 35 days
@@ -145,7 +145,7 @@ def test_rows_are_found_in_every_window(acme: Workspace) -> None:
     result = acme.run("2026-11-20 08:00")  # nothing is due, and the last look was an hour ago
     assert result.windows == []
     assert [day for _, day, _, _ in late(result)] == ["16", "30", "19"]
-    assert len(noted(acme)) == 3
+    assert len(recorded(acme)) == 3
     acme.configure("  - {brand: ACME, late_rows: resend}")
     result = acme.run("2026-11-20 09:00")  # what an earlier run found is sent too
     assert [(day, revision) for _, day, revision, _ in windows(result)] == [
@@ -153,10 +153,10 @@ def test_rows_are_found_in_every_window(acme: Workspace) -> None:
         ("30", 2),
         ("19", 2),
     ]
-    assert noted(acme) == []
+    assert recorded(acme) == []
 
 
-def test_a_removed_row_hides_no_late_one(acme: Workspace) -> None:
+def test_a_removed_row_does_not_hide_a_late_one(acme: Workspace) -> None:
     acme.run(FIRST)
     acme.query("delete from raw.email_opens")
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
@@ -176,7 +176,7 @@ def test_a_row_that_becomes_visible_after_its_window_was_read_is_found(acme: Wor
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", loaded_at=earlier)
     assert late(acme.run(SECOND)) == [("ACME daily", "19", 1, 2)]
     assert late(acme.run(THIRD)) == []  # it was reported, and stays a problem
-    assert noted(acme) == [(1, 2)]
+    assert recorded(acme) == [(1, 2)]
 
 
 def test_a_late_first_receipt_moves_the_event_to_its_window(acme: Workspace) -> None:
@@ -195,10 +195,10 @@ def test_the_same_rows_written_again_are_not_late(acme: Workspace) -> None:
     acme.query("update raw.broadcasts set loaded_at = loaded_at + interval 1 hour")
     acme.query("update raw.email_opens set loaded_at = loaded_at + interval 1 hour")
     assert acme.run("2026-11-20 09:00").late == []
-    assert noted(acme) == []
+    assert recorded(acme) == []
 
 
-def test_windows_that_wait_for_a_destination_have_late_rows_too(acme: Workspace) -> None:
+def test_late_rows_are_found_in_windows_that_wait_for_a_destination(acme: Workspace) -> None:
     (acme.folder / "there").rename(acme.folder / "away")
     assert [status for *_, status in windows(acme.run(FIRST))] == [Status.FAILED]
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
@@ -222,7 +222,7 @@ def test_raw_tables_without_loaded_at_are_reported(acme: Workspace) -> None:
     ledger.close()
 
 
-def test_a_broadcast_may_be_late_and_fewer_rows_are_not(acme: Workspace) -> None:
+def test_a_late_broadcast_is_reported_and_missing_rows_are_not(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, interval: weekly}")
     acme.run("2026-11-24 07:00")
     acme.mailing("ACME", "2026-11-17", number=2)
@@ -238,7 +238,7 @@ def test_a_broadcast_may_be_late_and_fewer_rows_are_not(acme: Workspace) -> None
     assert acme.run("2026-12-08 07:00").late == []
 
 
-def test_a_window_that_cannot_be_counted_is_told(acme: Workspace) -> None:
+def test_a_window_that_cannot_be_counted_is_reported(acme: Workspace) -> None:
     acme.run(FIRST)
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
     acme.query("alter table raw.customers rename column customer_id to customer_number")

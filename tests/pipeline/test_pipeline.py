@@ -42,7 +42,7 @@ def acme(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def test_a_day_s_two_files_arrive_once(acme: Workspace) -> None:
+def test_the_two_files_of_a_day_arrive_once(acme: Workspace) -> None:
     result = acme.run(NOW)
     assert statuses(result) == {"ACME daily": Status.DELIVERED}
     assert result.exit_code == 0
@@ -60,7 +60,7 @@ def test_a_day_s_two_files_arrive_once(acme: Workspace) -> None:
     assert acme.run("2026-11-21 05:00").windows == []
 
 
-def test_a_lost_ledger_is_no_silent_fresh_start(acme: Workspace) -> None:
+def test_a_lost_ledger_is_refused_while_the_outbox_has_files(acme: Workspace) -> None:
     acme.run(NOW)
     state, away = acme.folder / "state", acme.folder / "away"
     state.rename(away)
@@ -71,14 +71,14 @@ def test_a_lost_ledger_is_no_silent_fresh_start(acme: Workspace) -> None:
     away.rename(state)  # restored
     assert starts(acme.run("2026-11-21 07:00")) == ["11-20 00:00"]
     shutil.rmtree(state)
-    (acme.folder / "outbox").rename(acme.folder / "kept")  # going on without it
+    (acme.folder / "outbox").rename(acme.folder / "kept")  # the user accepts the loss
     assert starts(acme.run("2026-11-22 07:00")) == ["11-21 00:00"]
 
 
-def test_a_rename_that_was_announced_elsewhere_says_nothing_here(acme: Workspace) -> None:
+def test_a_rename_that_was_announced_for_another_folder_is_ignored(acme: Workspace) -> None:
     acme.run(NOW, deliver=False)
     loaded = config.load(acme.folder / "exports.yml")
-    with closing(Ledger(loaded.state)) as ledger:  # what a run leaves that is killed at the rename
+    with closing(Ledger(loaded.state)) as ledger:  # as left by a run that is killed at the rename
         (entry,) = ledger.open_entries()
         keys = [DeliveryKey(entry, "there", item.file.path) for item in ledger.deliveries(entry)]
         ledger.announce(keys, places={"there": str(acme.folder / "there")})
@@ -87,13 +87,13 @@ def test_a_rename_that_was_announced_elsewhere_says_nothing_here(acme: Workspace
     assert acme.files("moved") == [ACTIVITY, BROADCAST]
 
 
-def test_no_file_is_published_over_another_brand_s(workspace: Workspace) -> None:
+def test_no_file_replaces_that_of_another_brand(workspace: Workspace) -> None:
     workspace.mailing("X", "2026-11-19")
     workspace.mailing("X_BROADCAST", "2026-11-19")
     patterns = "activity_file: '{brand}_{window_start:%Y%m%d}', "
     patterns += "broadcast_file: '{brand}_broadcast_{window_start:%Y%m%d}'"
     workspace.configure("  - {brand: '*'}", defaults=f"{{{patterns}}}")
-    for _ in range(2):  # the second run meets what the first has delivered
+    for _ in range(2):  # the second run finds the files of the first
         result = workspace.run(NOW)
         (failed,) = (window for window in result.windows if window.error)
         assert "change 'directory' or the file name patterns" in str(failed.error)
@@ -121,7 +121,7 @@ def test_a_first_run_that_failed_is_caught_up(acme: Workspace) -> None:
     assert starts(acme.run("2026-11-22 07:00")) == ["11-19 00:00", "11-20 00:00", "11-21 00:00"]
 
 
-def test_start_says_where_to_begin(acme: Workspace) -> None:
+def test_start_is_the_first_window(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, start: 2026-11-18}")
     assert starts(acme.run(NOW)) == ["11-18 00:00", "11-19 00:00"]
 
@@ -132,7 +132,7 @@ def test_an_earlier_start_is_caught_up(acme: Workspace) -> None:
     assert starts(acme.run(NOW)) == ["11-17 00:00", "11-18 00:00"]
 
 
-def test_another_time_zone_goes_on_where_the_last_window_ended(acme: Workspace) -> None:
+def test_another_time_zone_continues_where_the_last_window_ended(acme: Workspace) -> None:
     acme.run(NOW)
     acme.configure("  - {brand: ACME, timezone: America/New_York}")
     result = acme.run("2026-11-22 12:00")
@@ -149,7 +149,7 @@ def test_another_time_zone_goes_on_where_the_last_window_ended(acme: Workspace) 
     ]
 
 
-def test_a_date_is_that_day_alone(acme: Workspace) -> None:
+def test_a_requested_date_delivers_only_that_day(acme: Workspace) -> None:
     assert starts(acme.run(NOW, days=days("2026-11-10"))) == ["11-10 00:00"]
     # It does not move the day from which a run catches up.
     assert starts(acme.run(NOW)) == ["11-19 00:00"]
@@ -158,7 +158,7 @@ def test_a_date_is_that_day_alone(acme: Workspace) -> None:
         acme.run(NOW, days=days("2026-11-20"))
 
 
-def test_force_makes_the_next_revision(acme: Workspace) -> None:
+def test_force_builds_the_next_revision(acme: Workspace) -> None:
     acme.run(NOW)
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
     assert acme.run(NOW).windows == []
@@ -169,7 +169,7 @@ def test_force_makes_the_next_revision(acme: Workspace) -> None:
     assert [window.revision for window in again.windows] == [3]
 
 
-def test_a_date_that_failed_is_caught_up_once_it_is_due(acme: Workspace) -> None:
+def test_a_requested_date_that_failed_is_delivered_once_it_is_due(acme: Workspace) -> None:
     acme.run("2026-11-19 07:00")
     good = acme.warehouse.read_bytes()
     with duckdb.connect(str(acme.warehouse)) as connection:
@@ -180,7 +180,7 @@ def test_a_date_that_failed_is_caught_up_once_it_is_due(acme: Workspace) -> None
     assert starts(acme.run("2026-11-21 07:00")) == ["11-19 00:00", "11-20 00:00"]
 
 
-def test_other_bytes_of_a_half_delivered_window_are_the_next_revision(acme: Workspace) -> None:
+def test_other_bytes_of_a_partly_delivered_window_are_the_next_revision(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
     assert acme.run(NOW).exit_code == 3
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
@@ -195,7 +195,7 @@ def test_other_bytes_of_a_half_delivered_window_are_the_next_revision(acme: Work
     assert acme.run(NOW).windows == []
 
 
-def test_what_waits_goes_to_the_destinations_of_now(acme: Workspace) -> None:
+def test_waiting_files_go_to_the_destinations_that_are_configured_now(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
     assert acme.run(NOW).exit_code == 3
     sent = acme.all_bytes()
@@ -210,24 +210,24 @@ def test_what_waits_goes_to_the_destinations_of_now(acme: Workspace) -> None:
     assert acme.files() == []
 
 
-def test_what_was_not_delivered_goes_out_later_as_the_same_bytes(acme: Workspace) -> None:
+def test_files_written_without_delivery_are_delivered_later_unchanged(acme: Workspace) -> None:
     result = acme.run(NOW, deliver=False)
     assert statuses(result) == {"ACME daily": Status.WRITTEN}
-    made = acme.all_bytes("outbox")
+    written = acme.all_bytes("outbox")
     assert acme.files() == []
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2")
     assert statuses(acme.run(NOW)) == {"ACME daily": Status.DELIVERED}
-    assert acme.all_bytes() == {name: made[name] for name in (ACTIVITY, BROADCAST)}
+    assert acme.all_bytes() == {name: written[name] for name in (ACTIVITY, BROADCAST)}
 
 
-def test_a_file_that_was_changed_meanwhile_is_made_again(acme: Workspace) -> None:
+def test_a_file_that_was_changed_in_the_outbox_is_rebuilt(acme: Workspace) -> None:
     acme.run(NOW, deliver=False)
     (acme.folder / "outbox" / ACTIVITY).write_text("tampered")
     acme.run(NOW)
     assert acme.text(ACTIVITY).startswith("Broadcast ID")
 
 
-def test_one_destination_down_does_not_hold_up_the_other(acme: Workspace) -> None:
+def test_a_destination_that_is_down_does_not_delay_the_other(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, destination: [far, there]}", destinations=BOTH)
     result = acme.run(NOW)
     assert result.exit_code == 3
@@ -243,10 +243,10 @@ def test_one_destination_down_does_not_hold_up_the_other(acme: Workspace) -> Non
     )
     assert acme.run(NOW).exit_code == 0
     assert acme.all_bytes("far") == sent
-    assert acme.files() == []  # and got nothing twice
+    assert acme.files() == []  # nothing was delivered twice
 
 
-def test_one_brand_s_failure_does_not_stop_the_others(acme: Workspace) -> None:
+def test_a_failing_brand_does_not_stop_the_others(acme: Workspace) -> None:
     acme.mailing("日本", "2026-11-19")
     acme.add(
         "broadcasts",
@@ -269,7 +269,7 @@ def test_one_brand_s_failure_does_not_stop_the_others(acme: Workspace) -> None:
 def test_a_failing_data_test_ships_nothing(acme: Workspace) -> None:
     acme.run("2026-11-19 07:00")
     before = acme.all_bytes()
-    # A warehouse made by others holds a broadcast twice.
+    # A warehouse that others fill contains a broadcast twice.
     twin = {"brand": "ACME", "broadcast_id": "ACME-1", "sent_on": "2026-11-19 10:00:00"}
     acme.add("broadcasts", {**twin, "received_at": "2026-11-19 09:00:00"})
     result = acme.run(NOW)
@@ -297,7 +297,7 @@ def test_an_activity_of_an_unknown_broadcast_ships_with_a_warning(acme: Workspac
     assert "\nLATER,C1," in acme.text(ACTIVITY)
 
 
-def test_a_brand_that_the_warehouse_does_not_know_is_warned_about(acme: Workspace) -> None:
+def test_an_unknown_brand_gives_a_warning(acme: Workspace) -> None:
     acme.configure("  - {brand: ACMEE}")
     result = acme.run(NOW)
     assert result.warnings == [
@@ -306,7 +306,7 @@ def test_a_brand_that_the_warehouse_does_not_know_is_warned_about(acme: Workspac
     assert acme.text("activity_ACMEE_20261119.csv").count("\n") == 1
 
 
-def test_every_brand_without_a_line_of_its_own(acme: Workspace) -> None:
+def test_every_brand_without_a_separate_entry_is_exported(acme: Workspace) -> None:
     for brand in ("BETA", "GAMMA"):
         acme.mailing(brand, "2026-11-19")
     acme.mailing("TOMORROW", "2026-11-20")
@@ -326,7 +326,7 @@ def test_every_brand_without_a_line_of_its_own(acme: Workspace) -> None:
     }
 
 
-def test_a_window_from_before_a_brand_s_first_row_is_no_misspelling(acme: Workspace) -> None:
+def test_a_window_before_the_first_row_of_a_brand_gives_no_warning(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, start: 2026-11-17}\n  - {brand: '*', start: 2026-11-17}")
     result = acme.run(NOW)
     assert starts(result) == ["11-17 00:00", "11-18 00:00", "11-19 00:00"]
@@ -348,13 +348,15 @@ def test_every_brand_of_an_empty_warehouse_waits_for_rows(
     workspace.mailing("ACME", "2026-11-19")
     result = workspace.run(NOW)
     assert statuses(result) == {"ACME daily": Status.DELIVERED}
-    assert starts(result) == ["11-19 00:00"]  # of the day before it was not known
+    assert starts(result) == ["11-19 00:00"]  # on the day before it was unknown
     assert result.warnings == []
     assert workspace.text(ACTIVITY).count("\n") == 2
     assert workspace.run(NOW).windows == []
 
 
-def test_every_brand_gets_the_same_bytes_once_when_a_destination_was_down(acme: Workspace) -> None:
+def test_a_destination_that_was_down_gets_the_same_bytes_of_every_brand_once(
+    acme: Workspace,
+) -> None:
     exports = "  - {brand: '*', destination: [far, there]}"
     acme.configure(exports, destinations=BOTH)
     assert acme.run(NOW).exit_code == 3
@@ -369,7 +371,7 @@ def test_every_brand_gets_the_same_bytes_once_when_a_destination_was_down(acme: 
     assert acme.run(NOW).windows == []
 
 
-def test_a_brand_that_failed_is_caught_up_by_a_line_of_its_own(acme: Workspace) -> None:
+def test_a_brand_that_failed_is_delivered_by_a_separate_entry(acme: Workspace) -> None:
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", customer_id="日")
     acme.configure("  - {brand: '*', encoding: latin-1}")
     assert acme.run(NOW).exit_code == 1
@@ -381,7 +383,7 @@ def test_a_brand_that_failed_is_caught_up_by_a_line_of_its_own(acme: Workspace) 
     assert acme.run("2026-11-21 07:00").windows == []
 
 
-def test_a_line_that_goes_leaves_its_windows_to_every_brand(acme: Workspace) -> None:
+def test_every_brand_delivers_the_windows_of_a_removed_entry(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: '*'}")
     acme.run(NOW, deliver=False)
     acme.configure("  - {brand: '*'}")
@@ -389,7 +391,7 @@ def test_a_line_that_goes_leaves_its_windows_to_every_brand(acme: Workspace) -> 
     assert acme.run(NOW).windows == []
 
 
-def test_one_export_refused_does_not_stop_another_at_that_destination(acme: Workspace) -> None:
+def test_a_refused_export_does_not_stop_another_at_the_same_destination(acme: Workspace) -> None:
     acme.mailing("BETA", "2026-11-20")
     (acme.folder / "there/blocked").write_text("a file where a folder should be")
     acme.configure("  - {brand: ACME, directory: blocked}\n  - {brand: BETA}")
@@ -399,7 +401,7 @@ def test_one_export_refused_does_not_stop_another_at_that_destination(acme: Work
     assert result.exit_code == 3
 
 
-def test_exports_of_one_brand_whose_windows_coincide(acme: Workspace) -> None:
+def test_exports_of_one_brand_with_equal_windows_are_both_delivered(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, at: '00:00', timezone: Europe/Amsterdam}")
     acme.run("2026-11-19 23:30")
     # The rest of the day in UTC is one hour, and a window of the hourly export too.
@@ -414,7 +416,7 @@ def test_exports_of_one_brand_whose_windows_coincide(acme: Workspace) -> None:
     assert starts(result) == ["11-19 23:00", "11-19 23:00"]
 
 
-def test_a_brand_that_cannot_be_a_file_name_fails_alone(acme: Workspace) -> None:
+def test_a_brand_that_cannot_be_a_file_name_does_not_stop_the_others(acme: Workspace) -> None:
     acme.mailing("../../etc/x", "2026-11-19")
     acme.configure("  - {brand: '*'}")
     result = acme.run(NOW)
@@ -426,7 +428,7 @@ def test_a_brand_that_cannot_be_a_file_name_fails_alone(acme: Workspace) -> None
     assert acme.files() == [ACTIVITY, BROADCAST]
 
 
-def test_an_unknown_column_is_named_where_it_stands(acme: Workspace) -> None:
+def test_an_unknown_column_is_reported_with_line_and_key(acme: Workspace) -> None:
     acme.configure("  - brand: ACME\n    activity_fields: [broadcast_id, emial_address]")
     with pytest.raises(ConfigError) as caught:
         acme.run(NOW)
@@ -441,7 +443,7 @@ def test_an_unknown_column_is_named_where_it_stands(acme: Workspace) -> None:
         acme.run(NOW)
 
 
-def test_fields_and_rows_are_chosen(acme: Workspace) -> None:
+def test_each_export_chooses_its_fields_and_rows(acme: Workspace) -> None:
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", is_machine=True, os="iOS")
     acme.add(
         "email_clicks",
@@ -473,7 +475,7 @@ def test_fields_and_rows_are_chosen(acme: Workspace) -> None:
     assert acme.text(f"opens/{ACTIVITY}").splitlines() == ["Activiteit", "Opens", "Opens"]
 
 
-def test_a_window_without_rows_may_deliver_nothing(acme: Workspace) -> None:
+def test_a_window_without_rows_is_skipped_if_configured(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, empty: skip, start: 2026-11-18}")
     result = acme.run(NOW)
     assert [window.status for window in result.windows] == [Status.SKIPPED, Status.DELIVERED]
@@ -481,18 +483,18 @@ def test_a_window_without_rows_may_deliver_nothing(acme: Workspace) -> None:
     assert acme.run(NOW).windows == []
 
 
-def test_a_window_below_a_day_is_told_with_its_time(acme: Workspace) -> None:
+def test_windows_shorter_than_a_day_are_reported_with_their_time(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: ACME, interval: hourly, start: 2026-11-20}")
-    told = [report.window_line(window) for window in acme.run("2026-11-20 02:20").windows]
-    assert [line.partition(": ")[0] for line in told] == [
+    lines = [report.window_line(window) for window in acme.run("2026-11-20 02:20").windows]
+    assert [line.partition(": ")[0] for line in lines] == [
         "delivered ACME daily 2026-11-18",
         "delivered ACME hourly 2026-11-20 00:00+0000",
         "delivered ACME hourly 2026-11-20 01:00+0000",
     ]
 
 
-@pytest.mark.faults  # 25 windows; tests/e2e has them too, under names of their own
-def test_hours_of_a_day_that_repeats_one(workspace: Workspace) -> None:
+@pytest.mark.faults  # 25 windows; tests/e2e has them too, with other file names
+def test_a_day_with_a_repeated_hour_has_25_hourly_files(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-10-01")
     for hour in (0, 1):  # 02:30 local, twice
         moment = f"2026-10-25 0{hour}:30:00"
@@ -509,13 +511,13 @@ def test_hours_of_a_day_that_repeats_one(workspace: Workspace) -> None:
     }
 
 
-def test_daily_leaves_other_intervals_alone(acme: Workspace) -> None:
+def test_daily_delivers_no_other_interval(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: ACME, interval: monthly, directory: months}")
     assert statuses(acme.run(NOW, daily_only=True)).keys() == {"ACME daily"}
     assert statuses(acme.run(NOW)).keys() == {"ACME monthly"}
 
 
-def test_a_second_run_at_once_is_told_to_wait(acme: Workspace) -> None:
+def test_a_run_while_another_holds_the_lock_exits_with_75(acme: Workspace) -> None:
     outbox = acme.folder / "outbox"
     outbox.mkdir()
     with (outbox / ".lock").open("w") as file:
@@ -528,13 +530,13 @@ def test_a_second_run_at_once_is_told_to_wait(acme: Workspace) -> None:
     assert acme.run(NOW).exit_code == 0
 
 
-def test_a_warehouse_that_is_not_there(acme: Workspace) -> None:
+def test_a_missing_warehouse_is_reported(acme: Workspace) -> None:
     acme.warehouse.unlink()
     with pytest.raises(UsageError, match=r"no warehouse at .*; set DUCKDB_PATH"):
         acme.run(NOW)
 
 
-def test_delivered_files_leave_the_outbox_in_time(acme: Workspace) -> None:
+def test_delivered_files_are_removed_from_the_outbox_after_keep_local(acme: Workspace) -> None:
     acme.run(NOW)
     with sqlite3.connect(acme.folder / "state/ledger.db") as ledger:
         ledger.execute("update deliveries set delivered_at = '2026-11-06 07:00:00.000000'")
@@ -550,7 +552,7 @@ def test_delivered_files_leave_the_outbox_in_time(acme: Workspace) -> None:
     ]
 
 
-def test_a_column_is_added_in_sql_and_yaml_alone(acme: Workspace, tmp_path: Path) -> None:
+def test_a_column_is_added_with_only_sql_and_yaml(acme: Workspace, tmp_path: Path) -> None:
     project = tmp_path / "dbt_project"
     shutil.copytree(ROOT / "dbt_project", project)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")

@@ -1,4 +1,4 @@
-"""Retention on real destinations: what is old goes, and nothing else does."""
+"""Retention on real destinations removes old files, and nothing else."""
 
 import hashlib
 import json
@@ -29,14 +29,14 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Archive:
-    """A ledger, an outbox and a destination that holds what was delivered on some days."""
+    """A ledger, an outbox and a destination with files that were delivered on some days."""
 
     workspace: Workspace
     root: Path
     destination: str = "there"
 
     def deliver(self, days: float, path: str, *, revision: int = 1, content: str = "rows") -> None:
-        """Have a file delivered so many days ago, in the window of the day before."""
+        """Record a file as delivered this number of days ago, in the window of the day before."""
         moment = NOW - days * DAY
         midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
         entry = Entry("GONE daily", Window(midnight - DAY, midnight), revision, DELIVERED)
@@ -54,16 +54,16 @@ class Archive:
                 file.write_text(content)
                 os.utime(file, (moment.timestamp(), moment.timestamp()))
 
-    def waiting(self, days: float, path: str, *, revision: int) -> None:
-        """Have a revision of that window written, and not delivered."""
+    def write_undelivered(self, days: float, path: str, *, revision: int) -> None:
+        """Record a revision of that window as written, and not delivered."""
         moment = (NOW - days * DAY).replace(hour=0, minute=0, second=0, microsecond=0)
         entry = Entry("GONE daily", Window(moment - DAY, moment), revision)
         ledger = self.ledger()
         ledger.write([(entry, [Delivery(File("activity", path, 1, "x"), "there")])])
         ledger.close()
 
-    def noted(self, *days: float) -> None:
-        """Let the ledger have noted its windows so many days ago, the latest of them last."""
+    def set_last_write(self, *days: float) -> None:
+        """Set the last write of the ledger to each of these numbers of days ago, in order."""
         with sqlite3.connect(self.workspace.folder / "state/ledger.db") as connection:
             for number in days:
                 moment = f"{NOW - number * DAY:%Y-%m-%d %H:%M:%S.%f}"
@@ -82,7 +82,7 @@ class Archive:
         return retention.prune(self.config(), now=now)
 
     def files(self, folder: str = "") -> list[str]:
-        """Return what is at the destination, or in another folder."""
+        """Return the files at the destination, or in another folder."""
         root = self.workspace.folder / folder if folder else self.root
         found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
         return sorted(
@@ -104,11 +104,11 @@ def archive(request: pytest.FixtureRequest, workspace: Workspace) -> Archive:
 
 
 def outcomes(result: PruneResult) -> dict[str, str]:
-    """Return what became of the files at the destination."""
+    """Return the outcome of each file at the destination."""
     return {removal.path: removal.outcome for removal in result.removals if removal.destination}
 
 
-def test_what_is_old_goes_once(archive: Archive) -> None:
+def test_old_files_are_removed_once(archive: Archive) -> None:
     archive.deliver(62, "2026/a1.csv")
     archive.deliver(61, "2026/a2.csv")
     archive.deliver(59, "2026/a3.csv")
@@ -128,7 +128,7 @@ def test_what_is_old_goes_once(archive: Archive) -> None:
     assert archive.prune().removals == []
 
 
-def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> None:
+def test_a_symlink_with_the_name_of_the_clock_file_is_not_followed(archive: Archive) -> None:
     archive.deliver(62, "a1.csv")
     archive.deliver(1, "a2.csv")
     theirs = archive.root / "theirs.csv"
@@ -143,47 +143,47 @@ def test_a_link_with_the_name_of_its_clock_is_not_followed(archive: Archive) -> 
     assert not link.is_symlink()
 
 
-def test_what_is_delivered_again_goes_again(archive: Archive) -> None:
+def test_a_file_that_is_delivered_again_is_removed_again(archive: Archive) -> None:
     archive.deliver(61, "a.csv")
     archive.deliver(1, "b.csv")
     archive.prune()
     archive.deliver(-0.1, "a.csv")
     archive.deliver(-2, "c.csv")
     os.utime(archive.root / "a.csv", (0, 0))
-    archive.noted(-60)
+    archive.set_last_write(-60)
     assert "a.csv" in archive.files()
     assert outcomes(archive.prune(now=NOW + 62 * DAY))["a.csv"] == "removed"
 
 
-def test_the_newest_window_stays_for_ever(archive: Archive) -> None:
+def test_the_newest_window_is_never_removed(archive: Archive) -> None:
     archive.deliver(700, "a.csv")
     archive.deliver(500, "b.csv")
-    archive.noted(2)
+    archive.set_last_write(2)
     assert set(outcomes(archive.prune())) == {"a.csv", "a.csv.ready"}
     assert archive.files() == ["b.csv"]
     assert archive.files("outbox") == ["b.csv"]
 
 
-def test_a_path_that_was_written_again_stays(archive: Archive) -> None:
+def test_a_path_that_a_newer_file_uses_is_kept(archive: Archive) -> None:
     archive.deliver(90, "latest.csv")
     archive.deliver(61, "other.csv")
-    archive.waiting(61, "other.csv", revision=2)
+    archive.write_undelivered(61, "other.csv", revision=2)
     archive.deliver(3, "latest.csv")
     archive.deliver(2, "last.csv")
     assert outcomes(archive.prune()) == {"other.csv.ready": "removed"}
     assert archive.files() == ["last.csv", "latest.csv", "other.csv"]
 
 
-def test_what_an_earlier_revision_did_not_deliver_waits_no_more(archive: Archive) -> None:
-    archive.waiting(61, "a.csv", revision=1)
+def test_an_undelivered_earlier_revision_does_not_prevent_removal(archive: Archive) -> None:
+    archive.write_undelivered(61, "a.csv", revision=1)
     archive.deliver(61, "a.csv", revision=2)
-    archive.waiting(60.5, "b.csv", revision=1)
+    archive.write_undelivered(60.5, "b.csv", revision=1)
     archive.deliver(1, "c.csv")
     assert "a.csv" in outcomes(archive.prune())
     assert archive.files() == ["c.csv"]
 
 
-def test_what_the_receiver_did_is_no_error(archive: Archive) -> None:
+def test_files_that_the_receiver_moved_or_changed_are_not_an_error(archive: Archive) -> None:
     archive.deliver(90, "moved.csv")
     archive.deliver(80, "changed.csv")
     archive.deliver(1, "last.csv")
@@ -201,23 +201,23 @@ def test_what_the_receiver_did_is_no_error(archive: Archive) -> None:
     assert archive.prune().removals == []
 
 
-def test_a_file_that_is_not_old_there_stays(archive: Archive) -> None:
-    """A clock years ahead: the destination's own says that nothing is old."""
+def test_a_file_that_is_recent_by_the_clock_of_the_destination_is_kept(archive: Archive) -> None:
+    """The local clock is years ahead; by the clock of the destination no file is old."""
     for number in (3, 2, 1):
         archive.deliver(number, f"a{number}.csv")
-    archive.noted(-3650 + 2)  # so far the ledger was with it
+    archive.set_last_write(-3650 + 2)  # the ledger has the same clock
     result = archive.prune(now=NOW + 3650 * DAY)
     assert set(outcomes(result).values()) == {"recent"}
     assert archive.files() == ["a1.csv", "a2.csv", "a3.csv"]
-    # They are not forgotten.
+    # The next prune tries them again.
     assert len(outcomes(archive.prune(now=NOW + 3650 * DAY))) == 4
 
 
-def test_after_a_leap_of_the_clock_nothing_is_removed_for_a_day(archive: Archive) -> None:
-    """Every clock leapt: the files, too, look old."""
+def test_after_a_jump_of_the_clock_nothing_is_removed_for_a_day(archive: Archive) -> None:
+    """Every clock jumped, so the files look old as well."""
     for number in (903, 902, 901, 900):
         archive.deliver(number, f"a{number}.csv")
-    archive.noted(900)
+    archive.set_last_write(900)
     everything = archive.files()
     for moment in (NOW, NOW + timedelta(minutes=15)):
         result = archive.prune(now=moment)
@@ -225,21 +225,21 @@ def test_after_a_leap_of_the_clock_nothing_is_removed_for_a_day(archive: Archive
         assert result.removals == []
         assert len(result.warnings) == 1
         assert "a day before the ledger had known of nothing for 899 days" in result.warnings[0]
-    archive.deliver(0, "a0.csv")  # the run at hand delivers, and the next one comes soon
+    archive.deliver(0, "a0.csv")  # this run delivers, and the next one follows soon
     assert archive.prune(now=NOW + timedelta(hours=23)).removals == []
     assert archive.files() == ["a0.csv", *everything]
     assert archive.files("outbox") == ["a0.csv", *everything]
 
 
-def test_after_a_day_of_runs_ages_count_again(archive: Archive) -> None:
+def test_a_day_after_a_jump_of_the_clock_old_files_are_removed_again(archive: Archive) -> None:
     archive.deliver(903, "a903.csv")
-    archive.noted(900)
+    archive.set_last_write(900)
     archive.deliver(1, "a1.csv")
     assert archive.prune(now=NOW + DAY * 1.1).exit_code == 0
     assert archive.files() == ["a1.csv"]
 
 
-def test_a_dry_run_says_what_would_go(archive: Archive) -> None:
+def test_a_dry_run_lists_the_files_that_would_be_removed(archive: Archive) -> None:
     archive.deliver(61, "a.csv")
     archive.deliver(1, "b.csv")
     result = retention.foresee(archive.config(), now=NOW)
@@ -254,8 +254,8 @@ def test_a_dry_run_says_what_would_go(archive: Archive) -> None:
 
 
 @pytest.fixture
-def two(sftp_server: Sshd, workspace: Workspace) -> Archive:
-    """A server with old files, which is down, beside a folder that exports go to."""
+def server_down(sftp_server: Sshd, workspace: Workspace) -> Archive:
+    """A server with old files that is down, and a folder that gets the exports."""
     line = sftp_server.line(timeout="5s")
     server = f"server: {{sftp: {line}, retention: 60d}}"
     workspace.configure(
@@ -270,11 +270,13 @@ def two(sftp_server: Sshd, workspace: Workspace) -> Archive:
     return archive
 
 
-def test_a_destination_that_is_down_holds_up_no_other(two: Archive, sftp_server: Sshd) -> None:
-    there = Archive(two.workspace, two.workspace.folder / "there")
+def test_a_destination_that_is_down_does_not_delay_the_others(
+    server_down: Archive, sftp_server: Sshd
+) -> None:
+    there = Archive(server_down.workspace, server_down.workspace.folder / "there")
     there.deliver(71, "c.csv")
     there.deliver(2, "d.csv")
-    result = two.prune()
+    result = server_down.prune()
     assert result.exit_code == 1
     assert len(result.warnings) == 1
     assert f"destination 'server': 127.0.0.1:{sftp_server.port}: " in result.warnings[0]
@@ -285,35 +287,35 @@ def test_a_destination_that_is_down_holds_up_no_other(two: Archive, sftp_server:
     }
     assert there.files() == ["d.csv"]
     sftp_server.start()
-    assert outcomes(two.prune()) == {"a.csv": "removed", "a.csv.ready": "removed"}
+    assert outcomes(server_down.prune()) == {"a.csv": "removed", "a.csv.ready": "removed"}
 
 
-def test_many_files_are_removed_in_pieces(
-    two: Archive, sftp_server: Sshd, monkeypatch: pytest.MonkeyPatch
+def test_many_files_are_removed_in_batches(
+    server_down: Archive, sftp_server: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A destination that is down has one message; the other is emptied, a piece at a time."""
+    """A destination that is down has one message; files of the other are removed in batches."""
     monkeypatch.setattr(retention, "_PIECE", 4)
     monkeypatch.setattr(retention, "_LISTED", 7)
-    there = Archive(two.workspace, two.workspace.folder / "there")
+    there = Archive(server_down.workspace, server_down.workspace.folder / "there")
     for number in range(6):
         there.deliver(80 - number, f"c{number}.csv")
-        two.deliver(90 - number, f"s{number}.csv")
+        server_down.deliver(90 - number, f"s{number}.csv")
     there.deliver(2, "d.csv")
     noted: list[tuple[str | None, int]] = []
     note = Removals.note
 
-    def noticing(self: Removals, destination: str | None, paths: Iterable[str]) -> None:
+    def recording_note(self: Removals, destination: str | None, paths: Iterable[str]) -> None:
         noted.append((destination, len([*paths])))
         note(self, destination, paths)
 
-    monkeypatch.setattr(Removals, "note", noticing)
-    foreseen = retention.foresee(two.config(), now=NOW)
+    monkeypatch.setattr(Removals, "note", recording_note)
+    foreseen = retention.foresee(server_down.config(), now=NOW)
     assert foreseen.counts == {
         "outbox": {"due": 26},
         "server": {"due": 14},
         "there": {"due": 12},
     }
-    result = two.prune()
+    result = server_down.prune()
     assert (len(foreseen.removals), len(result.removals)) == (7, 7)
     assert result.counts == {
         "server": {"failed": 4},
@@ -325,27 +327,27 @@ def test_many_files_are_removed_in_pieces(
     assert [number for name, number in noted if name == "server"] == [0]
     assert there.files() == ["d.csv"]
     sftp_server.start()
-    assert two.prune().counts == {"server": {"removed": 14}}
+    assert server_down.prune().counts == {"server": {"removed": 14}}
 
 
-def test_in_a_run_its_trouble_is_a_warning(two: Archive) -> None:
+def test_a_failed_removal_is_a_warning_of_the_run(server_down: Archive) -> None:
     day = f"{NOW - DAY:%Y-%m-%d}"
-    two.workspace.mailing("ACME", day)
-    result = two.workspace.run(f"{NOW + DAY:%Y-%m-%d} 07:00")
+    server_down.workspace.mailing("ACME", day)
+    result = server_down.workspace.run(f"{NOW + DAY:%Y-%m-%d} 07:00")
     assert result.exit_code == 0
     assert "destination 'server'" in result.warnings[-1]
-    assert len(two.workspace.files()) == 2
-    assert two.files("outbox") == sorted([*two.workspace.files(), "b.csv"])
+    assert len(server_down.workspace.files()) == 2
+    assert server_down.files("outbox") == sorted([*server_down.workspace.files(), "b.csv"])
 
 
-def test_without_delivery_no_destination_is_touched(two: Archive) -> None:
-    result = two.workspace.run(f"{NOW + DAY:%Y-%m-%d} 07:00", deliver=False)
+def test_without_delivery_no_destination_is_touched(server_down: Archive) -> None:
+    result = server_down.workspace.run(f"{NOW + DAY:%Y-%m-%d} 07:00", deliver=False)
     assert (result.exit_code, [w for w in result.warnings if "server" in w]) == (0, [])
-    assert "a.csv" not in two.files("outbox")
+    assert "a.csv" not in server_down.files("outbox")
 
 
-@pytest.mark.skipif(is_root(), reason="permissions do not hold root back")
-def test_a_folder_that_forbids(workspace: Workspace) -> None:
+@pytest.mark.skipif(is_root(), reason="permissions do not apply to root")
+def test_a_folder_without_write_permission_is_reported(workspace: Workspace) -> None:
     workspace.configure(
         "  - {brand: ACME}", destinations="{there: {directory: there, retention: 60d}}"
     )
@@ -359,7 +361,9 @@ def test_a_folder_that_forbids(workspace: Workspace) -> None:
     assert outcomes(archive.prune())["a.csv"] == "removed"
 
 
-def test_a_server_that_forbids(start_sshd: Callable[..., Sshd], workspace: Workspace) -> None:
+def test_a_server_that_forbids_removing_is_reported(
+    start_sshd: Callable[..., Sshd], workspace: Workspace
+) -> None:
     server = start_sshd(sftp_options="-P remove")
     line = server.line(timeout="5s")
     workspace.configure(
@@ -375,7 +379,7 @@ def test_a_server_that_forbids(start_sshd: Callable[..., Sshd], workspace: Works
     assert "a.csv" in archive.files()
 
 
-def test_a_folder_that_is_not_mounted_is_not_taken_for_empty(workspace: Workspace) -> None:
+def test_a_folder_that_is_not_mounted_does_not_count_as_empty(workspace: Workspace) -> None:
     workspace.configure(
         "  - {brand: ACME}", destinations="{there: {directory: there, retention: 60d}}"
     )
@@ -388,7 +392,7 @@ def test_a_folder_that_is_not_mounted_is_not_taken_for_empty(workspace: Workspac
     assert outcomes(archive.prune())["a.csv"] == "removed"
 
 
-def test_as_a_command(workspace: Workspace) -> None:
+def test_the_command_lists_and_removes_old_files(workspace: Workspace) -> None:
     folder = "\"{{ env_var('FOLDER') }}\""
     there = f"{{there: {{directory: {folder}, retention: 60d}}}}"
     workspace.configure("  - {brand: ACME}", destinations=there)
@@ -396,7 +400,7 @@ def test_as_a_command(workspace: Workspace) -> None:
     archive = Archive(workspace, workspace.folder / "there")
     archive.deliver(61, "a.csv")
     archive.deliver(1, "b.csv")
-    workspace.monkeypatch.delenv("FOLDER")  # by the ledger alone
+    workspace.monkeypatch.delenv("FOLDER")  # a dry run reads only the ledger
     ran = orchestrate(workspace.folder, "prune", "--dry-run", "--json")
     document = json.loads(ran.stdout)
     assert (ran.returncode, document["exit_code"]) == (0, 0)

@@ -1,4 +1,4 @@
-"""`{revision}` in names: each revision has files of its own, and earlier files stay as they are."""
+"""`{revision}` in names: each revision has separate files, and earlier files stay unchanged."""
 
 import json
 import zipfile
@@ -57,7 +57,7 @@ def test_an_earlier_revision_is_not_touched(
     both = states(root)
     assert {*both} == of_revision(1) | of_revision(2)
     assert {name: both[name] for name in first} == first
-    # `resend` sends the newest revision, and that one alone, again.
+    # `resend` sends only the newest revision again.
     (window,) = workspace.run(NOW, days=DAY, resend=True).windows
     assert (window.status, window.revision) == (Status.DELIVERED, 2)
     again = states(root)
@@ -67,7 +67,7 @@ def test_an_earlier_revision_is_not_touched(
     }
 
 
-def test_a_folder_may_have_the_revision(workspace: Workspace) -> None:
+def test_the_revision_can_be_part_of_the_folder(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME, directory: '{brand}/{revision}', completion: ready}")
     workspace.mailing("ACME", "2026-11-19")
     workspace.run(NOW)
@@ -79,7 +79,9 @@ def test_a_folder_may_have_the_revision(workspace: Workspace) -> None:
     assert (folders, len(both)) == ({"ACME/1", "ACME/2"}, 8)
 
 
-def test_what_was_written_and_never_delivered_is_the_next_revision(workspace: Workspace) -> None:
+def test_a_window_that_was_written_but_never_delivered_is_the_next_revision(
+    workspace: Workspace,
+) -> None:
     exports = f"  - {{brand: ACME, completion: manifest, compression: zip, {NAMES}}}"
     workspace.configure(exports)
     workspace.mailing("ACME", "2026-11-19")
@@ -112,7 +114,7 @@ def test_names_change_with_exports_yml(workspace: Workspace) -> None:
     second = states(workspace.folder / "there")
     assert {name: second[name] for name in first} == first
     assert {*second} - {*first} == {n for n in of_revision(2) if n.endswith(".csv")}
-    # Without it, a revision replaces all that came before it, and has the names of the first one.
+    # Without `{revision}`, a revision replaces all earlier files, under the names of the first.
     workspace.configure(plain)
     workspace.run(NOW, days=DAY, force=True)
     assert {*states(workspace.folder / "there")} == {*first}
@@ -138,7 +140,7 @@ def test_retention_removes_every_revision(workspace: Workspace) -> None:
     assert all("_20261120_r1" in name for name in workspace.files())
 
 
-def test_a_week_of_late_rows(workspace: Workspace) -> None:
+def test_a_week_of_late_rows_changes_no_published_file(workspace: Workspace) -> None:
     workspace.configure(
         f"  - {{brand: ACME, completion: manifest, start: 2026-11-10, late_rows: resend, {NAMES}}}"
     )
@@ -159,7 +161,7 @@ def test_a_week_of_late_rows(workspace: Workspace) -> None:
         if number % 3 == 2:
             workspace.run(now, days=days(day), resend=True)
         found = workspace.all_bytes()
-        assert {name: found[name] for name in seen} == seen  # a name is one content, for ever
+        assert {name: found[name] for name in seen} == seen  # a published file never changes
         seen = found
     newest: dict[str, dict[str, Any]] = {}
     every = [json.loads(text) for name, text in seen.items() if name.endswith(".json")]

@@ -1,4 +1,4 @@
-"""A further revision of a window replaces the files of the one before, under the same names."""
+"""A new revision of a window replaces the earlier files, under the same names."""
 
 import gzip
 
@@ -34,14 +34,14 @@ def test_a_revision_keeps_the_names_of_the_first(acme: Workspace) -> None:
     assert acme.text(NAMES[0]).count("\n") == 3
     assert f"  {NAMES[0]}\n" in acme.text(f"{NAMES[0]}.ready")
     assert f'"path": "{NAMES[0]}"' in acme.text(f"{NAMES[0]}.manifest.json")
-    # The next window has the names that exports.yml says by now.
+    # The next window has the names that are in exports.yml now.
     acme.mailing("ACME", "2026-11-20", number=2)
     acme.run("2026-11-21 07:00")
     assert {name for name in acme.files() if not name.startswith("new/")} == {*names}
     assert "new/other_ACME_20261120.txt" in acme.files()
 
 
-def test_a_revision_that_cannot_keep_the_names_removes_the_files_before(acme: Workspace) -> None:
+def test_a_revision_that_cannot_keep_the_names_removes_the_earlier_files(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, compression: gzip}")
     acme.run(NOW, days=DAY, force=True)
     assert acme.files() == [f"{name}.gz" for name in NAMES]
@@ -49,7 +49,7 @@ def test_a_revision_that_cannot_keep_the_names_removes_the_files_before(acme: Wo
     assert content.count(b"\n") == 3
 
 
-def test_a_revision_without_rows_replaces_the_files_before(acme: Workspace) -> None:
+def test_a_revision_without_rows_replaces_the_earlier_files(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, empty: skip}")
     acme.query("delete from raw.email_opens; delete from raw.broadcasts")
     acme.run(NOW, days=DAY, force=True)
