@@ -47,7 +47,7 @@ BAD = [
     "é" * 150,
 ]
 GOOD = [
-    "\uff0e\uff0e\uff0fetc",  # full-width: letters like others
+    "\uff0e\uff0e\uff0fetc",  # full-width characters are ordinary letters
     "NUL",
     "~root",
     "-rf",
@@ -71,7 +71,9 @@ def tree(top: Path) -> set[Path]:
     return {path for path in top.rglob("*") if path.is_file()}
 
 
-def test_brands_of_the_warehouse(workspace: Workspace, sftp_server: Sshd) -> None:
+def test_brands_of_the_warehouse_stay_in_their_folder_or_are_refused(
+    workspace: Workspace, sftp_server: Sshd
+) -> None:
     for brand in [*GOOD, *BAD]:
         workspace.mailing(brand, "2026-11-19")
     workspace.folder.joinpath("far").mkdir()
@@ -181,7 +183,7 @@ def test_no_pattern_leads_out_of_its_folder(directory: str, name: str, brand: st
 
 
 @pytest.mark.parametrize("brand", [brand for brand in BAD if brand not in (".lock", ".dbt")])
-def test_brands_of_exports_yml(workspace: Workspace, brand: str) -> None:
+def test_invalid_brands_in_exports_yml_are_refused(workspace: Workspace, brand: str) -> None:
     workspace.configure(f"  - {{brand: {json.dumps(brand)}}}", defaults="{directory: '{brand}'}")
     with pytest.raises(ConfigError, match=r"exports\.yml:4"):
         config.load(workspace.folder / "exports.yml")
@@ -218,8 +220,8 @@ def test_no_brand_stops_others_with_a_ledger_in_postgresql(
 
 
 @pytest.mark.parametrize("rename_sent", [False, True])
-def test_a_link_in_a_destination_is_not_followed(tmp_path: Path, *, rename_sent: bool) -> None:
-    """Whoever may write to the destination can foretell the part file of an empty window."""
+def test_symlinks_in_a_destination_are_not_followed(tmp_path: Path, *, rename_sent: bool) -> None:
+    """A user who can write to the destination can predict the part file of an empty window."""
     upload = replace(make(tmp_path, "a.csv"), rename_sent=rename_sent)
     precious = tmp_path / "precious"
     precious.write_text("precious")
@@ -235,7 +237,7 @@ def test_a_link_in_a_destination_is_not_followed(tmp_path: Path, *, rename_sent:
 
 
 def test_a_part_whose_rename_was_announced_stays_when_writing_fails(tmp_path: Path) -> None:
-    """Were it gone, the next run would take the file for published."""
+    """Without the part file, the next run would treat the file as published."""
     upload = replace(make(tmp_path, "a.csv"), rename_sent=True)
     top = tmp_path / "there"
     top.mkdir()
@@ -251,7 +253,7 @@ def test_a_part_whose_rename_was_announced_stays_when_writing_fails(tmp_path: Pa
     assert (top / "a.csv").read_bytes() == good
 
 
-def test_the_demo_s_keys_are_its_owner_s(tmp_path: Path) -> None:
+def test_the_keys_of_the_demo_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with sftp_server(tmp_path):

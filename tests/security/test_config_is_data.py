@@ -1,4 +1,4 @@
-"""exports.yml is data: nothing in it runs, and no size of it stops the command."""
+"""exports.yml is data: nothing in it is executed, and no size of it blocks the command."""
 
 import os
 from pathlib import Path
@@ -43,14 +43,14 @@ ONLY = r"the only Jinja allowed here is \{\{ env_var\('NAME', 'default'\) \}\}"
         "{{" + "(" * 5000,
     ],
 )
-def test_nothing_but_a_variable_is_filled_in(text: str) -> None:
+def test_only_env_var_is_rendered(text: str) -> None:
     with pytest.raises(ConfigError, match=ONLY) as caught:
         yaml_source.render(text)
     assert "kanarie" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_a_variable_is_filled_in_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_value_of_a_variable_is_inserted_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE", "{{ env_var('TWO') }}\n")
     assert yaml_source.render("<{{ env_var('ONE') }}>\n") == "<{{ env_var('TWO') }}\n>\n"
     assert yaml_source.render("{{env_var('NONE_SUCH', \"it's\")}}") == "it's"
@@ -73,7 +73,7 @@ def read(folder: Path, text: str | bytes) -> yaml_source.Source:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
@@ -113,14 +113,18 @@ def read(folder: Path, text: str | bytes) -> yaml_source.Source:
         ("a: x\n" + "# \n" * 2_000_000, "6,000,005 bytes; the limit is 5,000,000"),
     ],
 )
-def test_what_no_such_file_holds(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_oversized_and_invalid_files_are_refused(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "kanarie" not in str(caught.value)
 
 
-def test_a_variable_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_text_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(os.environ, "RAW", os.fsdecode(b"kanarie\xff"))
     with pytest.raises(ConfigError, match=r"exports\.yml:1: a: the text contains") as caught:
         read(tmp_path, "a: \"{{ env_var('RAW') }}\"")
@@ -181,7 +185,7 @@ def test_a_salt_is_not_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ['a: "kanarie', "a: kanarie: b", "a: [kanarie", "a:\n\tkanarie: b"]
 )
-def test_a_profile_that_is_no_yaml_is_not_quoted(
+def test_a_profile_that_is_not_yaml_is_refused_without_quoting_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path))

@@ -1,4 +1,4 @@
-"""What fails, and how: no secret, address or customer id in what is said or left behind."""
+"""Failures of every kind leave no secret, address or customer id in the output or in files."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def planted(workspace: Workspace) -> Workspace:
 
 
 def customise(workspace: Workspace, column: str, expression: str) -> None:
-    """Let a column of activities_daily be another expression."""
+    """Replace the expression of a column of activities_daily."""
     project = workspace.folder / "dbt_project"
     shutil.copytree(ROOT / "dbt_project", project)
     model = project / "models/exports" / EXPORTS
@@ -69,7 +69,7 @@ def customise(workspace: Workspace, column: str, expression: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "expression", "told", "said"),
+    ("column", "expression", "exit_code", "expected"),
     [
         (
             "customer_id",
@@ -80,33 +80,33 @@ def customise(workspace: Workspace, column: str, expression: str) -> None:
         ("customer_id", "nullif(email_activities.customer_id, 'C1')", 4, ["found 1 rows"]),
     ],
 )
-def test_a_value_that_breaks_a_customised_view(
-    planted: Workspace, column: str, expression: str, told: int, said: list[str]
+def test_a_value_that_breaks_a_customised_view_is_not_logged(
+    planted: Workspace, column: str, expression: str, exit_code: int, expected: list[str]
 ) -> None:
     customise(planted, column, expression)
     ran = orchestrate(planted.folder, "daily", *DAY, "-v", "--log-format", "json")
-    ran.assert_silent(told)
+    ran.assert_silent(exit_code)
     assert [json.loads(line) for line in ran.said.splitlines()]
-    assert all(word in ran.said for word in said), ran.said
+    assert all(word in ran.said for word in expected), ran.said
     left = holding_a_canary(planted.folder / "outbox", planted.folder / "state")
     assert left == []
     assert planted.files() == []
 
 
-def test_what_is_encrypted_is_read_by_the_receiver_alone(planted: Workspace, gpg: Gpg) -> None:
+def test_encrypted_values_can_be_read_by_the_receiver_alone(planted: Workspace, gpg: Gpg) -> None:
     (planted.folder / "key.asc").write_bytes(gpg.export(gpg.make("Confidant", subkey="never")))
     planted.configure("  - {brand: ACME, encrypt_for: key.asc, compression: zip, completion: both}")
     ran = orchestrate(planted.folder, "daily", *DAY, "-v", private=("outbox", "state"))
     ran.assert_silent(0)
-    workspaces = [planted.folder / name for name in ("outbox", "state", "there")]
-    assert holding_a_canary(*workspaces) == []
+    folders = [planted.folder / name for name in ("outbox", "state", "there")]
+    assert holding_a_canary(*folders) == []
     path = planted.folder / "there/activity_ACME_20261119.csv.zip.pgp"
     (planted.folder / "got.zip").write_bytes(gpg.decrypt(path.read_bytes()))
     with zipfile.ZipFile(planted.folder / "got.zip") as archive:
         assert EMAIL.encode() in archive.read("activity_ACME_20261119.csv")
 
 
-def test_destinations_that_refuse_and_a_row_without_a_place(
+def test_failing_destinations_and_a_failing_row_log_no_secret(
     planted: Workspace, start_sshd: Callable[..., Sshd]
 ) -> None:
     servers = [start_sshd(sftp_options="-R"), start_sshd()]
@@ -161,13 +161,15 @@ def test_destinations_that_refuse_and_a_row_without_a_place(
     )
     assert heard
     assert MARK not in b"".join(heard).lower()
-    beside = planted.folder.glob("ledger.db*")
-    assert holding_a_canary(planted.folder / "outbox/.dbt", *beside) == []
+    ledger_files = planted.folder.glob("ledger.db*")
+    assert holding_a_canary(planted.folder / "outbox/.dbt", *ledger_files) == []
     assert not any(map(readable_by_others, map(planted.folder.joinpath, private)))
     assert "activity_ACME_20261119.csv" in planted.files("outbox")
 
 
-def test_a_ledger_that_lets_nobody_in(planted: Workspace, postgres: Postgres) -> None:
+def test_a_ledger_that_refuses_the_login_logs_no_password(
+    planted: Workspace, postgres: Postgres
+) -> None:
     config = planted.folder / "exports.yml"
     user = "guarded:{{ env_var('LEDGER_PASSWORD') }}"
     state = f'state: "postgresql+psycopg://{user}@/postgres?host={postgres.folder}"\n'
@@ -178,7 +180,7 @@ def test_a_ledger_that_lets_nobody_in(planted: Workspace, postgres: Postgres) ->
 
 @contextmanager
 def listener() -> Iterator[tuple[int, list[bytes]]]:
-    """Take notifications on a free port; yield it, and what came."""
+    """Receive notifications on a free port; yield the port and the list of bodies."""
     heard: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -188,7 +190,7 @@ def listener() -> Iterator[tuple[int, list[bytes]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -221,7 +223,7 @@ OPEN = {
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "exit_code", "said"),
+    ("name", "text", "exit_code", "expected"),
     [
         (
             "email_opens.jsonl",
@@ -249,20 +251,20 @@ OPEN = {
         ("email_opens.jsonl", json.dumps([OPEN]), 2, "not a JSON Lines file"),
     ],
 )
-def test_raw_files_that_do_not_fit(
-    workspace: Workspace, name: str, text: str, exit_code: int, said: str
+def test_raw_files_that_break_the_contract_log_no_value(
+    workspace: Workspace, name: str, text: str, exit_code: int, expected: str
 ) -> None:
     folder = raw_folder(workspace, name, text)
     (workspace.folder / "rejected").mkdir(mode=0o777)
     ran = orchestrate(workspace.folder, "load", str(folder), "-v", private=("rejected",))
-    ran.assert_silent(exit_code, said)
+    ran.assert_silent(exit_code, expected)
     rejected = list((workspace.folder / "rejected").iterdir())
     assert bool(rejected) == (exit_code == 3)
     assert bool(holding_a_canary(*rejected)) == bool(rejected)
     assert not any(map(readable_by_others, rejected))
 
 
-def test_a_raw_table_with_rules_of_its_own(workspace: Workspace) -> None:
+def test_a_raw_table_with_other_constraints_logs_no_value(workspace: Workspace) -> None:
     with duckdb.connect(str(workspace.warehouse)) as connection:
         connection.execute("drop table raw.email_opens")
         connection.execute(

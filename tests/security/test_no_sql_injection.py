@@ -1,4 +1,4 @@
-"""No text of exports.yml, of a view or of a row becomes SQL: what went in stands in the file."""
+"""No text of exports.yml, a view or a row becomes SQL: the file contains it unchanged."""
 
 import csv
 import hashlib
@@ -94,7 +94,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     "'",
     "minimal",
 )
-def test_what_goes_in_comes_out(  # noqa: PLR0913, PLR0917 - each is a text that someone chooses
+def test_hostile_texts_are_written_unchanged(  # noqa: PLR0913, PLR0917 - each is a text that someone chooses
     connection: duckdb.DuckDBPyConnection,
     tmp_path: Path,
     values: list[str | None],
@@ -108,7 +108,7 @@ def test_what_goes_in_comes_out(  # noqa: PLR0913, PLR0917 - each is a text that
     delimiter: str,
     quoting: str,
 ) -> None:
-    # DuckDB itself has no column without a name, nor one whose name holds a NUL.
+    # DuckDB has no column without a name, nor one with a NUL in its name.
     assume(column and "\0" not in column and column.lower() not in KEYS)
     try:
         dialect = Dialect.model_validate({"null": null, "delimiter": delimiter, "quoting": quoting})
@@ -159,7 +159,7 @@ KEYS = (
 )
 
 
-def test_two_salts_make_two_forms() -> None:
+def test_another_salt_is_another_file_format() -> None:
     def form(salt: str) -> FileFormat:
         field = FileField("a", "A", is_hashed=True, value_labels={}, salt=SecretStr(salt))
         return FileFormat("activity", Dialect(), Content(), [field])

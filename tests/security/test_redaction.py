@@ -1,4 +1,4 @@
-"""What a database says is told up to the first value that it quotes: shown with its real errors."""
+"""Errors of databases are cut before the first value that they quote; these errors are real."""
 
 import logging
 
@@ -63,16 +63,16 @@ def in_postgres(postgres: Postgres) -> psycopg.Connection:
 @example(value='a" KANARIE')
 @example(value="a' KANARIE")
 @pytest.mark.parametrize("query", DUCKDB)
-def test_duckdb_s_errors_tell_no_value(
+def test_errors_of_duckdb_show_no_value(
     in_duckdb: duckdb.DuckDBPyConnection, query: str, value: str
 ) -> None:
     in_duckdb.execute("delete from t; delete from once")
     in_duckdb.execute("insert into t values (?)", [value])
     with pytest.raises(duckdb.Error) as caught:
         in_duckdb.execute(query).fetchall()
-    told = redacted(str(caught.value), query)
-    assert "KANARIE" not in told
-    assert told.partition("…")[0].endswith("Error: ")
+    shown = redacted(str(caught.value), query)
+    assert "KANARIE" not in shown
+    assert shown.partition("…")[0].endswith("Error: ")
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,20 +80,20 @@ def test_duckdb_s_errors_tell_no_value(
 @example(value='a" KANARIE')
 @example(value="a' KANARIE")
 @pytest.mark.parametrize("query", POSTGRES)
-def test_postgresql_s_errors_tell_no_value(
+def test_errors_of_postgresql_show_no_value(
     in_postgres: psycopg.Connection, query: str, value: str
 ) -> None:
     in_postgres.execute("delete from t")
     in_postgres.execute("insert into t values (%s)", [value])
     with pytest.raises(psycopg.Error) as caught:
         in_postgres.execute(query).fetchall()
-    told = redacted(str(caught.value), query)
-    assert "KANARIE" not in told
-    assert 10 < len(told) < len(str(caught.value))
+    shown = redacted(str(caught.value), query)
+    assert "KANARIE" not in shown
+    assert 10 < len(shown) < len(str(caught.value))
 
 
 @pytest.mark.parametrize(
-    ("message", "sql", "told"),
+    ("message", "sql", "shown"),
     [
         (
             (
@@ -117,12 +117,12 @@ def test_postgresql_s_errors_tell_no_value(
         ("LINE 1: kanarie\n'x\nLINE 2: kanarie", "select 1", "LINE 1: kanarie\n…"),
     ],
 )
-def test_names_of_the_sql_stay_readable(message: str, sql: str, told: str) -> None:
-    assert redacted(message, sql) == told
+def test_names_of_the_sql_stay_readable(message: str, sql: str, shown: str) -> None:
+    assert redacted(message, sql) == shown
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_a_traceback_shows_places_and_no_words_but_our_own(
+def test_a_traceback_shows_places_and_only_our_own_messages(
     log_format: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = "kanarie"  # noqa: S105 - what must not be shown
@@ -140,17 +140,17 @@ def test_a_traceback_shows_places_and_no_words_but_our_own(
             report.error(error)
         finally:
             root.handlers[:] = before
-    said = capsys.readouterr().err
-    assert "our own words" in said
-    assert "KeyError" in said
-    assert "test_redaction.py" in said
-    assert secret not in said.replace("[secret]", "")
+    stderr = capsys.readouterr().err
+    assert "our own words" in stderr
+    assert "KeyError" in stderr
+    assert "test_redaction.py" in stderr
+    assert secret not in stderr.replace("[secret]", "")
 
 
-def test_a_fault_of_the_program_tells_its_place() -> None:
+def test_a_bug_report_names_the_place_and_no_value() -> None:
     try:
         int("kanarie")
     except ValueError as error:
-        told = str(bug_report(error))
-    assert "ValueError at test_redaction.py:" in told
-    assert "kanarie" not in told
+        shown = str(bug_report(error))
+    assert "ValueError at test_redaction.py:" in shown
+    assert "kanarie" not in shown
