@@ -14,26 +14,28 @@ from orchestrator.commands.check import Finding
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def warehouse(path: Path, target: str) -> Finding:
-    """Return what is found of the warehouse."""
+def warehouse_finding(path: Path, target: str) -> Finding:
+    """Return the finding about the warehouse."""
     result = check.check_all(config.load(path), target, now=NOW, progress=lambda _: None)
     return next(finding for finding in result.findings if finding.subject == "warehouse")
 
 
-def test_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> None:
+def test_missing_tables_and_wrong_columns_of_postgresql_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
     workspace = PostgresWorkspace(tmp_path, monkeypatch, postgres.warehouse())
     workspace.configure("  - brand: ACME")
     path = tmp_path / "exports.yml"
     workspace.prepare()
     workspace.mailing("ACME", "2026-11-19")
-    found = warehouse(path, "postgres")
+    found = warehouse_finding(path, "postgres")
     assert found.ok, found.text
     assert "target postgres: the views can be made, and have every field; 1 brands" in found.text
     workspace.execute("alter table raw.email_clicks drop column url")
     workspace.execute("alter table raw.customers alter email_address type text[] using null")
     workspace.execute("alter table raw.email_bounces alter received_at type bigint using 1")
     workspace.execute("drop table raw.email_opens")
-    found = warehouse(path, "postgres")
+    found = warehouse_finding(path, "postgres")
     assert not found.ok
     assert found.text.splitlines() == [
         "raw.customers: email_address is of type array, not text",

@@ -44,7 +44,7 @@ def test_the_contract_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_the_projects_own_contract_has_the_eight_raw_tables() -> None:
+def test_the_contract_of_the_project_has_the_eight_raw_tables() -> None:
     tables = {table.name: table for table in read_contract(PROJECT).tables}
     events = {f"email_{name}" for name in ("sends", "opens", "clicks", "bounces")}
     events |= {"email_complaints", "email_unsubscribes"}
@@ -126,7 +126,9 @@ def test_the_projects_own_contract_has_the_eight_raw_tables() -> None:
         ),
     ],
 )
-def test_a_broken_contract_says_where(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_an_invalid_contract_is_reported_with_its_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     assert old in GOOD
     folder = project(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(UsageError) as caught:
@@ -136,6 +138,6 @@ def test_a_broken_contract_says_where(tmp_path: Path, old: str, new: str, messag
     assert caught.value.exit_code == 2
 
 
-def test_a_folder_that_is_no_project_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_dbt_project_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"_sources\.yml does not exist: is this the dbt project"):
         read_contract(tmp_path)

@@ -1,4 +1,4 @@
-"""dbt in this process: what it freezes, and what it says when it cannot."""
+"""dbt in this process: the tables that it builds, and the errors that it reports."""
 
 import os
 import re
@@ -27,8 +27,8 @@ WINDOW = Window(DAY, DAY + timedelta(days=1))
 @contextmanager
 def opened(workspace: Workspace) -> Iterator[Warehouse]:
     folder, cache = workspace.folder / "work", workspace.folder / "cache"
-    for made in (folder, cache):
-        made.mkdir(exist_ok=True)
+    for path in (folder, cache):
+        path.mkdir(exist_ok=True)
     warehouse = Warehouse.open(project.find(workspace.folder, None), folder, cache)
     try:
         yield warehouse
@@ -59,7 +59,7 @@ def test_each_window_of_one_process_has_its_own_rows(workspace: Workspace) -> No
         assert staged.summaries("broadcast")["ACME"].rows == 1
 
 
-def test_a_failing_test_says_how_many_rows_which_columns_and_how_to_see_them(
+def test_a_failing_data_test_reports_rows_columns_and_a_command_to_see_them(
     workspace: Workspace,
 ) -> None:
     workspace.mailing("ACME", "2026-11-19")
@@ -70,15 +70,15 @@ def test_a_failing_test_says_how_many_rows_which_columns_and_how_to_see_them(
     with opened(workspace) as warehouse:
         with pytest.raises(GateError) as failed:
             warehouse.stage(WINDOW)
-        # Rows may be counted all the same.
+        # Rows can still be counted.
         assert activities(warehouse, WINDOW, tested=False) == ["E1", "K1", "S1", "S2"]
     found = r"the data test activities_daily_not_null found 4 rows \((.*)\); see them with: (.*)"
-    said = re.fullmatch(found, str(failed.value))
-    assert said, str(failed.value)
-    assert said[1] == "customer_id: 3, activity_date: 1"
+    matched = re.fullmatch(found, str(failed.value))
+    assert matched, str(failed.value)
+    assert matched[1] == "customer_id: 3, activity_date: 1"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     see = subprocess.run(
-        ["bash", "-c", said[2]],
+        ["bash", "-c", matched[2]],
         cwd=workspace.folder,
         env={**os.environ, "PATH": path, "DBT_TARGET_PATH": str(workspace.folder / "target")},
         capture_output=True,
@@ -115,7 +115,7 @@ def test_a_model_that_fails_is_named(
         ),
     ],
 )
-def test_columns_that_files_cannot_do_without(
+def test_missing_columns_that_files_need_are_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
 ) -> None:
     models = workspace.folder / "custom/models/exports"
@@ -136,7 +136,7 @@ def test_columns_that_files_cannot_do_without(
         )
 
 
-def test_an_export_is_a_table_in_a_run_whatever_it_is_by_hand(
+def test_an_export_is_a_table_in_a_run_whatever_its_materialization(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.mailing("ACME", "2026-11-19")
@@ -166,7 +166,7 @@ def test_an_export_that_cannot_be_a_table_is_refused(
         pass
 
 
-def test_a_project_from_before_the_export_brands_is_told_what_to_do(
+def test_an_older_project_without_the_export_brands_gets_instructions(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     custom = workspace.folder / "custom"
@@ -219,7 +219,7 @@ def test_memory_is_limited_by_the_environment_and_by_the_profile(
     assert limit() == "400.0 MiB"
 
 
-def test_too_little_memory_is_told_with_what_to_do(
+def test_too_little_memory_is_reported_with_the_setting_to_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "20MB")
@@ -241,13 +241,13 @@ def test_too_little_memory_is_told_with_what_to_do(
         ("FATAL:  the database system is starting up", "the database system is starting up"),
     ],
 )
-def test_a_warehouse_that_fails_is_no_failure_of_a_model(text: str, expected: str) -> None:
+def test_a_failure_of_the_warehouse_is_temporary(text: str, expected: str) -> None:
     failure = stage.temporary_failure(text)
     assert failure is not None
     assert failure.exit_code == 1
     assert expected in str(failure)
 
 
-def test_what_a_model_or_a_row_causes_is_not_temporary() -> None:
+def test_an_error_of_a_model_or_a_row_is_not_temporary() -> None:
     assert stage.temporary_failure('Database Error\n  column "x" does not exist') is None
     assert stage.temporary_failure("Conversion Error: Could not convert string") is None

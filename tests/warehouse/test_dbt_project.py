@@ -1,4 +1,4 @@
-"""The dbt project on a real DuckDB: its rows against a plain reading of the rules."""
+"""The dbt project on a real DuckDB: its rows equal those of a reference in Python."""
 
 import json
 import os
@@ -100,7 +100,7 @@ ACTIVITY_LABELS = {
 
 @dataclass(frozen=True)
 class Built:
-    """A warehouse that dbt built: what it said, and where its files are."""
+    """A warehouse that dbt built: its output, and where its files are."""
 
     warehouse: Path
     target: Path
@@ -146,7 +146,7 @@ def test_build_runs_every_view_and_test(built: Built) -> None:
     assert set(statuses.values()) == {"success", "pass", "warn", "no-op"}
 
 
-def test_activities_are_those_of_a_plain_reading(built: Built, golden_raw: Raw) -> None:
+def test_activities_are_those_of_the_reference(built: Built, golden_raw: Raw) -> None:
     expected = _expected_activities(golden_raw)
     found = built.rows("activities_daily")
     assert list(found[0]) == ACTIVITY_COLUMNS
@@ -158,7 +158,7 @@ def test_activities_are_those_of_a_plain_reading(built: Built, golden_raw: Raw) 
     assert {START, END - TICK} <= {row["received_at"] for row in found}
 
 
-def test_broadcasts_are_those_of_a_plain_reading(built: Built, golden_raw: Raw) -> None:
+def test_broadcasts_are_those_of_the_reference(built: Built, golden_raw: Raw) -> None:
     expected = _expected_broadcasts(golden_raw)
     found = built.rows("broadcasts_daily")
     assert list(found[0]) == BROADCAST_COLUMNS
@@ -186,13 +186,15 @@ def test_the_tables_of_a_run_have_the_rows_of_the_views(
     for export in ("activities_daily", "broadcasts_daily", "brands"):
         assert _sorted(frozen.rows(export)) == _sorted(built.rows(export))
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        made = "select table_name, table_type from information_schema.tables"
-        found = connection.execute(f"{made} where table_schema = 'exports' order by all").fetchall()
+        query = "select table_name, table_type from information_schema.tables"
+        found = connection.execute(
+            f"{query} where table_schema = 'exports' order by all"
+        ).fetchall()
     names = ("activities_daily", "brands", "broadcasts_daily")
     assert found == [(name, "BASE TABLE") for name in names]
 
 
-def test_each_activity_of_an_unknown_broadcast_is_warned_about(built: Built) -> None:
+def test_a_warning_counts_the_activities_of_unknown_broadcasts(built: Built) -> None:
     listed = {(row["brand"], row["broadcast_id"]) for row in built.rows("broadcasts_daily")}
     unknown = [
         row
@@ -205,7 +207,7 @@ def test_each_activity_of_an_unknown_broadcast_is_warned_about(built: Built) -> 
     assert (result["status"], result["failures"]) == ("warn", len(unknown))
 
 
-def test_views_in_a_database_of_their_own_over_a_foreign_warehouse(tmp_path: Path) -> None:
+def test_views_in_a_separate_database_read_a_foreign_warehouse(tmp_path: Path) -> None:
     """Ids as uuid and bigint, moments without a zone (they are UTC), another schema, read-only."""
     warehouse = tmp_path / "foreign-house.duckdb"
     raw = _foreign_rows()
@@ -244,7 +246,7 @@ def test_without_vars_the_window_is_yesterday_in_the_time_zone(tmp_path: Path) -
         ("2026-10-26T22:59", "Europe/Amsterdam"): ("2026-10-24T22:00", "2026-10-25T23:00"),
         ("2026-10-26T23:00", "Europe/Amsterdam"): ("2026-10-25T23:00", "2026-10-26T23:00"),
         ("2026-05-01T00:00", "UTC"): ("2026-04-30T00:00", "2026-05-01T00:00"),
-        # Cairo skips the midnight of 25 April: the day starts at 01:00, the day before it is whole.
+        # Cairo skips the midnight of 25 April: the day starts at 01:00, the one before is complete.
         ("2025-04-25T10:00", "Africa/Cairo"): ("2025-04-23T22:00", "2025-04-24T22:00"),
         ("2025-04-26T10:00", "Africa/Cairo"): ("2025-04-24T22:00", "2025-04-25T21:00"),
         # Havana has two midnights on 2 November: the day starts at the first.
@@ -302,7 +304,7 @@ def test_without_vars_the_window_is_yesterday_in_the_time_zone(tmp_path: Path) -
         ),
     ],
 )
-def test_a_wrong_window_stops_dbt_with_what_to_do(
+def test_an_invalid_window_stops_dbt_with_instructions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
     monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "empty.duckdb"))
@@ -340,7 +342,7 @@ def test_docs_describe_and_label_every_column(built: Built) -> None:
     assert {exposure["name"] for exposure in exposures} == {"activity_file", "broadcast_file"}
 
 
-def test_sources_hold_the_raw_contract() -> None:
+def test_sources_contain_the_raw_contract() -> None:
     """`*` nullable, `@` an instant, `?` a boolean; the rest is text."""
     event = (
         "event_id brand broadcast_id customer_id email_address* occurred_at@ received_at@ is_test?*"
@@ -398,9 +400,9 @@ def test_a_column_added_to_sql_and_yaml_is_exported(built: Built, tmp_path: Path
         {"name": "raw_table", "description": "The raw table.", "data_type": "text"}
     )
     model.with_suffix(".yml").write_text(yaml.safe_dump(described))
-    told = _dbt("build", *select, warehouse=warehouse, variables=WINDOW, project=project)
-    assert told.code == 0, told.output
-    found = told.rows("activities_daily")
+    rebuilt = _dbt("build", *select, warehouse=warehouse, variables=WINDOW, project=project)
+    assert rebuilt.code == 0, rebuilt.output
+    found = rebuilt.rows("activities_daily")
     assert list(found[0]) == [*ACTIVITY_COLUMNS, "raw_table"]
     assert {row["raw_table"] for row in found} == {*CODES, "email_bounces"}
     assert len(found) == len(built.rows("activities_daily"))
@@ -483,7 +485,7 @@ def _create_raw(
 
 
 def _awkward_rows(dice: random.Random) -> Raw:
-    """Few ids and few moments, so that every rule's edge is met many times over."""
+    """Return rows of few ids and few moments, so that every edge of the rules occurs often."""
     hour = timedelta(hours=1)
     moments = [START, START - TICK, END - TICK, END, START + hour, START + hour, END - hour]
     moments += [START - LOOKBACK, START - LOOKBACK - TICK, START - hour, END + hour]

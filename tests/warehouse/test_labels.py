@@ -1,4 +1,4 @@
-"""Labels in the YAML of the views: checked when they are read, an error where they are used."""
+"""Labels in the YAML of the views: checked when read, an error only where they are used."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ models:
 
 @pytest.fixture
 def ready(workspace: Workspace, tmp_path: Path) -> Workspace:
-    """A workspace with a day of ACME and BETA, and a dbt project of its own to edit."""
+    """A workspace with a day of ACME and BETA, and a copy of the dbt project to edit."""
     shutil.copytree(ROOT / "dbt_project", tmp_path / "dbt_project")
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
     workspace.mailing("ACME", "2026-11-19")
@@ -38,8 +38,8 @@ def ready(workspace: Workspace, tmp_path: Path) -> Workspace:
     return workspace
 
 
-def meta(project: Path, column: str, text: str) -> None:
-    """Give a column of activities_daily other labels, in YAML's own words."""
+def set_labels(project: Path, column: str, text: str) -> None:
+    """Replace the labels of a column of activities_daily by a text of YAML."""
     path = project / "dbt_project/models/exports/activities_daily.yml"
     before, found, after = path.read_text().partition(f"      - name: {column}\n")
     head, labels, tail = after.partition("            labels: ")
@@ -48,7 +48,7 @@ def meta(project: Path, column: str, text: str) -> None:
     path.write_text(before + found + head + f"            {text}\n" + tail.partition("\n")[2])
 
 
-def test_a_mistake_is_an_error_where_its_label_is_asked_for(tmp_path: Path) -> None:
+def test_an_invalid_label_is_an_error_only_where_it_is_used(tmp_path: Path) -> None:
     path = tmp_path / "activities_daily.yml"
     path.write_text(VIEW)
     labels = {"en": False, "nl": "OS"}
@@ -71,7 +71,7 @@ def test_a_mistake_is_an_error_where_its_label_is_asked_for(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "wrong", [{"labels": None}, {"labels": ["OS"]}, {"labels": {"en": ""}}, {"labels": {"en": 5}}]
 )
-def test_every_mistake_is_named(tmp_path: Path, wrong: dict[str, object]) -> None:
+def test_every_invalid_label_is_named(tmp_path: Path, wrong: dict[str, object]) -> None:
     path = tmp_path / "activities_daily.yml"
     path.write_text(VIEW)
     column = view_column("os", wrong, path=path, model="activities_daily")
@@ -82,8 +82,10 @@ def test_every_mistake_is_named(tmp_path: Path, wrong: dict[str, object]) -> Non
     assert column.labels_of_values("en") == {}
 
 
-def test_it_stops_only_the_exports_that_use_it(ready: Workspace, tmp_path: Path) -> None:
-    meta(tmp_path, "os", "labels: {en: No, nl: OS}")
+def test_an_invalid_label_stops_only_the_exports_that_use_it(
+    ready: Workspace, tmp_path: Path
+) -> None:
+    set_labels(tmp_path, "os", "labels: {en: No, nl: OS}")
     ready.configure(
         "  - {brand: ACME, additional_fields: {activities: [os]}}\n"
         "  - {brand: ACME, directory: nl, labels: nl, additional_fields: {activities: [os]}}\n"
@@ -102,7 +104,9 @@ def test_it_stops_only_the_exports_that_use_it(ready: Workspace, tmp_path: Path)
 @pytest.mark.parametrize("keys", ['"true": {en: Machine}, "false": {en: Person}'])
 def test_values_of_a_boolean_have_labels_too(ready: Workspace, tmp_path: Path, keys: str) -> None:
     ready.query("update raw.email_opens set is_machine = (brand = 'ACME')")
-    meta(tmp_path, "is_machine", f"labels: {{en: Machine}}\n            value_labels: {{{keys}}}")
+    set_labels(
+        tmp_path, "is_machine", f"labels: {{en: Machine}}\n            value_labels: {{{keys}}}"
+    )
     ready.configure("  - {brand: '*', additional_fields: {activities: [is_machine]}}")
     assert ready.run(NOW).exit_code == 0
     assert ready.text("activity_ACME_20261119.csv").splitlines()[1].endswith(",Machine")
@@ -111,7 +115,7 @@ def test_values_of_a_boolean_have_labels_too(ready: Workspace, tmp_path: Path, k
 
 def test_values_that_yaml_reads_as_booleans_are_named(ready: Workspace, tmp_path: Path) -> None:
     keys = "value_labels: {true: {en: Machine}, false: {en: Person}}"
-    meta(tmp_path, "is_machine", f"labels: {{en: Machine}}\n            {keys}")
+    set_labels(tmp_path, "is_machine", f"labels: {{en: Machine}}\n            {keys}")
     ready.configure(
         "  - {brand: ACME, additional_fields: {activities: [is_machine]}}\n  - {brand: BETA}\n"
     )
@@ -122,7 +126,7 @@ def test_values_that_yaml_reads_as_booleans_are_named(ready: Workspace, tmp_path
     assert "put the text in quotes" in str(failed.error)
 
 
-def test_a_language_that_every_exported_column_has_may_be_named(
+def test_any_language_that_every_exported_column_has_can_be_used(
     ready: Workspace, tmp_path: Path
 ) -> None:
     path = tmp_path / "dbt_project/models/exports/activities_daily.yml"

@@ -33,7 +33,7 @@ def workspace(
 
 @pytest.fixture
 def engine(workspace: PostgresWorkspace) -> Iterator[PostgreSQL]:
-    """The engine alone, with relations made by hand; not yet open."""
+    """An engine that is not open yet, with relations created by hand."""
     workspace.execute("create schema made")
     workspace.execute("create table made.activities as select 'A'::text as brand")
     workspace.execute("create table made.broadcasts as select 'A'::text as brand")
@@ -46,7 +46,7 @@ def engine(workspace: PostgresWorkspace) -> Iterator[PostgreSQL]:
 def test_columns_of_every_common_type_read_as_on_duckdb(
     workspace: PostgresWorkspace, engine: PostgreSQL
 ) -> None:
-    alike = {
+    equal = {
         "cast(1.5 as decimal(9,3))": "1.500",
         "cast(12345678901234567890.123 as decimal(38,3))": "12345678901234567890.123",
         "cast(9223372036854775807 as bigint)": "9223372036854775807",
@@ -72,7 +72,7 @@ def test_columns_of_every_common_type_read_as_on_duckdb(
         "timestamp '2026-02-28 10:00:00.25'": "2026-02-28 10:00:00.25",
         "timestamp with time zone '2026-02-28 10:00:00+01'": "2026-02-28 09:00:00+00",
     }
-    its_own = {
+    different = {
         "cast('NaN' as numeric)": "nan",
         "cast('10.0.0.1' as inet)": "10.0.0.1/32",
         "cast('12.30' as money)": "$12.30",
@@ -85,7 +85,7 @@ def test_columns_of_every_common_type_read_as_on_duckdb(
         "cast('x' as char(3))": "x  ",
     }
     workspace.execute("create type made.mood as enum ('spam')")
-    values = {**alike, **its_own}
+    values = {**equal, **different}
     columns = ", ".join(f"{value} as c{number}" for number, value in enumerate(values))
     workspace.execute("drop table made.activities")
     workspace.execute(f"create table made.activities as select 'A'::text as brand, {columns}")
@@ -96,8 +96,8 @@ def test_columns_of_every_common_type_read_as_on_duckdb(
     assert dict(zip(values, read, strict=True)) == values
     with duckdb.connect() as con:
         con.execute("set timezone = 'UTC'")
-        native = con.sql(f"select {', '.join(f'cast({v} as varchar)' for v in alike)}").fetchall()
-    assert dict(zip(alike, native[0], strict=True)) == alike
+        native = con.sql(f"select {', '.join(f'cast({v} as varchar)' for v in equal)}").fetchall()
+    assert dict(zip(equal, native[0], strict=True)) == equal
     assert stage.brands == ["A"]
 
 
@@ -112,7 +112,7 @@ def test_columns_that_no_file_needs_are_not_copied(
     assert engine.read(_RELATIONS, "made.brands", {}).types["activity"].keys() == {"brand", "url"}
 
 
-def test_a_row_of_a_transaction_that_ends_after_the_read_is_found(
+def test_a_row_that_is_committed_after_the_read_is_found_as_late(
     workspace: PostgresWorkspace,
 ) -> None:
     workspace.prepare()
@@ -131,7 +131,7 @@ def test_a_row_of_a_transaction_that_ends_after_the_read_is_found(
     assert (late.delivered["activity"], late.now["activity"]) == (1, 2)
 
 
-def test_a_run_leaves_the_views_of_people_and_what_hangs_on_them(
+def test_a_run_keeps_the_views_of_users_and_what_depends_on_them(
     workspace: PostgresWorkspace,
 ) -> None:
     workspace.prepare()
@@ -148,7 +148,9 @@ def test_a_run_leaves_the_views_of_people_and_what_hangs_on_them(
     assert len(workspace.text("activity_ACME_20261121.csv").splitlines()) == 2
 
 
-def test_two_runs_at_once_are_kept_apart(workspace: PostgresWorkspace, engine: PostgreSQL) -> None:
+def test_a_second_run_at_the_same_time_is_refused(
+    workspace: PostgresWorkspace, engine: PostgreSQL
+) -> None:
     workspace.prepare()
     workspace.mailing("ACME", "2026-11-21")
     engine.open()
@@ -158,12 +160,10 @@ def test_two_runs_at_once_are_kept_apart(workspace: PostgresWorkspace, engine: P
     assert _statuses(workspace.run(_NOW)) == {Status.DELIVERED}
 
 
-def test_a_warehouse_of_other_people_is_read_with_no_more_than_rights_to_read(
+def test_a_foreign_warehouse_needs_only_permissions_to_read(
     workspace: PostgresWorkspace,
 ) -> None:
-    workspace.monkeypatch.setenv(
-        "PGTZ", "Asia/Tokyo"
-    )  # moments without a zone are UTC all the same
+    workspace.monkeypatch.setenv("PGTZ", "Asia/Tokyo")  # moments without a zone are still UTC
     workspace.prepare()
     workspace.execute("alter schema raw rename to crm")
     mailing = "0d9e38a8-7b0a-4a1c-9f7f-0f6f0b6b7c11"
@@ -190,7 +190,7 @@ def test_a_warehouse_of_other_people_is_read_with_no_more_than_rights_to_read(
     workspace.monkeypatch.setenv("PGUSER", role)
     _adapt(workspace.folder / "dbt_project")
 
-    # The schema of the run is not there yet, and the role may not make it.
+    # The schema of the run does not exist yet, and the role may not create it.
     with pytest.raises(UsageError, match=r"the schema exports_run: .*permission denied"):
         workspace.run(_NOW)
     workspace.execute(f"create schema exports_run authorization {role}")
@@ -204,7 +204,7 @@ def test_a_warehouse_of_other_people_is_read_with_no_more_than_rights_to_read(
     ]
 
 
-def test_a_connection_cut_in_the_middle_of_reading_is_said_and_the_next_run_reads(
+def test_a_connection_cut_while_reading_is_reported_and_the_next_read_works(
     workspace: PostgresWorkspace, engine: PostgreSQL
 ) -> None:
     workspace.execute("alter table made.activities rename to good")
@@ -241,14 +241,14 @@ def test_a_connection_cut_in_the_middle_of_reading_is_said_and_the_next_run_read
 
 @pytest.fixture
 def _ctrl_c() -> Iterator[None]:
-    """Let SIGINT be what it is in a command: pytest's processes may ignore it."""
+    """Handle SIGINT as a command does: the processes of pytest may ignore it."""
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, usual)
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_ctrl_c_is_heard_while_the_server_is_waited_for(
+def test_ctrl_c_interrupts_waiting_for_the_server(
     workspace: PostgresWorkspace, engine: PostgreSQL
 ) -> None:
     def interrupt() -> None:
@@ -271,7 +271,7 @@ def test_ctrl_c_is_heard_while_the_server_is_waited_for(
     assert engine.read(_RELATIONS, "made.brands", {}).brands == ["A"]
 
 
-def test_whoever_reads_a_table_of_the_run_does_not_hold_up_its_end(
+def test_a_reader_of_a_table_of_the_run_does_not_delay_its_end(
     workspace: PostgresWorkspace, engine: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_engine, "_LOCK_TIMEOUT", "50ms")
@@ -315,7 +315,7 @@ def test_a_wrong_password_is_named_and_not_shown(workspace: PostgresWorkspace) -
     assert "hush" not in str(window.error)
 
 
-def test_what_is_missing_or_forbidden_is_named(workspace: PostgresWorkspace) -> None:
+def test_missing_and_forbidden_tables_are_named(workspace: PostgresWorkspace) -> None:
     (window,) = workspace.run(_NOW).windows
     assert window.status is Status.STOPPED
     assert 'relation "raw.email_sends" does not exist' in str(window.error)
@@ -332,7 +332,7 @@ def test_what_is_missing_or_forbidden_is_named(workspace: PostgresWorkspace) -> 
     assert "permission denied for schema raw" in str(window.error)
 
 
-def test_a_statement_that_takes_too_long_for_the_server_is_said(
+def test_a_statement_timeout_of_the_server_is_reported(
     workspace: PostgresWorkspace, engine: PostgreSQL
 ) -> None:
     workspace.execute("create view made.slow as select 'A'::text as brand, pg_sleep(30)::text")
@@ -342,7 +342,7 @@ def test_a_statement_that_takes_too_long_for_the_server_is_said(
         engine.read({**_RELATIONS, "activities_daily": "made.slow"}, "made.brands", {})
 
 
-def test_a_column_may_have_capitals(workspace: PostgresWorkspace) -> None:
+def test_a_column_name_can_have_capitals(workspace: PostgresWorkspace) -> None:
     project = workspace.folder / "dbt_project"
     shutil.copytree(ROOT / "dbt_project", project, ignore=shutil.ignore_patterns("target", "logs"))
     exports = project / "models/exports"
@@ -358,7 +358,7 @@ def test_a_column_may_have_capitals(workspace: PostgresWorkspace) -> None:
     assert (heading.endswith(",UrlLength"), row.endswith(",7")) == (True, True)
 
 
-def test_a_profile_that_cannot_be_used_says_why(workspace: PostgresWorkspace) -> None:
+def test_an_invalid_profile_is_refused_with_the_reason(workspace: PostgresWorkspace) -> None:
     with pytest.raises(ConfigError, match="PG_NOT_SET"):
         PostgreSQL({**workspace.output, "host": "{{ env_var('PG_NOT_SET') }}"}, workspace.folder)
     with pytest.raises(ConfigError, match=r"profiles\.yml: port: 'many' is not"):
@@ -370,7 +370,7 @@ def test_a_profile_that_cannot_be_used_says_why(workspace: PostgresWorkspace) ->
 
 
 def _adapt(project: Path) -> None:
-    """Copy the project, and say in it where the raw tables of other people are."""
+    """Copy the project, and configure in it where the raw tables of the foreign warehouse are."""
     shutil.copytree(ROOT / "dbt_project", project, ignore=shutil.ignore_patterns("target", "logs"))
     settings = project / "dbt_project.yml"
     settings.write_text(settings.read_text() + "\nvars: {raw_schema: crm}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Databases, roles and environments that are not UTF-8: every file and every stored text is."""
+"""Databases, roles and environments that are not UTF-8: stored texts and files are right."""
 
 from pathlib import Path
 
@@ -44,14 +44,14 @@ def workspace(
     return workspace
 
 
-def test_what_load_stores_and_files_contain_is_the_text(workspace: PostgresWorkspace) -> None:
+def test_texts_are_stored_and_exported_unchanged(workspace: PostgresWorkspace) -> None:
     raw = workspace.folder / "raw"
     raw.mkdir()
     (raw / "customers.csv").write_text(_CUSTOMERS.format("josé"), encoding="utf-8")
     ran = orchestrate(workspace.folder, "load", "raw")
     assert ran.returncode == 0, ran.stderr
     with workspace.connect(client_encoding="UTF8") as connection:
-        # As bytes: of an SQL_ASCII database psycopg takes no text for a str.
+        # As bytes: psycopg does not return texts of an SQL_ASCII database as str.
         query = "select convert_to(email_address, 'UTF8') from raw.customers"
         if workspace.execute("show server_encoding") == [("SQL_ASCII",)]:
             query = "select email_address::bytea from raw.customers"
@@ -89,7 +89,7 @@ def test_a_text_that_the_database_cannot_store_is_reported(
         "{delimiter: '||', compression: gzip}",
     ],
 )
-def test_bytes_that_are_not_text_stop_the_file_of_their_brand(
+def test_bytes_that_are_not_text_fail_only_their_brand(
     defaults: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
 ) -> None:
     workspace = _workspace(tmp_path, monkeypatch, postgres, "SQL_ASCII")
@@ -108,6 +108,6 @@ def test_bytes_that_are_not_text_stop_the_file_of_their_brand(
         "cannot be in a file: it is not valid UTF-8" in acme.error
     )
     assert {name[:13] for name in workspace.files()} == {"activity_BETA", "broadcast_BET"}
-    # The window follows once the row is mended.
+    # The window is delivered once the row is corrected.
     workspace.execute(r"update raw.email_opens set email_address = 'jos' || chr(195) || chr(169)")
     assert {window.status for window in workspace.run(_NOW).windows} == {Status.DELIVERED}

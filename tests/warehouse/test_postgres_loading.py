@@ -23,7 +23,7 @@ def warehouse(tmp_path: Path, postgres: Postgres) -> PostgresWarehouse:
     return PostgresWarehouse(tmp_path, postgres.warehouse())
 
 
-def test_what_a_load_makes_says_what_may_be_null_and_is_indexed(
+def test_a_load_creates_not_null_columns_and_indexes(
     warehouse: PostgresWarehouse,
 ) -> None:
     write(warehouse, "email_sends.csv", [event()])
@@ -76,7 +76,7 @@ def test_two_loads_at_once_wait_for_each_other(warehouse: PostgresWarehouse) -> 
         )
         second = threading.Thread(target=lambda: found.append(warehouse.one()))
         second.start()
-        _until(lambda: _waiting(warehouse) == 1)
+        _wait_until(lambda: _waiting(warehouse) == 1)
         other.execute(
             "insert into raw.email_sends select 'e7', brand, broadcast_id, customer_id,"
             " email_address, occurred_at, received_at + interval '7 s', is_test"
@@ -87,7 +87,7 @@ def test_two_loads_at_once_wait_for_each_other(warehouse: PostgresWarehouse) -> 
     assert len(warehouse.rows("email_sends")) == 5
 
 
-def test_who_waits_for_too_long_is_told_to_try_again(
+def test_a_timeout_of_the_lock_says_to_try_again(
     warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(warehouse, "email_sends.csv", [event()])
@@ -112,7 +112,7 @@ def test_readers_and_a_load_do_not_wait_for_each_other(warehouse: PostgresWareho
     assert warehouse.query(count) == [(2,)]
 
 
-def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
+def test_an_interrupted_load_stores_nothing_and_can_be_repeated(
     warehouse: PostgresWarehouse,
 ) -> None:
     write(warehouse, "email_sends.csv", [event(number) for number in range(10)])
@@ -145,7 +145,7 @@ def test_a_load_that_is_cut_leaves_nothing_and_can_be_done_again(
     assert warehouse.one().added == 10
 
 
-def test_rights_to_read_and_write_are_enough(warehouse: PostgresWarehouse) -> None:
+def test_permissions_to_read_and_write_are_enough(warehouse: PostgresWarehouse) -> None:
     write(warehouse, "email_sends.csv", [event(1)])
     write(warehouse, "customers.csv", [{"brand": "B", "customer_id": "1"}])
     warehouse.load()
@@ -167,9 +167,9 @@ def _waiting(warehouse: PostgresWarehouse) -> int:
     return int(warehouse.query(query)[0][0])
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(600):
-        if holds():
+        if condition():
             return
         time.sleep(0.05)
     raise AssertionError

@@ -1,4 +1,4 @@
-"""A large table of PostgreSQL comes to the stage in parts, and the files are as of one."""
+"""A large table of PostgreSQL is staged in parts, with the same lines as from a single part."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from orchestrator.warehouse.stage import ORDER, Stage
 
 _RELATIONS = {"activities_daily": "made.activities", "broadcasts_daily": "made.broadcasts"}
 _LINE = "concat(coalesce(cast(activity_date as varchar), 'null'), ' ', event_id)"
-# One in a hundred at the same moment, and a few at the ends of time and at no moment at all.
+# One row in a hundred has the same moment, and a few have an infinite moment or none.
 _MOMENT = """
     case
         when number % 1000 = 1 then 'infinity'
@@ -65,14 +65,14 @@ def _ordered(stage: Stage, brand: str) -> list[str]:
     return [row[0] for row in rows.fetchall()]
 
 
-def test_rows_in_parts_are_in_the_order_of_the_whole(
+def test_rows_in_parts_are_in_the_order_of_a_single_part(
     engine: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = engine.read(_RELATIONS, "made.brands", {})
-    assert len(whole.parts["activity"]) == 1
-    ordered = {brand: _ordered(whole, brand) for brand in "AB"}
+    single = engine.read(_RELATIONS, "made.brands", {})
+    assert len(single.parts["activity"]) == 1
+    ordered = {brand: _ordered(single, brand) for brand in "AB"}
     assert [len(rows) for rows in ordered.values()] == [20_000, 10_000]
-    assert _lines(whole, "A") == ordered["A"]
+    assert _lines(single, "A") == ordered["A"]
 
     monkeypatch.setattr(reader, "_PART", 200_000)
     parted = engine.read(_RELATIONS, "made.brands", {})
@@ -87,14 +87,14 @@ def test_rows_in_parts_are_in_the_order_of_the_whole(
     assert _lines(parted, "B") == ordered["B"]
     assert _lines(parted, "A", "B") == ordered["A"] + ordered["B"]
 
-    again = engine.read(_RELATIONS, "made.brands", {})  # as of the next window
+    again = engine.read(_RELATIONS, "made.brands", {})  # as for the next window
     assert _lines(again, "A") == ordered["A"]
 
 
-def test_a_table_that_is_ordered_by_no_moment_has_one_part(
+def test_a_table_without_a_moment_to_order_by_has_one_part(
     engine: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "_PART", 1000)
     stage = engine.read(_RELATIONS, "made.brands", {})
     assert len(stage.parts["broadcast"]) == 1
-    assert 100 < len(stage.parts["activity"]) <= 128  # files that are open at once
+    assert 100 < len(stage.parts["activity"]) <= 128  # each part is an open file

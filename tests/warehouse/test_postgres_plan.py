@@ -1,4 +1,4 @@
-"""How PostgreSQL goes about a window: it must read a raw table a few times, not for each event."""
+"""PostgreSQL's plan of a window: it reads a raw table a few times, not once for each event."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from postgres_server import Postgres
 from postgres_workspace import PostgresWorkspace
 
-# So many that PostgreSQL expects one row of the deduplication, and would loop.
+# So many that PostgreSQL expects one row from the deduplication and would use nested loops.
 _EVENTS, _CUSTOMERS, _BROADCASTS = 20_000, 2_000, 400
 _RAW = (
     f"""

@@ -1,4 +1,4 @@
-"""`preview` on a server: the same bytes as a run's, and never beside a run."""
+"""`preview` on a server: the same bytes as a run, and never at the same time as a run."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ def heads(path: Path) -> list[Head]:
     )
 
 
-def test_the_same_bytes_and_no_table_left(
+def test_a_preview_has_the_bytes_of_a_run_and_leaves_no_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
 ) -> None:
     workspace = PostgresWorkspace(tmp_path, monkeypatch, postgres.warehouse())

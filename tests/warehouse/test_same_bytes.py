@@ -1,4 +1,4 @@
-"""One set of raw rows in every engine; each byte of each file as a second reading says."""
+"""The same raw rows on every engine give the files of the reference, byte for byte."""
 
 import csv
 import hashlib
@@ -42,17 +42,17 @@ _UNPACK = {
 }
 
 
-def test_every_engine_makes_the_same_bytes(
+def test_every_engine_gives_the_same_bytes(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Of 23 and of 25 hours; a window takes Spark seconds.
+    # Days of 23 and of 25 hours; on Spark a window takes seconds.
     days = awkward_rows.DAYS[:1] if target == "spark" else awkward_rows.DAYS[:2]
     _assert_same_bytes(target, tmp_path, days, monkeypatch)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("target", ["spark"], indirect=True)
-def test_spark_makes_them_of_each_day(
+def test_spark_gives_the_same_bytes_for_each_day(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _assert_same_bytes(target, tmp_path, awkward_rows.DAYS, monkeypatch)
@@ -66,7 +66,7 @@ def _assert_same_bytes(
     tables = awkward_rows.make()
     reference_files.write_raw(tmp_path / "raw", tables)
     reference_files.write_replacements(tmp_path / "more", tables)
-    held = reference_export.warehouse(tables, awkward_rows.replacements(tables))
+    stored = reference_export.warehouse(tables, awkward_rows.replacements(tables))
     broken = sum(len(rows) for rows in awkward_rows.broken(tables).values())
     there = project.find(tmp_path, None)
     assert there.target == target
@@ -82,7 +82,7 @@ def _assert_same_bytes(
 
     expected: dict[str, bytes] = {}
     for day in days:
-        expected |= reference_files.files_of_day(held, day)
+        expected |= reference_files.files_of_day(stored, day)
         _run(tmp_path, day)
 
     archive = tmp_path / "archive"
@@ -90,7 +90,7 @@ def _assert_same_bytes(
     for name, wanted in expected.items():
         brand = name.split("_")[-2].rpartition("/")[2]
         if brand in _PACKED:
-            _same_packed(found, name, wanted, brand)
+            _assert_same_packed(found, name, wanted, brand)
         else:
             reference_files.same(found.pop(name).read_bytes(), wanted, name)
     assert found == {}
@@ -105,13 +105,13 @@ def _config() -> str:
     return yaml.safe_dump({"destinations": archive, "exports": exports}, allow_unicode=True)
 
 
-def _same_packed(found: dict[str, Path], name: str, wanted: bytes, brand: str) -> None:
-    """Compare a file and what says that it is complete, and take them out of what was found."""
+def _assert_same_packed(found: dict[str, Path], name: str, wanted: bytes, brand: str) -> None:
+    """Check a compressed file and its completion files, and remove them from `found`."""
     compression, completion = _PACKED[brand]
     path = found.pop(name + _SUFFIXES[compression])
     unpacked = subprocess.run([*_UNPACK[compression], path], capture_output=True, check=True)
     reference_files.same(unpacked.stdout, wanted, name)
-    # So are they packed, in whatever parts an engine gave them.
+    # Compression does not depend on the parts in which an engine returned the rows.
     again = PackedFile(path.parent / Path(name).name, compression)
     again.write(wanted)
     size, sha256 = again.finish()
