@@ -1,4 +1,4 @@
-"""The Dockerfile and compose.yml hold together, and what they start works; no image is built."""
+"""The Dockerfile and compose.yml agree, and what they start works; no image is built."""
 
 import getpass
 import json
@@ -48,7 +48,7 @@ def test_every_image_is_pinned() -> None:
         assert re.search(r":\d+\.\d+", image), image
 
 
-def test_what_is_built_bears_the_version() -> None:
+def test_built_images_have_the_version_of_the_package() -> None:
     built = [service["image"] for service in SERVICES.values() if "build" in service]
     assert {image.split(":")[1] for image in built} == {version("event-based-export")}
     assert f"--tag {SERVICES['orchestrate']['image']} ." in DOCKERFILE
@@ -57,7 +57,7 @@ def test_what_is_built_bears_the_version() -> None:
         assert target is None or f" AS {target}\n" in DOCKERFILE
 
 
-def test_everything_that_is_copied_is_there_and_not_ignored() -> None:
+def test_every_copied_file_exists_and_is_not_ignored() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     let_in = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     copies = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
@@ -67,15 +67,15 @@ def test_everything_that_is_copied_is_there_and_not_ignored() -> None:
         assert (ROOT / source).exists(), source
 
 
-def test_every_mount_has_its_volume_or_file_and_its_place() -> None:
-    made = set(re.findall(r" (/[a-z]+)\b", DOCKERFILE))
+def test_every_mount_has_its_volume_or_file_and_its_folder_in_the_image() -> None:
+    created = set(re.findall(r" (/[a-z]+)\b", DOCKERFILE))
     for name in SERVICES:
         for source, there, *_ in mounts(name):
             if source.startswith("."):
                 assert (ROOT / source).is_file(), source
             else:
                 assert source in COMPOSE["volumes"]
-            assert name == "postgres" or "/" + there.split("/")[1] in made, there
+            assert name == "postgres" or "/" + there.split("/")[1] in created, there
     used = {source for name in SERVICES for source, *_ in mounts(name)}
     assert set(COMPOSE["volumes"]) <= used
 
@@ -85,7 +85,7 @@ def test_every_variable_is_documented() -> None:
     assert set(SERVICES["orchestrate"]["environment"]) <= documented
 
 
-def test_nothing_that_installs_is_in_the_image() -> None:
+def test_the_image_contains_no_installer() -> None:
     """The last stage, and the environment that it copies from the stage `build`."""
     stages = DOCKERFILE.split("\nFROM ")[1:]
     (build,) = [stage for stage in stages if stage.startswith("base AS build\n")]
@@ -98,7 +98,7 @@ def test_nothing_that_installs_is_in_the_image() -> None:
 def test_the_role_may_do_what_a_run_needs_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
 ) -> None:
-    """The image's psql runs the file; here it fills in the password and the database itself."""
+    """In the image psql runs role.sql; this test fills in the password and the database itself."""
     workspace = PostgresWorkspace(tmp_path, monkeypatch, postgres.warehouse())
     user = SERVICES["orchestrate"]["environment"]["PGUSER"]
     assert SERVICES["postgres"]["environment"]["EXPORTS_PASSWORD"].startswith("${PGPASSWORD:")
@@ -143,7 +143,7 @@ def test_the_server_forwards_nothing(server: dict[str, Any]) -> None:
     assert "remote port forwarding failed" in ran.stderr
 
 
-def test_the_example_fits_the_services() -> None:
+def test_the_example_matches_the_services() -> None:
     (destination,) = config.load(ROOT / "container/exports.yml").destinations.values()
     assert isinstance(destination, Sftp)
     assert destination.host in SERVICES
@@ -167,7 +167,7 @@ def test_kubernetes_runs_the_image_as_its_user(workspace: Workspace) -> None:
     assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": user, "fsGroup": user}
 
 
-def test_what_pip_installs_there_is_complete(tmp_path: Path) -> None:
+def test_the_wheel_contains_project_profiles_and_assets(tmp_path: Path) -> None:
     (line,) = re.findall(r"^RUN pip install (--no-deps .*) \.$", DOCKERFILE, re.MULTILINE)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", *line.split()]
     subprocess.run([*command, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
@@ -184,7 +184,7 @@ def test_what_pip_installs_there_is_complete(tmp_path: Path) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """The service `sftp`, with folders and a port of the test's own, as a destination."""
+    """The service `sftp`, with separate folders and a separate port, as a destination."""
     for name in ("server", "keys", "files"):
         (tmp_path / name).mkdir()
     with socket.socket() as free:
@@ -192,8 +192,10 @@ def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
         port = free.getsockname()[1]
     script = re.sub("/(?=(?:server|keys|files)\\b)", f"{tmp_path}/", SCRIPT)
     script = script.replace("[sftp]:2222", f"[127.0.0.1]:{port}").replace("2222", str(port))
-    script = script.replace("UsePAM=no", "UsePAM=no -o StrictModes=no")  # anyone writes in /tmp
-    if is_root():  # in the container it is not
+    script = script.replace(
+        "UsePAM=no", "UsePAM=no -o StrictModes=no"
+    )  # everybody can write to /tmp
+    if is_root():  # the container does not run as root
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     with (tmp_path / "sshd.log").open("wb") as log:
         process = subprocess.Popen(["sh", "-c", script], stderr=log)
@@ -210,7 +212,7 @@ def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
     process.wait()
 
 
-def test_the_server_takes_files_by_its_pinned_key(
+def test_the_server_receives_files_with_its_pinned_key(
     workspace: Workspace, server: dict[str, Any]
 ) -> None:
     workspace.mailing("ACME", "2026-11-19")

@@ -1,4 +1,4 @@
-"""What each command imports: what it does not need would cost every run seconds."""
+"""The imports of each command: a slow module that it does not need would cost seconds."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from workspace import Workspace
 
 SLOW = ("asyncssh", "dbt", "duckdb", "pandas", "psycopg", "pyarrow", "pyspark", "sqlalchemy")
-# What costs a twentieth of a run with nothing due, or less.
+# Modules that cost at most a twentieth of a run with nothing due.
 SLOWISH = ("asyncio", "jinja2", "orchestrator.commands.status", "rich")
 CODE = f"""
 import atexit, sys
@@ -22,7 +22,7 @@ main()
 
 
 def imported(workspace: Workspace, *arguments: str) -> tuple[int, set[str]]:
-    """Run a command to its end; return its exit code, and what of those it imported."""
+    """Run a command to its end; return its exit code, and which of these modules it imported."""
     ran = subprocess.run(
         [sys.executable, "-c", CODE, *arguments],
         cwd=workspace.folder,
@@ -38,7 +38,7 @@ def imported(workspace: Workspace, *arguments: str) -> tuple[int, set[str]]:
 
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A place in which nothing is due of 19 November; no test changes that."""
+    """A workspace whose window of 19 November is delivered; no test changes it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         workspace = Workspace(tmp_path_factory.mktemp("delivered"), monkeypatch)
         workspace.mailing("ACME", "2026-11-19")
@@ -59,17 +59,17 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         ["schedule", "cron"],
     ],
 )
-def test_what_makes_nothing_imports_nothing_slow(
+def test_a_command_that_builds_nothing_imports_no_slow_module(
     delivered: Workspace, arguments: list[str]
 ) -> None:
     code, found = imported(delivered, *arguments)
-    assert code == 0 or arguments == ["status"]  # which says 1: days went by
+    assert code == 0 or arguments == ["status"]  # exits with 1: later windows are overdue
     assert found & {*SLOW} == set()
     if arguments[0] in ("daily", "run") and "--help" not in arguments:
         assert found == set()
 
 
-def test_what_makes_files_imports_no_engine_but_its_own(delivered: Workspace) -> None:
+def test_a_run_imports_no_engine_except_its_own(delivered: Workspace) -> None:
     code, found = imported(delivered, "daily", "--date", "2026-11-19", "--force")
     assert code == 0
     assert {"dbt", "duckdb"} <= found

@@ -33,7 +33,7 @@ MODULES = modules()
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the modules of the package that a file imports, wherever in it, also for types."""
+    """Yield the modules of the package that a file imports, anywhere in it, also for types."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert not any(alias.name.startswith("orchestrator") for alias in node.names)
@@ -60,7 +60,7 @@ def test_imports_point_down() -> None:
     assert upward == []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_there_is_no_import_cycle() -> None:
     TopologicalSorter(
         {name: {*imports(path)} - {name} for name, path in MODULES.items()}
     ).prepare()  # raises CycleError

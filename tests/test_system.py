@@ -19,7 +19,7 @@ with exclusive_lock(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_lock_is_refused_with_the_name_of_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "new/folder/.lock"
     with (
         exclusive_lock(path),
@@ -34,7 +34,7 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
-def test_it_is_free_after_an_error(tmp_path: Path) -> None:
+def test_a_lock_is_free_after_an_error(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with pytest.raises(ValueError, match="mine"), exclusive_lock(path):
         raise ValueError("mine")
@@ -42,7 +42,7 @@ def test_it_is_free_after_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_a_holder_that_was_killed_holds_it_no_more(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True

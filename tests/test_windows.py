@@ -56,7 +56,11 @@ def test_a_local_day_has_23_24_or_25_hours(day: str, start: str, end: str, hours
     ("zone", "day", "start"),
     [
         ("Africa/Cairo", "2026-04-24", "2026-04-23 22:00"),  # midnight is skipped
-        ("America/Havana", "2026-11-01", "2026-11-01 04:00"),  # midnight comes twice: the first
+        (
+            "America/Havana",
+            "2026-11-01",
+            "2026-11-01 04:00",
+        ),  # midnight is repeated: the first counts
         ("Asia/Kathmandu", "2026-01-01", "2025-12-31 18:15"),
     ],
 )
@@ -64,7 +68,7 @@ def test_a_day_begins_at_its_first_instant(zone: str, day: str, start: str) -> N
     assert calendar(zone=ZoneInfo(zone)).start_of(date.fromisoformat(day)) == utc(start)
 
 
-def test_a_day_that_never_was_has_no_window() -> None:
+def test_a_skipped_calendar_day_has_no_window() -> None:
     samoa = calendar(zone=ZoneInfo("Pacific/Apia"))
     assert beginning_on(samoa, date(2011, 12, 30)) == []
     (before,) = beginning_on(samoa, date(2011, 12, 29))
@@ -72,7 +76,7 @@ def test_a_day_that_never_was_has_no_window() -> None:
     assert before.end == after.start
 
 
-def test_intervals_begin_where_the_calendar_says() -> None:
+def test_windows_begin_at_the_boundaries_of_the_calendar() -> None:
     moment = utc("2026-11-19 10:37")
     starts = {
         interval: calendar(interval).containing(moment).start.astimezone(AMSTERDAM)
@@ -89,7 +93,7 @@ def test_intervals_begin_where_the_calendar_says() -> None:
 
 
 @pytest.mark.parametrize(("day", "count"), [("2026-10-25", 25), ("2026-03-29", 23)])
-def test_hourly_windows_of_a_changing_day(day: str, count: int) -> None:
+def test_a_day_with_a_clock_change_has_23_or_25_hourly_windows(day: str, count: int) -> None:
     windows = beginning_on(calendar(Interval.HOURLY), date.fromisoformat(day))
     assert len(windows) == count
     assert {window.end - window.start for window in windows} == {timedelta(hours=1)}
@@ -108,7 +112,9 @@ def test_windows_tile_time(interval: Interval, zone: ZoneInfo, moment: datetime)
 
 @settings(max_examples=100, deadline=None)
 @given(intervals, zones, moments)
-def test_a_day_s_windows_begin_on_it(interval: Interval, zone: ZoneInfo, moment: datetime) -> None:
+def test_windows_of_a_day_begin_on_that_day(
+    interval: Interval, zone: ZoneInfo, moment: datetime
+) -> None:
     days = calendar(interval, zone)
     window = days.containing(moment)
     day = window.start.astimezone(zone).date()
@@ -125,7 +131,7 @@ def test_a_daily_window_is_due_at_its_local_time() -> None:
     assert days.last_due(utc("2026-10-26 05:00")) == window
 
 
-def test_settle_holds_a_window_back() -> None:
+def test_settle_delays_a_window() -> None:
     hours = calendar(Interval.HOURLY, at=time(6))
     window = hours.containing(utc("2026-11-19 10:37"))
     assert hours.due(window) == utc("2026-11-19 11:15")
@@ -134,7 +140,7 @@ def test_settle_holds_a_window_back() -> None:
     assert midnight.due(day) == day.end + timedelta(minutes=15)
 
 
-def test_tiles_are_cut_to_fit() -> None:
+def test_tiles_are_cut_at_both_ends() -> None:
     days = calendar()
     found = list(days.tiles(utc("2026-11-10 12:00"), utc("2026-11-13 05:00")))
     assert [window.start.astimezone(AMSTERDAM).strftime("%d %H:%M") for window in found] == [
