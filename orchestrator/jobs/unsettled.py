@@ -1,14 +1,15 @@
 """What an edit of exports.yml left open, and only its author can settle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import escaped
-from orchestrator.jobs import Exports, Request
+from orchestrator.jobs import Exports, Job, Request, brand_of
 from orchestrator.jobs.continuity import Continuity
 from orchestrator.jobs.due import is_wanted
 from orchestrator.ledger import Entry, Ledger
+from orchestrator.windows import Window
 
 
 def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
@@ -60,4 +61,25 @@ def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
                     f"a separate entry now, so the {interval} '*' does not include it. If it "
                     f"is to have {interval} files too, add an entry for them; if not, add 'start: "
                     f"{end:%Y-%m-%d}' to the entry that it has"
+                )
+
+
+def repeated(config: Config, ledger: Ledger, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield a sentence about each requested window that went out under another interval before.
+
+    Only intervals that the brand no longer has count: daily and weekly files of one brand are
+    meant to have the same rows.
+    """
+    exports = Exports(config, Request())
+    replaced: dict[str, list[tuple[str, Window]]] = {}
+    for name, span in ledger.spans(ledger.exports()).items():
+        if not exports.owner(Entry(name, span, 1)):
+            replaced.setdefault(brand_of(name), []).append((name, span))
+    for job in jobs:
+        window = job.entry.window
+        for name, span in replaced.get(job.brand, ()):
+            if span.start < window.end and window.start < span.end:
+                yield (
+                    f"{escaped(job.entry.export)} {window}: rows of this time were delivered as "
+                    f"{escaped(name)} before, so the receiver gets them a second time"
                 )

@@ -106,7 +106,10 @@ def _wanted(run: Run) -> list[Job]:
         return shipping.resendable(run)
     run.check_ledger()
     jobs = due.jobs(run.config, run.ledger, run.request, run.now)
-    if not run.request.days:
+    if run.request.days:
+        for warning in unsettled.repeated(run.config, run.ledger, jobs):
+            run.warn(warning)
+    else:
         jobs, postponed = due.in_turns(jobs)
         ahead = due.future_warnings(run.config, run.ledger, run.request, run.now)
         for warning in (*ahead, *postponed):

@@ -4,7 +4,7 @@ import csv
 import shutil
 from collections import Counter
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from forked_commands import orchestrate
@@ -17,6 +17,7 @@ from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import retention
 from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.windows import Days
 
 DEFAULTS = "{additional_fields: {activities: [event_id]}}"
 FIRST = datetime(2026, 11, 19, 1, tzinfo=UTC)
@@ -139,6 +140,21 @@ def test_a_brand_with_an_hourly_entry_has_no_daily_files_of_every_brand(busy: Wo
     busy.configure(entries % ", start: 2026-11-20", defaults=DEFAULTS)
     assert busy.run("2026-11-20 01:40").warnings == []
     assert warnings(busy, "2026-11-20 01:40") == []
+
+
+def test_a_day_that_another_interval_delivered_is_sent_with_a_warning(busy: Workspace) -> None:
+    busy.configure("  - {brand: ACME, interval: hourly, start: 2026-11-20}", defaults=DEFAULTS)
+    busy.run("2026-11-20 03:30")
+    busy.configure("  - {brand: ACME}", defaults=DEFAULTS)
+    days = Days(date(2026, 11, 19), date(2026, 11, 20))
+    result = busy.run("2026-11-21 06:30", days=days)
+    assert result.warnings == [
+        (
+            "ACME daily 2026-11-20T00:00:00Z/2026-11-21T00:00:00Z: rows of this time were "
+            "delivered as ACME hourly before, so the receiver gets them a second time"
+        )
+    ]
+    assert windows(result) == [("ACME daily", f"{day} 00", Status.DELIVERED) for day in (19, 20)]
 
 
 def test_a_destination_is_renamed_while_files_wait(busy: Workspace) -> None:
