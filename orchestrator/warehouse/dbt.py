@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.sql import redacted
 from orchestrator.warehouse.stage import temporary_failure
 from orchestrator.windows import Window
+
+_log = logging.getLogger(__name__)
 
 QUESTIONS = ("newest_event", "known_brands", "arrivals")
 """Models of one run's questions about the raw tables. They stay views, so dbt can show them."""
@@ -223,11 +226,15 @@ class Dbt:
         ]
 
     def document(self) -> Path:
-        """Compile every model and write dbt's own pages; return the folder that they are in.
+        """Build every view and write dbt's own pages; return the folder that they are in.
 
         It contains manifest.json, catalog.json and static_index.html.
         Raises ExportError where dbt cannot write them.
         """
+        # dbt takes the types of columns from what exists in the warehouse.
+        results: Any = getattr(self._invoke("run", {}).result, "results", None) or []
+        if failed := [node.node.name for node in results if node.status != "success"]:
+            _log.warning("no types are shown of views that dbt cannot build: %s", ", ".join(failed))
         result = self._invoke("docs", {}, "generate", "--static")
         if not result.success:
             why = self._why(result)
