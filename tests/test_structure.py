@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "orchestrator"
 FLOORS = (
-    {"errors", "windows"},
+    {"errors", "progress", "windows"},
     {"config", "system"},
     {"ledger", "delivery", "warehouse"},
     {"files", "jobs", "loading"},

@@ -17,6 +17,7 @@ from orchestrator.cli import report
 from orchestrator.config import values
 from orchestrator.errors import ExportError, InterruptedRunError, LockedError, escaped
 from orchestrator.pipeline.result import RunResult
+from orchestrator.progress import count
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -42,13 +43,13 @@ def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
     what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
     held = [window for window in result.windows if window.hold and window.hold.is_new]
     if held:
-        what.append(f"{report.count(len(held), _WINDOWS)} held")
+        what.append(f"{count(len(held), _WINDOWS)} held")
     if result.waited:
-        what.append(f"{report.count(len(result.waited), _WINDOWS)} that may lack rows")
+        what.append(f"{count(len(result.waited), _WINDOWS)} that may lack rows")
     if result.late:
-        what.append(f"{report.count(len(result.late), _WINDOWS)} with late rows")
+        what.append(f"{count(len(result.late), _WINDOWS)} with late rows")
     if result.unsettled:
-        what.append(f"{report.count(len(result.unsettled), _EXPORTS)} without an entry")
+        what.append(f"{count(len(result.unsettled), _EXPORTS)} without an entry")
     lines = [*report.failure_lines(failed), *map(report.window_line, held), *result.waited]
     lines += [*map(report.late_line, result.late), *result.unsettled]
     if lines:
@@ -79,12 +80,12 @@ def _send(
 
     def send(number: int, service: "NotifyBase") -> None:
         with suppress(Exception):  # whatever a service raises, it did not take the message
-            # Some services put the title into the body; all of them count it somehow.
+            # Some services put the title into the body, so its length counts.
             body = _cut(lines, service.body_maxlen - len(title) - _MARGIN)
             if service.notify(body=body, title=title, notify_type=kind):
                 taken.add(number)
 
-    # Apprise's own time limit leaves threads behind that a process waits for before it can end.
+    # After Apprise's own time limit its threads go on, and the process waits for them at its end.
     found = [service for service in map(values.notify_service, urls) if service]
     threads = [Thread(target=send, args=item, daemon=True) for item in enumerate(found)]
     for thread in threads:
@@ -98,7 +99,7 @@ def _send(
 
 
 def _cut(lines: Sequence[str], most: int) -> str:
-    """Return whole lines of at most so many characters together, and how many are left out."""
+    """Return complete lines of at most `most` characters, and the number of lines left out."""
     kept: list[str] = []
     for line in lines[:_LINES]:
         if sum(len(each) + 1 for each in kept) + len(line) > most:

@@ -69,7 +69,7 @@ Day = Annotated[
 
 @contextmanager
 def _silently() -> Iterator[None]:
-    """Complete nothing where a file cannot be read: the command itself reports why."""
+    """Complete nothing if a file cannot be read: the command itself reports why."""
     with suppress(ExportError, OSError, AttributeError, KeyError, TypeError):
         yield
 

@@ -1,4 +1,4 @@
-"""The commands that deliver nothing: to begin with, to look, and to check."""
+"""The commands that deliver nothing, such as `init`, `load`, `check` and `status`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def _init(
 ) -> None:
     """Write exports.yml, its schema and profiles/profiles.yml to a folder.
 
-    Every key of exports.yml is there, with its default as a comment.
+    exports.yml lists every key, with its default as a comment.
     No file is overwritten.
 
     Example: orchestrate init exports
@@ -64,6 +64,8 @@ def _load(
     """Load raw files into the warehouse.
 
     Rows that break the contract go to the folder rejected, with the reason.
+    For each table it reports the rows, when they were received, and the most
+    frequent reason of rejected rows.
 
     Example: DUCKDB_PATH=warehouse.duckdb orchestrate load incoming
     """
@@ -72,7 +74,10 @@ def _load(
     report = common.report()
     home = configs.home(common.config)
     project = projects.find(home, common.target)
-    result = loading.load_into(project, folder, rejected=home / "rejected", now=datetime.now(UTC))
+    with report.progress() as progress:
+        result = loading.load_into(
+            project, folder, rejected=home / "rejected", now=datetime.now(UTC), progress=progress
+        )
     report.log_rejects(result)
     report.finish(result, load_lines(result))
 
@@ -110,7 +115,8 @@ def _docs(
 
     report = common.report()
     project = projects.find(configs.home(common.config), common.target)
-    result = DocsResult(docs.write(project, folder))
+    with report.progress() as progress:
+        result = DocsResult(docs.write(project, folder, progress))
     report.finish(result, [str(result.index)])
 
 

@@ -1,18 +1,19 @@
-"""The terminal and the log: what they can show, and text from outside made safe to show there."""
+"""The terminal and the log: what they can show, and how text from outside is escaped."""
 
 import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.errors import ExportError, escaped
+from orchestrator.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,8 +25,8 @@ _LENGTH = 2_000
 def apply_no_color() -> None:
     """Give NO_COLOR (no-color.org) the meaning of TERM=dumb: no escape codes at all.
 
-    Rich by itself leaves out the colours alone, and assumes that every dumb terminal has 80
-    columns unless both COLUMNS and LINES are set.
+    By itself, rich omits only the colours, and assumes 80 columns for every dumb terminal unless
+    both COLUMNS and LINES are set.
     """
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
@@ -48,10 +49,29 @@ def _is_dumb() -> bool:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return what writes tables to people: 80 columns where the width is not known."""
+    """Return the console for tables and spinners; 80 columns if the width is not known."""
     from rich.console import Console  # noqa: PLC0415 - few commands need it
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def spinner() -> Iterator[Progress]:
+    """Yield the callback that shows a step on stderr, and below it how far the step is."""
+    from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
+
+    class Step:
+        def __init__(self, step: str, detail: Callable[[], str] | None) -> None:
+            self._step = step
+            self._detail = detail
+
+        def __rich__(self) -> Text:
+            """Return what to show; rich asks at each refresh."""
+            lines = [self._step, self._detail()] if self._detail else [self._step]
+            return Text("\n".join(map(shown, lines)))
+
+    with console(stderr=True).status("starting") as status:
+        yield lambda step, detail=None, /: status.update(Step(step, detail))
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
@@ -87,7 +107,7 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) ->
 def shown(text: str) -> str:
     """Return a message that is safe to show: escaped, bounded, further lines indented.
 
-    The indent tells a further line of a message from a message of its own.
+    The indent shows that a line continues a message and is not another message.
     """
     return "\n  ".join(escaped(line, _LENGTH) for line in text.split("\n"))
 
@@ -115,7 +135,7 @@ class LogFormat(StrEnum):
 
 
 class _Lines(logging.Formatter):
-    """Shows where an error was raised, and the text of our own errors alone.
+    """Shows where an error was raised. Only the text of our own errors is shown.
 
     The text of another program's error may quote a value of a row.
     """

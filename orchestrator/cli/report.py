@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, escaped
 from orchestrator.jobs import Subject
 from orchestrator.pipeline.result import LateRows, RunResult, Status, WindowResult
+from orchestrator.progress import ROWS, Progress, count
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
     from orchestrator.loading import LoadResult
     from orchestrator.pipeline.retention import PruneResult
 
-ROWS = ("row", "rows")
 NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
 """What a row is called, by kind of file: one, and several."""
 _NAMES = 20
-"""Windows that are named where several have the same error; `--json` has all of them."""
+"""Windows that a message names if several have the same error; `--json` has all of them."""
 _PART_OF_A_DAY = timedelta(hours=12)  # a local day has 23 or 25 hours where the clocks change
 _log = logging.getLogger("orchestrate")
 
@@ -74,15 +74,13 @@ class Report:
             logging.getLogger(name).setLevel(least)
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[str], None]]:
-        """Yield a callback that shows the current step: a spinner on a terminal, else a line."""
+    def progress(self) -> Iterator[Progress]:
+        """Yield the callback for the steps of a command: a spinner on a terminal, else the log."""
         if self.log_format is LogFormat.JSON or not output.is_fancy(sys.stderr):
-            yield _log.info
-            return
-        from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
-
-        with output.console(stderr=True).status("starting") as status:
-            yield lambda text: status.update(Text(output.shown(text)))
+            yield lambda step, _=None, /: self.log(step)
+        else:
+            with output.spinner() as progress:
+                yield progress
 
     def log(self, text: str, level: int = logging.INFO) -> None:
         """Write a message to the log."""
@@ -125,22 +123,21 @@ class Report:
     def log_rejects(self, result: "LoadResult") -> None:
         """Warn of the rows that a load rejected."""
         for table in result.tables:
-            if table.reject_file:
-                rejected = count(table.rejected, ROWS)
-                text = (
-                    f"{table.table}: {rejected} rejected, with the reasons in {table.reject_file}"
-                )
+            if table.reject_file and (reason := table.most_frequent_reason):
+                rejected, most = count(table.rejected, ROWS), count(reason.rows, ROWS)
+                text = f"{table.table}: {rejected} rejected, with the reasons in"
+                text += f" {table.reject_file}; most frequent: {reason.text} ({most})"
                 self.log(text, logging.WARNING)
 
     def preview(self, heads: Sequence["Head"]) -> None:
-        """Show the heads of files: their bytes on stdout, and their rows to people on stderr."""
+        """Show the heads of files: their bytes on stdout, and their rows as a table on stderr."""
         for head in heads:
             self.log(f"{head.path}: the first {len(head.first)} of {count(head.rows, ROWS)}")
             if self.as_json:
                 continue
             if self.log_format is LogFormat.TEXT:  # no value of a row belongs in a log
                 output.print_rows(head.headings, head.first)
-            if sys.stdout.isatty():  # which would obey escape sequences in the bytes
+            if sys.stdout.isatty():  # a terminal would run escape sequences in the bytes
                 self.show(head.head.decode(head.encoding, "backslashreplace").rstrip("\r\n"))
             else:
                 sys.stdout.buffer.write(head.head)
@@ -156,7 +153,7 @@ def dry_run_lines(result: RunResult) -> list[str]:
 
 
 def load_lines(result: "LoadResult") -> Iterator[str]:
-    """Yield what a load did, a line for each table."""
+    """Yield what a load did with the rows of each table, and when those were received."""
     for table in result.tables:
         text = f"{table.table}: {count(table.rows, ROWS)} read, {table.added:,} added"
         if table.replaced:
@@ -165,6 +162,9 @@ def load_lines(result: "LoadResult") -> Iterator[str]:
             text += f", {table.present:,} loaded before"
         if table.reject_file:
             text += f", {table.rejected:,} rejected"
+        if table.first_received_at and table.last_received_at:
+            first, last = table.first_received_at, table.last_received_at
+            text += f"\nreceived from {first:%F %T} to {last:%F %T} UTC"
         yield text
 
 
@@ -184,7 +184,7 @@ def prune_lines(result: "PruneResult") -> Iterator[str]:
 
 
 def reconcile_lines(result: "ReconcileResult") -> Iterator[str]:
-    """Yield the windows that are not as they were delivered, and what to do; then the numbers."""
+    """Yield the windows that differ from their delivery, and what to do; then the numbers."""
     for window in result.windows:
         if window.is_alike:
             continue
@@ -239,7 +239,7 @@ def window_line(result: WindowResult) -> str:
 
 
 def failure_lines(results: Iterable[WindowResult]) -> Iterator[str]:
-    """Yield what failed or was stopped: a message for each error, with the windows that it met."""
+    """Yield a message for each error that failed or stopped windows, with their names."""
     alike: dict[tuple[Status, str | None], list[WindowResult]] = {}
     for result in results:
         if result.status in FAILURES:
@@ -276,11 +276,6 @@ def window_start(window: Window, timezone: str) -> str:
 def export_name(export: str, brand: str) -> str:
     """Return the name of an export for people; `*` stands for every brand without an entry."""
     return f"every other brand ({export})" if brand == EVERY_BRAND else export
-
-
-def count(number: int | None, noun: tuple[str, str]) -> str:
-    """Return a number with its noun: `1 row`, `2,000 rows`."""
-    return f"{number:,} {noun[number != 1]}"
 
 
 def _name(of: Subject) -> str:

@@ -15,11 +15,12 @@ from markupsafe import Markup
 
 from orchestrator import system
 from orchestrator.cli import status_text
-from orchestrator.cli.report import count, export_name, window_start
+from orchestrator.cli.report import export_name, window_start
 from orchestrator.commands import asset, template
 from orchestrator.commands.status import ExportStatus, ProblemKind, StatusResult
 from orchestrator.commands.status_history import PERIOD, RECENT, StatusHistory
 from orchestrator.errors import escaped
+from orchestrator.progress import count
 
 _SCRIPTS = ("d3-7.9.2.min.js", "plot-0.6.17.min.js", "status.js")
 _FAILURES = 200
@@ -27,7 +28,7 @@ _FAILURES = 200
 
 
 _STALE_AFTER = timedelta(hours=1)
-"""How long after the next window is due the page no longer tells what is true."""
+"""How long after the next window is due the page counts as out of date."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?: ?[A-Z]{2,5}|[+-]\d{4})?)?")
 
 
@@ -88,7 +89,7 @@ def _dated(text: str) -> Markup:
 
 
 def _sorted_by(export: ExportStatus) -> dict[str, float]:
-    """Return the numbers that columns are sorted by whose text does not sort by itself."""
+    """Return the sort keys of the columns whose texts do not sort in the right order."""
     last = export.last
     rows = last.rows if last else {}
     return {

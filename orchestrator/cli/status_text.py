@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 from rich.cells import cell_len
 
 from orchestrator.cli import output
-from orchestrator.cli.report import NOUNS, count, export_name, window_start
+from orchestrator.cli.report import NOUNS, export_name, window_start
 from orchestrator.commands.status import ExportStatus, Problem, ProblemKind, StatusResult
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import escaped
+from orchestrator.progress import count, size
 
 COLUMNS = {
     "Brand": "name",
@@ -178,12 +179,3 @@ def duration(seconds: float) -> str:
         elif parts:
             break
     return " ".join(parts[:2]) or "0 s"
-
-
-def size(number: float) -> str:
-    """Return a number of bytes with an SI prefix."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:  # noqa: PLR2004 - SI
-            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"

@@ -1,4 +1,4 @@
-"""Check everything that a run needs, so that what would fail tonight fails now."""
+"""Check everything that a run needs, so that a problem is found before the run."""
 
 import os
 import tempfile
@@ -18,13 +18,14 @@ from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import unsettled
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import holding, late
+from orchestrator.progress import Progress, count, no_progress
 from orchestrator.warehouse import project
 from orchestrator.windows import Window
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked; `text` says what was found, or what to do where not `ok`."""
+    """One thing that was checked; `text` says what was found or, unless `ok`, what to do."""
 
     subject: str
     text: str
@@ -44,7 +45,7 @@ class CheckResult:
 
 
 def check_all(
-    config: Config, target: str | None, *, now: datetime, progress: Callable[[str], None]
+    config: Config, target: str | None, *, now: datetime, progress: Progress = no_progress
 ) -> CheckResult:
     """Check what a run needs. A failure does not hide the checks after it.
 
@@ -66,7 +67,7 @@ def check_all(
     if warehouse.ok:
         findings += _unknown_brands(config, brands)
         findings += _names(config, brands, now)
-    progress("checking the destinations")
+    progress(f"checking {count(len(config.destinations), ('destination', 'destinations'))}")
     findings += _destinations(config, brands, now)
     if config.notify:
         text = f"{len(config.notify)} URLs that Apprise knows; nothing was sent"

@@ -17,7 +17,7 @@ from orchestrator.errors import UsageError
 from orchestrator.jobs import Request
 from orchestrator.pipeline import run as pipeline_run
 from orchestrator.pipeline.result import RunResult
-from orchestrator.pipeline.run import Progress
+from orchestrator.progress import Progress
 from orchestrator.warehouse import project
 from orchestrator.warehouse.sql import identifier, literal
 
@@ -57,8 +57,7 @@ def run_demo(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
     raw = prepare(folder)
     os.environ["DUCKDB_PATH"] = str(folder / "warehouse.duckdb")
     found = project.find(folder, "duckdb")
-    progress("loading the sample data")
-    loading.load_into(found, raw, rejected=folder / "rejected", now=now)
+    loading.load_into(found, raw, rejected=folder / "rejected", now=now, progress=progress)
     with sftp_server(folder) as port:
         exports = config.load(write_config(folder, port))
         request = Request(daily_only=True)

@@ -1,14 +1,30 @@
-"""Documentation: dbt's own pages, and the lineage of every column, as files that open from disk."""
+"""Documentation: dbt's own pages, and the lineage of every column, as files that open from disk.
+
+Lineage says which columns of other tables a column is computed from. sqlglot reads it from the SQL
+that dbt compiled, in the dialect of the engine in use. A column that only decides which rows are
+selected is not part of it.
+"""
 
 import json
 import shutil
 import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import Node, lineage
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import build_scope
 
-from orchestrator.commands import asset, lineage, template
-from orchestrator.commands.lineage import Lineage
+from orchestrator.commands import asset, template
+from orchestrator.errors import ExportError
+from orchestrator.files.fields import DEFAULT
+from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import open_engine
 from orchestrator.warehouse.dbt import Dbt
 from orchestrator.warehouse.project import Project
@@ -16,12 +32,53 @@ from orchestrator.warehouse.project import Project
 _SCRIPTS = ("d3-7.9.2.min.js", "lineage.js")
 
 
-def write(project: Project, folder: Path) -> Path:
+@dataclass(frozen=True, order=True)
+class LineageColumn:
+    """A column of a table that dbt knows: a raw table, a model or a delivered file."""
+
+    table: str
+    name: str
+
+
+@dataclass(frozen=True)
+class LineageTable:
+    """A table of the lineage page: its layer, its description, and those of its columns.
+
+    `types` are the types of columns that are known, `additional` the columns of a delivered file
+    that are not in it by default.
+    """
+
+    id: str
+    name: str
+    layer: str
+    description: str
+    columns: Mapping[str, str]
+    types: Mapping[str, str]
+    additional: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """All tables, and by column the columns it is computed from; none for a constant."""
+
+    tables: tuple[LineageTable, ...]
+    parents: Mapping[LineageColumn, frozenset[LineageColumn]]
+
+    def origins(self, column: LineageColumn) -> set[LineageColumn]:
+        """Return the columns that this one is computed from and that come from no other column."""
+        parents = self.parents.get(column, frozenset())
+        if not parents:
+            return {column}
+        return {origin for parent in parents for origin in self.origins(parent)}
+
+
+def write(project: Project, folder: Path, progress: Progress = no_progress) -> Path:
     """Write `index.html`, the lineage, and `dbt.html`, dbt's own pages; return the first.
 
-    Raises UsageError or ExportError where dbt or the warehouse is not to be used, or the SQL of a
-    model cannot be followed.
+    Raises UsageError or ExportError if dbt or the warehouse fails, or if sqlglot cannot follow the
+    SQL of a model.
     """
+    progress("building the views and writing dbt's pages")
     with tempfile.TemporaryDirectory() as work:
         engine = open_engine(project, Path(work))
         engine.open()
@@ -33,19 +90,145 @@ def write(project: Project, folder: Path) -> Path:
                 output=engine.dbt_output,
                 variables=engine.dbt_variables,
             )
-            made = dbt.document()
+            written = dbt.document()
             manifest, catalog = (
-                json.loads((made / f"{name}.json").read_text(encoding="utf-8"))
+                json.loads((written / f"{name}.json").read_text(encoding="utf-8"))
                 for name in ("manifest", "catalog")
             )
-            page = _page(lineage.read(manifest, catalog))
+            progress("reading the lineage of every column")
+            page = _page(read_lineage(manifest, catalog))
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made / "static_index.html", folder / "dbt.html")
+            shutil.copyfile(written / "static_index.html", folder / "dbt.html")
         finally:
             engine.close()
     index = folder / "index.html"
     index.write_text(page, encoding="utf-8")
     return index
+
+
+def read_lineage(manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> Lineage:
+    """Return the lineage of dbt's manifest.json, whose models are compiled, and catalog.json.
+
+    A model has the columns that its compiled SQL selects, and a raw table also those that the
+    catalog found in the warehouse, whether or not their YAML describes them.
+    Raises ExportError that names the model whose SQL cannot be followed.
+    """
+    models = {k: n for k, n in manifest["nodes"].items() if n["resource_type"] == "model"}
+    kept = ("seed", "snapshot")  # like a raw table: rows that no model selects
+    others = {k: n for k, n in manifest["nodes"].items() if n["resource_type"] in kept}
+    raw = {**manifest["sources"], **others}
+    nodes = {**raw, **models}
+    dialect = manifest["metadata"]["adapter_type"]
+    by_relation = {
+        _key(exp.to_table(n["relation_name"], dialect=dialect)): k for k, n in nodes.items()
+    }
+    columns: dict[str, list[str]] = {}
+    schema: dict[str, Any] = {}
+    in_warehouse = {**catalog["sources"], **catalog["nodes"]}
+    for name, node in raw.items():
+        found = in_warehouse.get(name, {}).get("columns", {})
+        columns[name] = list(dict.fromkeys([*node["columns"], *map(str.lower, found)]))
+        _add(schema, node, columns[name])
+    parents: dict[LineageColumn, frozenset[LineageColumn]] = {}
+    below = {name: set(node["depends_on"]["nodes"]) & set(models) for name, node in models.items()}
+    for name in TopologicalSorter(below).static_order():
+        node = models[name]
+        try:
+            computed_from = dict(_columns(node["compiled_code"], schema, dialect))
+            for column, leaves in computed_from.items():
+                found = {
+                    LineageColumn(by_relation[_key(table)], source) for table, source in leaves
+                }
+                # A column of a model without parents is a constant: the null of an event that does
+                # not have the column. It is left out of the lineage of other columns too.
+                parents[LineageColumn(name, column)] = frozenset(
+                    source for source in found if source.table in raw or parents[source]
+                )
+        except (SqlglotError, KeyError) as error:
+            raise ExportError(
+                f"the lineage of {node['name']} cannot be followed: {error}"
+            ) from error
+        columns[name] = list(computed_from)
+        _add(schema, node, columns[name])
+    types = {name: _types(node, in_warehouse.get(name, {})) for name, node in nodes.items()}
+    return Lineage(tuple(_tables(manifest, nodes, columns, types, parents)), parents)
+
+
+def _add(schema: dict[str, Any], node: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Add a table to the schema: columns by table, by schema and, except on Spark, by database."""
+    declared = node["columns"]
+    table = {name: declared.get(name, {}).get("data_type") or "text" for name in columns}
+    place = schema.setdefault(node["database"], {}) if node["database"] else schema
+    place.setdefault(node["schema"], {})[node.get("identifier") or node["alias"]] = table
+
+
+def _types(node: Mapping[str, Any], in_warehouse: Mapping[str, Any]) -> dict[str, str]:
+    """Return the types of a table's columns: as declared, else as the catalog found them."""
+    found = {k.lower(): c["type"] for k, c in in_warehouse.get("columns", {}).items()}
+    declared = {k: c["data_type"] for k, c in node["columns"].items() if c.get("data_type")}
+    return {**found, **declared}
+
+
+def _columns(
+    sql: str, schema: dict[str, Any], dialect: str
+) -> Iterator[tuple[str, set[tuple[exp.Table, str]]]]:
+    query = qualify(parse_one(sql, dialect=dialect), schema=schema, dialect=dialect)
+    assert isinstance(query, exp.Query)  # noqa: S101 - a model is one
+    scope = build_scope(query)
+    for column in query.named_selects:
+        node = lineage(column, query, schema=schema, dialect=dialect, scope=scope, copy=False)
+        yield column, set(_leaves(node))
+
+
+def _leaves(node: Node) -> Iterator[tuple[exp.Table, str]]:
+    if not node.downstream and isinstance(node.expression, exp.Table):
+        yield node.expression, exp.to_column(node.name).name
+    for below in node.downstream:
+        yield from _leaves(below)
+
+
+def _key(table: exp.Table) -> tuple[str, str, str]:
+    return table.catalog.lower(), table.db.lower(), table.name.lower()
+
+
+def _tables(
+    manifest: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    columns: Mapping[str, Sequence[str]],
+    types: Mapping[str, Mapping[str, str]],
+    parents: dict[LineageColumn, frozenset[LineageColumn]],
+) -> Iterator[LineageTable]:
+    for name, node in nodes.items():
+        layer = node["fqn"][1] if node["resource_type"] == "model" else "raw"
+        declared = node["columns"]
+        described = {key: declared.get(key, {}).get("description", "") for key in columns[name]}
+        yield LineageTable(name, node["name"], layer, node["description"], described, types[name])
+    for name, exposure in manifest["exposures"].items():
+        fields: dict[str, str] = {}
+        of_fields: dict[str, str] = {}
+        additional: set[str] = set()
+        default = {column for names in DEFAULT.values() for column in names}
+        for below in exposure["depends_on"]["nodes"]:
+            for column, found in nodes[below]["columns"].items():
+                labels = (found.get("config") or {}).get("meta", {}).get("labels") or {}
+                if labels:
+                    heading = labels.get("en", column)
+                    fields[heading] = found["description"]
+                    of_fields[heading] = types[below].get(column, "")
+                    if column not in default:
+                        additional.add(heading)
+                    parents[LineageColumn(name, heading)] = frozenset(
+                        {LineageColumn(below, column)}
+                    )
+        yield LineageTable(
+            name,
+            exposure["label"] or exposure["name"],
+            "files",
+            exposure["description"],
+            fields,
+            of_fields,
+            additional,
+        )
 
 
 def _page(found: Lineage) -> str:

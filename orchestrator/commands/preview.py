@@ -1,7 +1,7 @@
 """Preview: the first rows of a brand's files, as a run would write them."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from orchestrator.files import formats, lines, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.jobs import Exports, Request, due
 from orchestrator.ledger import Ledger
+from orchestrator.progress import ROWS, Progress, count, no_progress
 from orchestrator.warehouse import Warehouse, check_target
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import Stage, Summary
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 class Head:
     """The first bytes of a file, before it is compressed or encrypted, and the rows in them.
 
-    `rows` is how many the whole file has.
+    `rows` is the number of rows of the complete file.
     """
 
     interval: str
@@ -48,13 +49,13 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
     *,
     most: int,
     now: datetime,
-    progress: Callable[[str], None],
+    progress: Progress = no_progress,
 ) -> list[Head]:
     """Return the heads of both files, `most` rows each, of every export of the request's brand.
 
     The window is the last one that is due, or the last that begins on the request's days and is
-    over. All that is made goes again, and no data test is run. Raises UsageError where there is no
-    such window, export or brand, LockedError where a run holds the warehouse.
+    over. All files are temporary, and no data test is run. Raises UsageError if there is no such
+    window, export or brand, LockedError if a run has the warehouse locked.
     """
     check_target(project)
     wanted = list(_wanted(config, request, now))
@@ -69,9 +70,10 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
         warehouse.columns.update(formats.needed_columns(config, warehouse.view_columns))
         look = _Look(config, warehouse, brand, folder / "head")
         for window in sorted({window for _, window in wanted}):
-            progress(f"window {window}: making the views")
-            whole, _ = warehouse.stage(window, tested=False)
-            stage = replace(whole, most=most)
+            progress(f"{window}: building the views")
+            complete, _ = warehouse.stage(window, tested=False)
+            progress(f"{window}: writing the first {count(most, ROWS)}")
+            stage = replace(complete, most=most)
             for export in (export for export, at in wanted if at == window):
                 heads += look.heads(stage, export, window)
     return heads
@@ -91,7 +93,7 @@ def _wanted(config: Config, request: Request, now: datetime) -> Iterator[tuple[E
 
 @dataclass(frozen=True)
 class _Look:
-    """What a look at one brand's files works with."""
+    """Reads the heads of one brand's files."""
 
     config: Config
     warehouse: Warehouse
@@ -128,7 +130,7 @@ class _Look:
         return written.local.read_bytes()
 
     def _check_brand(self, stage: Stage, export: Export) -> None:
-        """Say what a run would say of a brand that the warehouse does not know."""
+        """Raise or warn, as a run does, if the warehouse does not know the brand."""
         if self.brand in stage.brands:
             return
         hint = did_you_mean(self.brand, stage.brands)

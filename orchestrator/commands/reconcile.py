@@ -1,16 +1,16 @@
 """Reconcile: compare what was delivered with what the views have now, window by window.
 
 It builds each window once, without tests, and writes its files again into a private folder. The
-same rows give the same bytes, so files that are alike prove that nothing is missing. Where they
-differ, the records of the delivered file are compared with those of the new one. Nothing is
-delivered, and the ledger is only read.
+same rows give the same bytes, so equal files prove that nothing is missing. If they differ, the
+records of the delivered file are compared with those of the new one. Nothing is delivered, and the
+ledger is only read.
 """
 
 import asyncio
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -39,6 +39,7 @@ from orchestrator.ledger import Delivery, Entry, Ledger
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.window_files import packed_suffix
+from orchestrator.progress import Progress, Tally, no_progress
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import Stage, Summary
 from orchestrator.windows import Window
@@ -49,7 +50,7 @@ _KEYS: Mapping[Kind, Sequence[Sequence[str]]] = {
     "activity": (("event_id",), ("broadcast_id", "customer_id", "activity", "activity_date")),
     "broadcast": (("broadcast_id",),),
 }
-"""Columns by which a changed record is recognised, the first ones that the file has."""
+"""Columns that identify a changed record: the first group of which the file has every column."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def reconcile(
     request: Request,
     *,
     now: datetime,
-    progress: Callable[[str], None],
+    progress: Progress = no_progress,
 ) -> ReconcileResult:
     """Compare the windows that begin on the days of a request.
 
@@ -138,7 +139,7 @@ def reconcile(
         system.private_folder() as folder,
     ):
         scratch = Outbox(folder)
-        run = Run(config, project, request, scratch, ledger, now)
+        run = Run(config, project, request, scratch, ledger, now, progress)
         jobs = due.requested(run.exports, ledger, request.days, now=now)
         jobs.sort(key=lambda job: job.entry.window)
         since = min(job.entry.window.start for job in jobs)
@@ -147,10 +148,8 @@ def reconcile(
             found = _Comparison(run, maker, written)
             windows: list[WindowCheck] = []
             for window, group in groupby(jobs, key=lambda job: job.entry.window):
-                progress(f"window {window}: building and comparing")
                 windows += found.compare(window, list(group))
-        progress("looking at the files")
-        files, errors = _files(config, found.deliveries)
+        files, errors = _files(config, found.deliveries, progress)
         for error in errors:
             run.warn(error)
     checked = [replace(each, files=files.get((each.export, each.window), ())) for each in windows]
@@ -169,6 +168,7 @@ class _Comparison:
 
     def compare(self, window: Window, jobs: list[Job]) -> Iterator[WindowCheck]:
         """Yield what is found of each brand's window."""
+        self.run.progress(f"{window}: building the views")
         warehouse = self.maker.open()
         try:
             stage, _ = warehouse.stage(window, tested=False)
@@ -176,24 +176,30 @@ class _Comparison:
             self.run.warn(f"{window}: not compared: {error}")
             return
         expanded = list(self._by_brand(jobs, stage))
-        again = self._write(stage, expanded)
+        rows = sum(self._summary(stage, job, kind).rows for job in expanded for kind in KINDS)
+        again = Tally()
+        self.run.progress(
+            f"{window}: comparing {Tally(files=len(expanded) * len(KINDS), rows=rows)}",
+            lambda: f"{again} written again",
+        )
+        written = self._write(stage, expanded, again)
         for job in expanded:
             entry = self.written.get((job.entry.export, window))
             if entry is None:
-                rows = [
+                checks = [
                     RowCheck(kind, 0, found := self._summary(stage, job, kind).rows, missing=found)
                     for kind in KINDS
                 ]
                 command = job.command(force=False)
-                yield WindowCheck(**job.subject, delivered=False, rows=rows, command=command)
+                yield WindowCheck(**job.subject, delivered=False, rows=checks, command=command)
                 continue
             self.deliveries[entry.export, window] = self.run.ledger.deliveries(entry)
-            rows = [
-                self._rows(stage, job, entry, kind, again[entry.export, kind]) for kind in KINDS
+            checks = [
+                self._rows(stage, job, entry, kind, written[entry.export, kind]) for kind in KINDS
             ]
             subject = replace(job, entry=entry).subject
-            sends = job.command() if any(row.missing for row in rows) else None
-            yield WindowCheck(**subject, delivered=True, rows=rows, command=sends)
+            sends = job.command() if any(check.missing for check in checks) else None
+            yield WindowCheck(**subject, delivered=True, rows=checks, command=sends)
 
     def _by_brand(self, jobs: list[Job], stage: Stage) -> Iterator[Job]:
         """Yield the jobs; for `*` one for each of its brands, delivered or not."""
@@ -209,7 +215,7 @@ class _Comparison:
         return stage.summaries(kind, condition=condition).get(job.brand, Summary())
 
     def _write(
-        self, stage: Stage, jobs: Sequence[Job]
+        self, stage: Stage, jobs: Sequence[Job], tally: Tally
     ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
         """Write the files of all jobs again, in the clear; those of one format in one pass."""
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
@@ -221,7 +227,7 @@ class _Comparison:
                 brand: (folder / str(place), job.path(form.kind))
                 for place, (brand, job) in enumerate(by_brand.items())
             }
-            for brand, file in writing.write(stage, plain, targets).items():
+            for brand, file in writing.write(stage, plain, targets, tally).items():
                 written[by_brand[brand].entry.export, form.kind] = file
         return written
 
@@ -251,7 +257,7 @@ class _Comparison:
         return self._by_numbers(found, stage, job, entry)
 
     def _by_numbers(self, found: RowCheck, stage: Stage, job: Job, entry: Entry) -> RowCheck:
-        """Return what the numbers of rows and the fingerprint of their keys prove."""
+        """Return what follows from the numbers of rows and the fingerprint of their keys."""
         difference = found.now - found.delivered
         if difference:
             more, fewer = max(difference, 0), max(-difference, 0)
@@ -265,7 +271,7 @@ class _Comparison:
         return replace(found, is_exact=False)
 
     def _delivered_bytes(self, item: Delivery, items: Sequence[Delivery]) -> Path | None:
-        """Return where the very bytes that were delivered can be read, None if nowhere."""
+        """Return the path of a local copy of the delivered bytes, None if there is none."""
         if item.file.path.endswith(openpgp.OPENPGP_SUFFIX):
             return None
         destinations = self.run.config.destinations
@@ -341,7 +347,9 @@ def _key(record: str, delimiter: str, places: Sequence[int]) -> tuple[str, ...]:
 
 
 def _files(
-    config: Config, deliveries: Mapping[tuple[str, Window], Sequence[Delivery]]
+    config: Config,
+    deliveries: Mapping[tuple[str, Window], Sequence[Delivery]],
+    progress: Progress,
 ) -> tuple[dict[tuple[str, Window], list[FileCheck]], list[str]]:
     """Return the files that are not as they were delivered, by window, and what went wrong.
 
@@ -349,12 +357,23 @@ def _files(
     """
     found: dict[tuple[str, Window], list[FileCheck]] = defaultdict(list)
     outbox = Outbox(config.outbox)
+    kept = {
+        (window, item.file): None
+        for window, items in deliveries.items()
+        for item in items
+        if item.tidied_at is None
+    }
+    checked = Tally()
+    to_check = Tally(files=len(kept), bytes=sum(file.size for _, file in kept))
+    progress(f"checking {to_check} in the outbox", lambda: f"{checked} checked")
+    for window, file in kept:
+        if not outbox.holds(file):
+            state = "different" if outbox.path(file.path).exists() else "absent"
+            found[window].append(FileCheck(OUTBOX, file.path, state))
+        checked.files += 1
+        checked.bytes += file.size
     uploads: dict[str, list[_Upload]] = defaultdict(list)
     for window, items in deliveries.items():
-        for file in dict.fromkeys(item.file for item in items if item.tidied_at is None):
-            if not outbox.holds(file):
-                state = "different" if outbox.path(file.path).exists() else "absent"
-                found[window].append(FileCheck(OUTBOX, file.path, state))
         for item in items:
             if item.delivered_at and item.removed_at is None:
                 upload = Upload(outbox.path(item.file.path), item.file)
@@ -362,9 +381,10 @@ def _files(
     errors: list[str] = []
     for name, wanted in uploads.items():
         if name in config.destinations:
-            there, failed = _stored(config, name, wanted)
+            progress(f"checking {Tally(files=len(wanted))} at destination '{name}'")
+            differing, failed = _stored(config, name, wanted)
             errors += [f"destination '{name}': {error}" for error in failed]
-            for window, check in there:
+            for window, check in differing:
                 found[window].append(check)
         else:
             errors.append(f"destination '{name}' is not in exports.yml: its files are not checked")

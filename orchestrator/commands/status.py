@@ -59,7 +59,7 @@ class LastWindow:
 
     `rows` by kind of file (empty for `*`), `activities` are the rows of the activity file by
     activity. `delivered` is the moment since which all files are at a destination, None where
-    one is missing there.
+    one is missing.
     """
 
     window: Window
@@ -130,7 +130,7 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
 
 
 class _Reader:
-    """Reads all facts about the exports of a request at once, and puts them together by export."""
+    """Reads all facts about the exports of a request at once, and returns them by export."""
 
     def __init__(self, config: Config, request: Request, ledger: Ledger, now: datetime) -> None:
         self._now = now
@@ -166,7 +166,7 @@ class _Reader:
                 )
 
     def _heir(self, name: str) -> tuple[ExportEntry, str] | None:
-        """Return who delivers what waits of an export that exports.yml no longer has."""
+        """Return the entry and brand that deliver the waiting windows of a removed export."""
         return self._continuity.heir(self._any_entry(name))
 
     def _any_entry(self, name: str) -> Entry:
@@ -196,12 +196,12 @@ class _Reader:
     def _export(
         self, name: str, entry: ExportEntry, brand: str, reported: set[Window]
     ) -> ExportStatus:
-        waiting, made = self._waiting[name], self._newest.get(name)
+        waiting, newest = self._waiting[name], self._newest.get(name)
         lacking = {job.entry.window: self._lacking(job) for job in waiting}
         overdue = set(lacking)
         if name != entry.name:  # a window that waits for every brand waits for this one too
             every = {job.entry.window for job in self._waiting[entry.name]}
-            overdue |= {w for w in every if not made or made.entry.window < w}
+            overdue |= {w for w in every if not newest or newest.entry.window < w}
         unreported = {w: places for w, places in lacking.items() if w not in reported}
         problems = list(self._problems(name, entry, brand, unreported))
         where = Counter(place for places in lacking.values() for place in places)
@@ -210,8 +210,8 @@ class _Reader:
             brand=brand,
             interval=entry.export.interval.value,
             timezone=entry.export.timezone.key,
-            last=_last(made) if made else None,
-            lag_seconds=self._lag(entry, made, overdue),
+            last=_last(newest) if newest else None,
+            lag_seconds=self._lag(entry, newest, overdue),
             next_due=self._coming[entry.name],
             overdue_windows=len(overdue),
             failed_windows=sum(p.windows for p in problems if p.times),
@@ -229,13 +229,13 @@ class _Reader:
         return [name for name in job.export.destination if name not in holders]
 
     def _lag(
-        self, entry: ExportEntry, made: NewestWindow | None, overdue: set[Window]
+        self, entry: ExportEntry, newest: NewestWindow | None, overdue: set[Window]
     ) -> float | None:
         calendar = entry.export.calendar
         if overdue:
             lag = self._now - min(map(calendar.due, overdue))
-        elif made and made.complete_at:
-            lag = made.complete_at - calendar.due(made.entry.window)
+        elif newest and newest.complete_at:
+            lag = newest.complete_at - calendar.due(newest.entry.window)
         else:
             return None
         return max(lag.total_seconds(), 0.0)  # a window can be requested before it is due
@@ -309,20 +309,20 @@ def _failed(found: Failure) -> Problem:
     return Problem(kind, 1, found.window, found.first_at, found.reason, found.times)
 
 
-def _last(made: NewestWindow) -> LastWindow:
-    entry = made.entry
+def _last(newest: NewestWindow) -> LastWindow:
+    entry = newest.entry
     counts = {"broadcast": entry.broadcast_rows, "activity": entry.activity_rows}
     rows = {kind: number for kind, number in counts.items() if number is not None}
     files = {
         item.file.path: replace(item.file, rows=rows.get(item.file.kind))
-        for item in made.deliveries
+        for item in newest.deliveries
     }
     moments: dict[str, list[datetime | None]] = defaultdict(list)
-    for item in made.deliveries:
+    for item in newest.deliveries:
         moments[item.destination].append(item.delivered_at)
     delivered = {
         name: max(filter(None, found)) if all(found) else None for name, found in moments.items()
     }
     return LastWindow(
-        entry.window, entry.revision, rows, made.activities, list(files.values()), delivered
+        entry.window, entry.revision, rows, newest.activities, list(files.values()), delivered
     )

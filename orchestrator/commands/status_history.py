@@ -1,4 +1,4 @@
-"""History of exports for the page of `status`: recent windows, and facts by day."""
+"""History of exports for the page of `status`: recent windows, and rows and lags by day."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ class HistoryDay:
 class StatusHistory:
     """The days of each export by ISO date, from `since` on, and the failures, newest first.
 
-    `recent` are the last windows of each export, oldest first, each with what became of it:
-    delivered, late (rows came in after the delivery), failed, stopped or waiting.
+    `recent` are the last windows of each export, oldest first, each with its state: delivered,
+    late (rows came in after the delivery), failed, stopped or waiting.
     """
 
     since: datetime

@@ -23,6 +23,7 @@ from orchestrator.delivery.uploads import (
     announce_nothing,
 )
 from orchestrator.errors import DeliveryError
+from orchestrator.progress import Progress, Tally, no_progress
 
 __all__ = [
     "DeliveryRequest",
@@ -60,21 +61,26 @@ def deliver_all(
     *,
     on_renaming: Callable[[str, Upload], Awaitable[None]] | None = None,
     retry: Retry | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, list[Outcome]]:
     """Publish at several destinations at once; one that is down does not delay the others.
 
     The callbacks get the destination's name and the upload, in this thread; see `deliver_async`.
+    `progress` counts a file once for each destination.
     """
-    jobs = {
-        name: deliver_async(
-            config,
-            batches,
-            partial(on_published, name),
-            on_renaming=partial(on_renaming, name) if on_renaming else announce_nothing,
-            retry=retry,
+    work: dict[str, list[_Batch]] = {}
+    for name, (_, batches) in deliveries.items():
+        announce = partial(on_renaming, name) if on_renaming else announce_nothing
+        published = partial(on_published, name)
+        work[name] = [_Batch(uploads, published, announce) for uploads in batches]
+    every = [batch for batches in work.values() for batch in batches]
+    sizes = [upload.file.size for batch in every for upload in batch.uploads]
+    if sizes:
+        progress(
+            f"delivering {Tally(files=len(sizes), bytes=sum(sizes))}",
+            lambda: f"{_sent(every)} sent",
         )
-        for name, (config, batches) in deliveries.items()
-    }
+    jobs = {name: _deliver(deliveries[name][0], work[name], retry) for name in work}
     return asyncio.run(by_name(jobs))
 
 
@@ -94,6 +100,12 @@ async def deliver_async(
     the delivery.
     """
     work = [_Batch(uploads, on_published, on_renaming) for uploads in batches]
+    return await _deliver(config, work, retry)
+
+
+async def _deliver(
+    config: DestinationConfig, work: Sequence["_Batch"], retry: Retry | None
+) -> list[Outcome]:
     retry = retry or Retry()
     failures = best = 0
     while waiting := [batch for batch in work if batch.is_open]:
@@ -103,9 +115,9 @@ async def deliver_async(
                 connected = True
                 await for_each(waiting, methodcaller("run", destination))
         except LostError as error:
-            progress = sum(batch.progress() for batch in work)
-            if progress > best:  # some servers close the connection after each file
-                failures, best = 0, progress
+            reached = sum(batch.reached() for batch in work)
+            if reached > best:  # some servers close the connection after each file
+                failures, best = 0, reached
                 _log.info("%s Reconnecting.", error)
                 continue
             failures += 1
@@ -153,7 +165,7 @@ class _Batch:
         except DeliveryError as error:
             self.error = error
 
-    def progress(self) -> int:
+    def reached(self) -> int:
         """Return a number that grows with every file published and every MiB that a server kept."""
         sizes = sum(1 + upload.file.size // _MEBIBYTE for upload in self.done)
         return sizes + (self.current.proven // _MEBIBYTE if self.current else 0)
@@ -166,6 +178,13 @@ class _Batch:
             sent = self.current.rename_sent if self.current else upload.rename_sent
             unsure = upload if sent else None
         return Outcome(tuple(self.done), self.error, unsure)
+
+
+def _sent(batches: Sequence[_Batch]) -> Tally:
+    """Return the files published, and the bytes of those and of the parts of the current ones."""
+    sizes = [upload.file.size for batch in batches for upload in batch.done]
+    parts = [current.sent for batch in batches if (current := batch.current)]
+    return Tally(files=len(sizes), bytes=sum(sizes) + sum(parts))
 
 
 def _fail(batches: Sequence[_Batch], error: DeliveryError) -> None:

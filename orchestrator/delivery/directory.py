@@ -62,7 +62,7 @@ class DirectoryDestination:
         if progress.rename_sent and not _exists(part):  # it was renamed: see the module `uploads`
             await asyncio.to_thread(_flush_name, path)
             return
-        await asyncio.to_thread(self._fill, part, upload, keep=progress.rename_sent)
+        await asyncio.to_thread(self._fill, part, upload, progress)
         for outdated in upload.retracted:
             with suppress(FileNotFoundError):
                 await self.remove(outdated.path)
@@ -134,8 +134,9 @@ class DirectoryDestination:
             raise _refused("read", path, error) from error
         return Stored(StoredKind.FILE, found.st_size, found.st_mtime, sha256)
 
-    def _fill(self, part: Path, upload: Upload, *, keep: bool) -> None:
-        """Write the part file, and remove it after an error, unless `keep`."""
+    def _fill(self, part: Path, upload: Upload, progress: UploadProgress) -> None:
+        """Write the part file, and remove it after an error, unless its rename was announced."""
+        progress.sent = 0
         try:
             _check(self._folder)  # again: it may have been unmounted since `connect`
             system.make_folder(part.parent)
@@ -144,7 +145,7 @@ class DirectoryDestination:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
             with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
                 for block in read_blocks(upload):
-                    file.write(block)
+                    progress.sent += file.write(block)
                 file.flush()
                 # The content is flushed before the rename: the file system may write the rename
                 # first, and a power cut in between would leave an empty file with the final name.
@@ -153,7 +154,7 @@ class DirectoryDestination:
             # removed the name, a later attempt would conclude that the file was renamed.
             system.flush_folder(part.parent, top=self._folder)
         except (OSError, DeliveryError) as error:
-            if not keep:
+            if not progress.rename_sent:
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
             if isinstance(error, OSError):

@@ -77,11 +77,13 @@ class Upload:
 class UploadProgress:
     """How far the current file of a batch came, over all connections of a run.
 
-    `proven` is the number of bytes that the server was shown to have.
+    `proven` is the number of bytes that the server was shown to have, `sent` the number of those
+    that the current attempt wrote or found.
     """
 
     rename_sent: bool = False
     proven: int = 0
+    sent: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from orchestrator.files import data_package
 from orchestrator.files import lines as csv_lines
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.packing import PackedFile
+from orchestrator.progress import Tally
 from orchestrator.warehouse.sql import identifier
 from orchestrator.warehouse.stage import Stage
 
@@ -41,12 +42,14 @@ Target = tuple[Path, str]
 
 
 def write(
-    stage: Stage, form: FileFormat, targets: Mapping[str, Target]
+    stage: Stage, form: FileFormat, targets: Mapping[str, Target], tally: Tally | None = None
 ) -> dict[str, WrittenFile | ExportError]:
     """Write the file of each brand, `targets` by brand, and flush it; return them by brand.
 
+    `tally` counts files, rows and bytes as they are written, the bytes before they are packed.
     A brand with a value that its file cannot contain gets an ExportError, and no file.
     """
+    done = tally or Tally()
     header = ""
     if form.dialect.header:
         header = stage.text(csv_lines.header(form.fields, form.dialect))
@@ -54,7 +57,7 @@ def write(
     errors: dict[str, ExportError] = {}
     file: _File | None = None
     batches = stage.lines(form.kind, line, brands=list(targets), condition=form.condition())
-    with _Whole() as whole:
+    with _Whole(done) as whole:
         try:
             for brand, lines in batches:
                 if brand in errors:
@@ -64,7 +67,7 @@ def write(
                         whole.add(file)
                     file = _File(brand, targets[brand], form, header)
                 try:
-                    file.write(lines)
+                    file.write(lines, done)
                 except ExportError as error:
                     errors[brand] = error
                     file.abandon()
@@ -124,8 +127,9 @@ def _explained(stage: Stage, form: FileFormat, brand: str, error: ExportError) -
 class _Whole:
     """Whole files by brand; the last ones reach the disk while the next are made."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
         self.files: dict[str, WrittenFile] = {}
+        self._tally = tally
         self._flushing: deque[_File] = deque()
 
     def __enter__(self) -> Self:
@@ -142,6 +146,7 @@ class _Whole:
 
     def add(self, file: "_File") -> None:
         self.files[file.brand] = file.finish()
+        self._tally.files += 1
         self._flushing.append(file)
         if len(self._flushing) > _FLUSHED_BEHIND:
             self._wait()
@@ -170,7 +175,7 @@ class _File:
             self.abandon()
             raise self._unencodable(error, "the header") from error
 
-    def write(self, lines: "pa.Array[Any] | ExportError") -> None:
+    def write(self, lines: "pa.Array[Any] | ExportError", tally: Tally) -> None:
         if isinstance(lines, ExportError):
             raise lines
         if not _is_writable(lines):
@@ -185,6 +190,8 @@ class _File:
                 row = self._rows + _row_of(error, lines)
                 raise self._unencodable(error, f"row {row}") from error
         self._rows += len(lines)
+        tally.rows += len(lines)
+        tally.bytes += len(text)
 
     def finish(self) -> WrittenFile:
         self._file.write(self._encoder.encode("", final=True))

@@ -19,6 +19,7 @@ from orchestrator import system
 from orchestrator.errors import ExportError
 from orchestrator.loading import files, staging
 from orchestrator.loading.staging import Staging
+from orchestrator.progress import Progress, Tally, no_progress
 from orchestrator.warehouse import Loaded, Loader, open_loader
 from orchestrator.warehouse.contract import Contract, read_contract
 from orchestrator.warehouse.project import Project
@@ -28,10 +29,20 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class RejectReason:
+    """Why rows were rejected, without their values, and how many rows."""
+
+    text: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class TableResult:
     """What happened to the rows of one table; rows = added + replaced + present + rejected.
 
     A duplicate of another row of the same load counts as replaced (entities) or present (events).
+    The first and last `received_at` are those of the valid rows, in UTC; None if there are none, or
+    if the table has no such column.
     """
 
     table: str
@@ -42,6 +53,9 @@ class TableResult:
     present: int
     rejected: int
     reject_file: Path | None
+    most_frequent_reason: RejectReason | None
+    first_received_at: datetime | None
+    last_received_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -61,20 +75,30 @@ class LoadResult:
         return 3 if self.rejected else 0
 
 
-def load_into(project: Project, folder: Path, *, rejected: Path, now: datetime) -> LoadResult:
+def load_into(
+    project: Project,
+    folder: Path,
+    *,
+    rejected: Path,
+    now: datetime,
+    progress: Progress = no_progress,
+) -> LoadResult:
     """Load every raw file in `folder` into the warehouse of the project's target; see `load`."""
     opener = functools.partial(open_loader, project)
     contract = read_contract(project.folder)
-    return load(folder, contract=contract, opener=opener, rejected=rejected, now=now)
+    return load(
+        folder, contract=contract, opener=opener, rejected=rejected, now=now, progress=progress
+    )
 
 
-def load(
+def load(  # noqa: PLR0913 - what load_into() takes, and the two that it finds
     folder: Path,
     *,
     contract: Contract,
     opener: Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[Loader]],
     rejected: Path,
     now: datetime,
+    progress: Progress = no_progress,
 ) -> LoadResult:
     """Load every raw file in `folder`, each table in one transaction, entities first.
 
@@ -101,15 +125,24 @@ def load(
                 warehouse.prepare(table)
             for table, raw_files in found:
                 with closing(Staging(arriving, work / table.name, table)) as staged:
-                    for file in raw_files:
-                        staged.add(file)
+                    _read(staged, raw_files, progress)
                     reject_file = staged.write_rejects(rejected, now)
+                    received = staged.received()
                     distinct = staged.deduplicate()
                     # Not `now`: each run looks for late rows by `loaded_at`, since its previous
                     # look. Rows of a long load must not appear with a time before that look.
                     moment = now + timedelta(seconds=time.monotonic() - started)
                     done = warehouse.load(table, staged.good, moment)
-                    results.append(_result(staged, raw_files, distinct, done, reject_file))
+                    results.append(
+                        _result(
+                            staged,
+                            raw_files,
+                            distinct=distinct,
+                            done=done,
+                            received=received,
+                            reject_file=reject_file,
+                        )
+                    )
     except duckdb.OutOfMemoryException as error:
         raise ExportError(f"{folder} was not loaded completely: {out_of_memory()}") from error
     except duckdb.OperationalError as error:  # about disk or memory: the text quotes no value
@@ -117,11 +150,27 @@ def load(
     return LoadResult(tuple(results))
 
 
-def _result(
+def _read(staged: Staging, raw_files: tuple[files.RawFile, ...], progress: Progress) -> None:
+    sizes = [file.path.stat().st_size for file in raw_files]
+    read = Tally()
+    progress(
+        f"loading {staged.table.name}: {Tally(files=len(sizes), bytes=sum(sizes))}",
+        lambda: f"{read} read",
+    )
+    for file, size in zip(raw_files, sizes, strict=True):
+        staged.add(file)
+        read.files += 1
+        read.rows = staged.rows
+        read.bytes += size
+
+
+def _result(  # noqa: PLR0913 - each step of a load found one of them
     staged: Staging,
     raw_files: tuple[files.RawFile, ...],
+    *,
     distinct: int,
     done: Loaded,
+    received: tuple[datetime | None, datetime | None],
     reject_file: Path | None,
 ) -> TableResult:
     is_event = staged.table.kind == "event"
@@ -136,4 +185,9 @@ def _result(
         present=done.present + (duplicates if is_event else 0),
         rejected=staged.rejected,
         reject_file=reject_file,
+        most_frequent_reason=next(
+            (RejectReason(*most) for most in staged.reasons.most_common(1)), None
+        ),
+        first_received_at=received[0],
+        last_received_at=received[1],
     )

@@ -99,7 +99,10 @@ class Rules:
         return f"coalesce({' and '.join(conditions)}, false)"
 
     def reason(self) -> str:
-        """Return the expression that lists every rule that a row breaks; null for a valid row."""
+        """Return the expression that lists every rule that a row breaks; null for a valid row.
+
+        Values are shown only after a ": ", so the text before it can be logged.
+        """
         reasons = [each for column in data_columns(self.table) for each in self._reasons(column)]
         return f"nullif(concat_ws('; ', {', '.join(reasons)}), '')"
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -88,6 +89,8 @@ class Staging:
         self.table = table
         self.rows = 0
         self.rejected = 0
+        self.reasons = Counter[str]()
+        """The rejected rows by reason, up to its first value: a value may be an address."""
         self._folder = folder
         self._con = connection
         self._rejects = (folder / "rejects.jsonl").open("w+", encoding="utf-8")
@@ -116,6 +119,14 @@ class Staging:
                 f"{file.path} is not a valid {file.format} file: export it again."
                 f" ({type(error).__name__})"
             ) from None
+
+    def received(self) -> tuple[datetime | None, datetime | None]:
+        """Return the first and the last `received_at` of the valid rows, in UTC; None without."""
+        if not self.table.is_received:
+            return None, None
+        name = identifier(RECEIVED)
+        first, last = self._fetch(f"select min({name}), max({name}) from good")
+        return first and first.astimezone(UTC), last and last.astimezone(UTC)
 
     def deduplicate(self) -> int:
         """Merge valid rows that are the same event or the same entity; return how many remain.
@@ -384,17 +395,18 @@ class Staging:
     def _reject_row(self, file: RawFile, line: int | None, reason: str, row: str) -> None:
         """Reject a row that is given as a JSON object."""
         start = json.dumps({"file": file.label, "line": line, "reason": reason}, ensure_ascii=False)
-        self._reject(f'{start[:-1]}, "row": {row}}}')
+        self._reject(reason, f'{start[:-1]}, "row": {row}}}')
 
     def _reject_line(self, file: RawFile, line: int, reason: str, raw: bytes) -> None:
         r"""Reject a line that could not be split into columns; invalid bytes appear as \xNN."""
         text = raw.decode(errors="backslashreplace")
         entry = {"file": file.label, "line": line, "reason": reason, "raw": text}
-        self._reject(json.dumps(entry, ensure_ascii=False))
+        self._reject(reason, json.dumps(entry, ensure_ascii=False))
 
-    def _reject(self, entry: str) -> None:
+    def _reject(self, reason: str, entry: str) -> None:
         self.rows += 1
         self.rejected += 1
+        self.reasons[reason.split(": ", maxsplit=1)[0]] += 1
         self._rejects.write(f"{entry}\n")
 
     def _types(self, relation: str) -> dict[str, str]:

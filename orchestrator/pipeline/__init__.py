@@ -10,6 +10,7 @@ from orchestrator.errors import ExportError
 from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import Exports, Request
 from orchestrator.ledger import Ledger
+from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse.project import Project
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class Run:
     outbox: Outbox
     ledger: Ledger
     now: datetime
+    progress: Progress = no_progress
     warnings: list[str] = field(default_factory=list)
     waited: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)

@@ -135,6 +135,7 @@ class LateWindows:
             by_window[job.entry.window].append(job)
         found: list[LateRows] = []
         for window, jobs in sorted(by_window.items(), key=lambda item: item[0]):
+            self._run.progress(f"{window}: counting late rows")
             try:
                 stage, _ = self._maker.open().stage(window, tested=False)
                 found += self._compare(window, jobs, stage)

@@ -17,6 +17,7 @@ from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import PLANNED
 from orchestrator.pipeline import Run, holding, window_files
 from orchestrator.pipeline.window_files import WindowFiles, keeping_names
+from orchestrator.progress import Tally
 from orchestrator.warehouse import Arrival, Warehouse
 from orchestrator.warehouse.stage import Stage, Summary
 from orchestrator.windows import Window
@@ -66,6 +67,7 @@ class Maker:
         """
         run = self._run
         self.look()  # before the window is read: `late` says why
+        run.progress(f"{window}: building and testing the views")
         stage, warnings = self.open().stage(window)
         for found in warnings:
             run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
@@ -226,7 +228,19 @@ class Maker:
         """Write the files of all jobs; those that share a format are written in one pass."""
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
         contents: dict[str, dict[Kind, Summary]] = {job.entry.export: {} for job in jobs}
-        for number, (form, by_brand) in enumerate(self.by_format(jobs)):
+        groups = self.by_format(jobs)
+        for form, by_brand in groups:
+            summaries = stage.summaries(form.kind, condition=form.condition())
+            for brand, job in by_brand.items():
+                contents[job.entry.export][form.kind] = summaries.get(brand, Summary())
+        rows = sum(each.rows for found in contents.values() for each in found.values())
+        done = Tally()
+        if jobs:
+            to_do = Tally(files=len(jobs) * len(KINDS), rows=rows)
+            self._run.progress(
+                f"{jobs[0].entry.window}: writing {to_do}", lambda: f"{done} written"
+            )
+        for number, (form, by_brand) in enumerate(groups):
             folder = self._run.outbox.work / "files" / str(number)
             names: Counter[str] = Counter()  # brands may have files of one name in two directories
             targets: dict[str, writing.Target] = {}
@@ -234,11 +248,8 @@ class Maker:
                 name = job.plain_name(form.kind)
                 targets[brand] = folder / str(names[name]) / name, job.path(form.kind)
                 names[name] += 1
-            for brand, file in writing.write(stage, form, targets).items():
+            for brand, file in writing.write(stage, form, targets, done).items():
                 written[by_brand[brand].entry.export, form.kind] = file
-            summaries = stage.summaries(form.kind, condition=form.condition())
-            for brand, job in by_brand.items():
-                contents[job.entry.export][form.kind] = summaries.get(brand, Summary())
         for job in jobs:
             export = job.entry.export
             files = {kind: written[export, kind] for kind in KINDS}

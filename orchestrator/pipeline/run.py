@@ -1,7 +1,7 @@
 """A run: due windows -> dbt -> stage -> files -> delivery -> ledger."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -20,12 +20,10 @@ from orchestrator.pipeline.result import LateRows, RunResult, WindowResult
 from orchestrator.pipeline.retention import Retention
 from orchestrator.pipeline.shipping import Shipping
 from orchestrator.pipeline.window_files import WindowFiles
+from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import check_target
 from orchestrator.warehouse.project import Project
 from orchestrator.windows import Window
-
-Progress = Callable[[str], None]
-"""Callback that receives a short description of the current step."""
 
 
 def foresee(config: Config, project: Project, request: Request, *, now: datetime) -> RunResult:
@@ -46,7 +44,12 @@ def foresee(config: Config, project: Project, request: Request, *, now: datetime
 
 
 def run(
-    config: Config, project: Project, request: Request, *, now: datetime, progress: Progress
+    config: Config,
+    project: Project,
+    request: Request,
+    *,
+    now: datetime,
+    progress: Progress = no_progress,
 ) -> RunResult:
     """Build and deliver every due window, oldest first, and note each step in the ledger.
 
@@ -59,9 +62,9 @@ def run(
     check_target(project)
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
-        this = Run(config, project, request, outbox, ledger, now)
+        this = Run(config, project, request, outbox, ledger, now, progress)
         with closing(Maker(this)) as maker:
-            steps = _Steps(this, maker, progress)
+            steps = _Steps(this, maker)
             jobs = _wanted(this)
             if request.resend:
                 shipping.reopen(this, jobs)
@@ -123,10 +126,9 @@ def _wanted(run: Run) -> list[Job]:
 class _Steps:
     """Carries out jobs: builds, writes, delivers, and notes failures."""
 
-    def __init__(self, run: Run, maker: Maker, progress: Progress) -> None:
+    def __init__(self, run: Run, maker: Maker) -> None:
         self._run = run
         self._maker = maker
-        self._progress = progress
         self._shipping = Shipping(run)
 
     def carry_out(self, jobs: Sequence[Job]) -> list[WindowResult]:
@@ -143,8 +145,6 @@ class _Steps:
             todo = list(group)
             done: list[WindowFiles] = []
             for batch in self._batches(window, todo):
-                if deliver:
-                    self._progress(f"window {window}: delivering")
                 done += self._shipped(batch) if deliver else batch
             found = [each.result(deliver=deliver) for each in done]
             found += map(window_files.foreseen, self._finish_every_brand(todo, done))
@@ -160,7 +160,6 @@ class _Steps:
         to_make = [job for job in jobs if not ready[job.entry.export]]
         if not to_make:
             return
-        self._progress(f"window {window}: making files")
         try:
             yield self._maker.make(window, to_make, taken=set(ready))
         except (LockedError, LedgerError):

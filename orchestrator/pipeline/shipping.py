@@ -125,6 +125,7 @@ class Shipping:
                 {name: (destinations[name], [*each.values()]) for name, each in batches.items()},
                 notes.published,
                 on_renaming=notes.renaming,
+                progress=self._run.progress,
             )
         finally:
             notes.close()

@@ -261,13 +261,16 @@ def test_load_reports_added_and_rejected_rows(tmp_path: Path) -> None:
     warehouse = tmp_path / "w.duckdb"
     ran = orchestrate(tmp_path, "load", "raw", DUCKDB_PATH=str(warehouse))
     assert ran.returncode == 3
-    assert "customers: 2 rows read, 1 added, 1 rejected" in ran.stdout
+    assert ran.stdout.splitlines() == ["customers: 2 rows read, 1 added, 1 rejected"]
     warehouse.unlink()
     ran = orchestrate(tmp_path, "load", "raw", "--json", DUCKDB_PATH=str(warehouse))
     assert ran.returncode == 3
     (table,) = json.loads(ran.stdout)["tables"]
     assert (table["rows"], table["added"], table["rejected"]) == (2, 1, 1)
     assert "1 row rejected, with the reasons in" in ran.stderr
+    assert "most frequent: brand is missing (1 row)" in ran.stderr
+    assert table["most_frequent_reason"] == {"text": "brand is missing", "rows": 1}
+    assert (table["first_received_at"], table["last_received_at"]) == (None, None)
     assert "@example.com" not in ran.stderr
     rejected = json.loads(Path(table["reject_file"]).read_text())
     assert rejected["reason"] == "brand is missing"

@@ -8,6 +8,7 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
 import warnings
 from collections.abc import Iterator
@@ -28,7 +29,11 @@ _FORCING = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "TTY_COMPA
 
 
 def run_on_terminal(
-    folder: Path, *arguments: str, columns: str = "", **env: str
+    folder: Path,
+    *arguments: str,
+    columns: str = "",
+    command: str | Path = ORCHESTRATE,
+    **env: str,
 ) -> tuple[int, str]:
     """Run a command on a terminal; return its exit code and the text on the terminal.
 
@@ -41,7 +46,7 @@ def run_on_terminal(
     for name in ("COLUMNS", "LINES"):
         inherited.pop(name, None)
     process = subprocess.Popen(
-        [ORCHESTRATE, *arguments],
+        [command, *arguments],
         cwd=folder,
         env={**inherited, "TERM": "xterm-256color", **size, **env},
         stdin=theirs,
@@ -106,10 +111,52 @@ def test_progress_is_a_spinner_with_colours_and_lines_without(workspace: Workspa
     code, plain = run_on_terminal(workspace.folder, *arguments, columns="160", NO_COLOR="1")
     assert code == 0
     assert ESCAPE not in plain
-    assert "window 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: making the views\r\n" in plain
+    assert "2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: building the views\r\n" in plain
     assert "│ C1 " in plain
     table = [len(line) for line in plain.splitlines() if line.startswith(("┏", "│", "└"))]
     assert 120 < max(table) <= 160
+
+
+def test_how_far_a_step_is_moves_below_it_without_a_broken_line(tmp_path: Path) -> None:
+    program = (
+        "import time\n"
+        "from orchestrator.cli import output\n"
+        "from orchestrator.progress import Tally\n"
+        "window = '2026-11-19T00:00:00Z/2026-11-20T00:00:00Z'\n"
+        "done = Tally()\n"
+        "with output.spinner() as progress:\n"
+        "    progress(f'{window}: delivering 1,234 files, 345.6 MB', lambda: f'{done} sent')\n"
+        "    for _ in range(3):\n"
+        "        time.sleep(0.5)\n"
+        "        done.files += 400\n"
+        "        done.bytes += 115_000_000\n"
+        "    progress('looking for late \\x1b[2Jrows')\n"
+    )
+    code, text = run_on_terminal(tmp_path, "-c", program, command=sys.executable, columns="80")
+    assert code == 0
+    lines = [line.strip() for line in re.split(r"\r\n?|\n|\x1b\[[\d;?]*[A-Za-z]", text)]
+    step = "2026-11-19T00:00:00Z/2026-11-20T00:00:00Z: delivering 1,234 files, 345.6 MB"
+    assert step in lines  # on one line of 80 columns
+    found = [line for line in lines if line.endswith("sent")]
+    assert list(dict.fromkeys(found)) == [
+        "nothing sent",
+        "400 files, 115.0 MB sent",
+        "800 files, 230.0 MB sent",
+    ]
+    assert "looking for late \\x1b[2Jrows" in lines
+
+
+def test_load_shows_files_and_bytes_on_a_terminal(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    text = "brand,customer_id\n" + "".join(f"ACME,C{n}\n" for n in range(20_000))
+    (raw / "customers.csv").write_text(text)
+    warehouse = str(tmp_path / "w.duckdb")
+    code, text_shown = run_on_terminal(tmp_path, "load", "raw", columns="80", DUCKDB_PATH=warehouse)
+    assert code == 0
+    assert f"loading customers: 1 file, {len(text) / 1000:.1f} kB" in _COLOUR.sub("", text_shown)
+    assert "1 file, 20,000 rows, " in text_shown
+    assert "customers: 20,000 rows read, 20,000 added" in text_shown
 
 
 @pytest.mark.parametrize("env", [{}, *PLAIN])

@@ -28,7 +28,7 @@ def acme(workspace: Workspace) -> Workspace:
 
 def checked(workspace: Workspace) -> CheckResult:
     loaded = config.load(workspace.folder / "exports.yml")
-    return check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    return check.check_all(loaded, None, now=datetime.now(UTC))
 
 
 def failures_of(workspace: Workspace, subject: str) -> str:

@@ -10,8 +10,8 @@ import pytest
 from forked_commands import Command
 from workspace import ROOT, Workspace
 
-from orchestrator.commands import docs, lineage
-from orchestrator.commands.lineage import Column, Lineage
+from orchestrator.commands import docs
+from orchestrator.commands.docs import Lineage, LineageColumn
 from orchestrator.warehouse import project
 
 PREFIX = "event_based_export"
@@ -37,20 +37,20 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("manifest", "catalog")
     )
-    return lineage.read(manifest, catalog)
+    return docs.read_lineage(manifest, catalog)
 
 
-def raw(*columns: str) -> set[Column]:
+def raw(*columns: str) -> set[LineageColumn]:
     names = (column.split(".") for column in columns)
-    return {Column(f"source.{PREFIX}.raw.{table}", name) for table, name in names}
+    return {LineageColumn(f"source.{PREFIX}.raw.{table}", name) for table, name in names}
 
 
 def test_a_field_leads_back_to_its_raw_columns(found: Lineage) -> None:
     events = ("sends", "opens", "clicks", "bounces", "complaints", "unsubscribes")
     addresses = [f"email_{event}.email_address" for event in events]
-    origins = found.origins(Column(EXPORTS[0], "email_address"))
+    origins = found.origins(LineageColumn(EXPORTS[0], "email_address"))
     assert origins == raw("customers.email_address", *addresses)
-    field = Column(f"exposure.{PREFIX}.activity_file", "E-mail address")
+    field = LineageColumn(f"exposure.{PREFIX}.activity_file", "E-mail address")
     assert found.origins(field) == origins
 
 

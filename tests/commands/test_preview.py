@@ -56,7 +56,6 @@ def heads(
         Request(brands=[brand], days=days(day) if day else None),
         most=rows,
         now=datetime.fromisoformat(f"{NOW}+00:00"),
-        progress=lambda _: None,
     )
 
 

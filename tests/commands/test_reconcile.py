@@ -40,7 +40,6 @@ def reconciled(workspace: Workspace, first: int = 19, last: int = 20) -> Reconci
         project.find(workspace.folder, None),
         Request(days=Days(date(2026, 11, first), date(2026, 11, last))),
         now=datetime.fromisoformat(NOW).replace(tzinfo=UTC),
-        progress=lambda _: None,
     )
 
 

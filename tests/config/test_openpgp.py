@@ -183,7 +183,7 @@ def test_an_invalid_key_stops_only_its_export(acme: Workspace, gpg: Gpg) -> None
     )
     assert not any("ACME" in name for name in acme.files() + acme.files("outbox"))
     loaded = config.load(acme.folder / "exports.yml")
-    found = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+    found = check.check_all(loaded, None, now=datetime.now(UTC))
     (finding,) = [finding for finding in found.findings if finding.subject == "OpenPGP keys"]
     assert (finding.ok, finding.text) == (False, error)
 
@@ -332,7 +332,7 @@ def test_a_key_that_cannot_sign_is_named(acme: Workspace, gpg: Gpg) -> None:
         assert statuses["BETA"].status is Status.DELIVERED
         assert statuses["ACME"].status is Status.FAILED
         loaded = config.load(acme.folder / "exports.yml")
-        found = check.check_all(loaded, None, now=datetime.now(UTC), progress=lambda _: None)
+        found = check.check_all(loaded, None, now=datetime.now(UTC))
         (finding,) = [each for each in found.findings if each.subject == "OpenPGP keys"]
         assert (finding.ok, finding.text) == (False, statuses["ACME"].error)
         where, reason = finding.text.split(f"{acme.folder}/sender.asc: ")

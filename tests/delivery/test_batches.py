@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from progress_steps import Steps
 from sshd import Sshd
 from tcp_proxy import Proxy
 from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
@@ -248,3 +249,49 @@ def test_a_destination_that_is_down_does_not_delay_the_others(
             (f"renaming {name}", "b.csv"),
             (name, "b.csv"),
         ]
+
+
+@pytest.mark.parametrize("kind", ["folder", "sftp"])
+def test_progress_counts_the_bytes_of_a_file_while_it_is_sent(
+    sftp_server: Sshd, tmp_path: Path, kind: str
+) -> None:
+    archive = Directory(directory=tmp_path / "archive")
+    archive.directory.mkdir()
+    batch = [make(tmp_path, "a.csv", noise(600_000)), make(tmp_path, "b.csv", noise(2_000_000))]
+    steps = Steps()
+    seen: list[str] = []
+
+    async def announce(name: str, upload: Upload) -> None:
+        seen.append(f"{name} {upload.file.path}: {steps.details()}")
+
+    deliver_all(
+        {kind: (archive if kind == "folder" else sftp_server.destination(), [batch])},
+        lambda *_: None,
+        on_renaming=announce,
+        progress=steps,
+    )
+
+    assert steps.names == ["delivering 2 files, 2.6 MB"]
+    assert seen == [f"{kind} a.csv: ['600.0 kB sent']", f"{kind} b.csv: ['1 file, 2.6 MB sent']"]
+    assert steps.details() == ["2 files, 2.6 MB sent"]
+
+
+def test_progress_counts_what_a_cut_upload_left_once(sftp_server: Sshd, tmp_path: Path) -> None:
+    upload = make(tmp_path, "a.csv", noise(3 * MEBIBYTE))
+    steps = Steps()
+    with Proxy.before(sftp_server.port, cuts=(2 * MEBIBYTE,)) as proxy:
+        sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
+        deliver_all(
+            {"managed": (sftp_server.destination(port=proxy.port), [[upload]])},
+            lambda *_: None,
+            retry=QUICK,
+            progress=steps,
+        )
+    assert steps.details() == ["1 file, 3.1 MB sent"]
+
+
+def test_nothing_to_deliver_is_no_step(tmp_path: Path) -> None:
+    steps = Steps()
+    archive = Directory(directory=tmp_path)
+    deliver_all({"archive": (archive, [[]])}, lambda *_: None, progress=steps)
+    assert steps.names == []

@@ -1,12 +1,12 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from raw_files import AT, CONTRACT, NOW, PROJECT, Warehouse, bounce, broadcast, every_format, write
 
 from orchestrator.errors import ConfigError
-from orchestrator.loading import load_into
+from orchestrator.loading import RejectReason, load_into
 from orchestrator.warehouse.contract import Column, Contract
 from orchestrator.warehouse.project import Project
 
@@ -79,6 +79,31 @@ def test_a_column_added_to_the_contract_is_loaded_and_added_to_the_table(
     warehouse.load(contract=Contract(tables))
     rows = warehouse.query("select customer_id, segment from raw.customers order by 1")
     assert rows == [("1", None), ("2", "gold")]
+
+
+@every_format
+def test_the_span_of_receipts_and_the_most_frequent_reason_are_reported(
+    warehouse: Warehouse, suffix: str
+) -> None:
+    first, last = AT + timedelta(seconds=1), AT + timedelta(hours=2)
+    good = [bounce(1), bounce(2, received_at=last), bounce(1)]
+    bad = [bounce(n, bounce_type=f"'{n}@example.org': no") for n in (3, 4)]
+    worse = bounce(5, received_at=datetime(1960, 1, 1, tzinfo=UTC))
+    write(warehouse, f"email_bounces.{suffix}", [*bad, *good, worse])
+    for _ in range(2):  # rows that were loaded before came in too
+        table = warehouse.one()
+        assert table.rejected == 3
+        assert (table.first_received_at, table.last_received_at) == (first, last)
+        assert table.most_frequent_reason == RejectReason("bounce_type is not one of soft, hard", 2)
+
+
+def test_a_load_without_a_good_row_has_no_span(warehouse: Warehouse) -> None:
+    warehouse.write("email_bounces.csv", "\n".join([",".join(bounce()), "x@example.org", "y"]))
+    table = warehouse.one()
+    assert (table.added, table.first_received_at, table.last_received_at) == (0, None, None)
+    fields = len(bounce())
+    expected = RejectReason(f"the line has 1 fields, not {fields}", 2)
+    assert table.most_frequent_reason == expected
 
 
 def test_reject_files_are_private_and_never_overwritten(warehouse: Warehouse) -> None:

@@ -7,9 +7,11 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+from progress_steps import Steps
 from sshd import Sshd
 from workspace import ROOT, Workspace, days
 
@@ -40,6 +42,25 @@ def acme(workspace: Workspace) -> Workspace:
     workspace.mailing("ACME", "2026-11-19")
     workspace.configure("  - {brand: ACME}")
     return workspace
+
+
+def test_a_run_reports_its_steps_with_files_rows_and_bytes(acme: Workspace) -> None:
+    steps = Steps()
+    window = "2026-11-19T00:00:00Z/2026-11-20T00:00:00Z"
+    acme.run(NOW, progress=steps)
+    sizes = [len(acme.all_bytes()[name]) for name in (ACTIVITY, BROADCAST)]
+    assert steps.names == [
+        f"{window}: building and testing the views",
+        f"{window}: writing 2 files, 2 rows",
+        f"delivering 2 files, {sum(sizes)} bytes",
+        "looking for late rows",
+    ]
+    rows = sum(map(len, acme.text(ACTIVITY).splitlines(keepends=True)[1:]))
+    rows += sum(map(len, acme.text(BROADCAST).splitlines(keepends=True)[1:]))
+    assert steps.details() == [
+        f"2 files, 2 rows, {rows} bytes written",
+        f"2 files, {sum(sizes)} bytes sent",
+    ]
 
 
 def test_the_two_files_of_a_day_arrive_once(acme: Workspace) -> None:
@@ -336,7 +357,7 @@ def test_a_window_before_the_first_row_of_a_brand_gives_no_warning(acme: Workspa
 
 @pytest.mark.parametrize("wanted", [{}, {"days": days("2026-11-19")}, {"brands": ["ACME"]}])
 def test_every_brand_of_an_empty_warehouse_waits_for_rows(
-    workspace: Workspace, wanted: dict[str, object], caplog: pytest.LogCaptureFixture
+    workspace: Workspace, wanted: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     workspace.configure("  - {brand: '*', start: 2026-11-18}")
     result = workspace.run(NOW, **wanted)

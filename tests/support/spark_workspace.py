@@ -89,7 +89,7 @@ class SparkWorkspace:
         """Export 21 October into the folder named after the target."""
         loaded = config.load(self.configure(target, more))
         found = self.project(target)
-        return run.run(loaded, found, Request(), now=NOW, progress=lambda _: None)
+        return run.run(loaded, found, Request(), now=NOW)
 
     def files(self, target: str = "spark") -> dict[str, bytes]:
         """Return what arrived."""

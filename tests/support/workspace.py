@@ -16,6 +16,7 @@ from orchestrator import config
 from orchestrator.jobs import Request
 from orchestrator.pipeline import run
 from orchestrator.pipeline.result import RunResult
+from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import project
 from orchestrator.windows import Days
 
@@ -144,13 +145,19 @@ class Workspace:
             with suppress(OSError):  # some tests name a folder that cannot exist
                 (self.folder / line.get("directory", "")).mkdir(parents=True, exist_ok=True)
 
-    def run(self, now: str, **request: Any) -> RunResult:  # noqa: ANN401 - any of a request
+    def run(
+        self,
+        now: str,
+        *,
+        progress: Progress = no_progress,
+        **request: Any,  # noqa: ANN401 - any of a request
+    ) -> RunResult:
         """Run every due export at this moment of UTC."""
         loaded = config.load(self.folder / "exports.yml")
         moment = datetime.fromisoformat(f"{now}+00:00")
         found = project.find(loaded.folder, None)
         wanted = Request(**request)
-        return run.run(loaded, found, wanted, now=moment, progress=lambda _: None)
+        return run.run(loaded, found, wanted, now=moment, progress=progress)
 
     def files(self, folder: str = "there") -> list[str]:
         """Return the names of the files that arrived, sorted."""

@@ -23,7 +23,6 @@ def heads(path: Path) -> list[Head]:
         Request(brands=["ACME"], days=days("2026-11-19")),
         most=1,
         now=datetime(2026, 11, 22, 12, tzinfo=UTC),
-        progress=lambda _: None,
     )
 
 

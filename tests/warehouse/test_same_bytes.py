@@ -141,7 +141,7 @@ def _run(folder: Path, day: date) -> None:
     loaded = config.load(folder / "exports.yml")
     there = project.find(folder, None)
     request = Request(days=Days(day, day), daily_only=True)
-    result = run.run(loaded, there, request, now=_NOW, progress=lambda _: None)
+    result = run.run(loaded, there, request, now=_NOW)
     assert result.windows
     assert {window.status for window in result.windows} == {Status.DELIVERED}
     assert not [warning for warning in result.warnings if "late rows" in warning]

@@ -177,7 +177,7 @@ def test_check_tells_a_raw_table_that_is_missing(workspace: SparkWorkspace) -> N
 
 def _checked(workspace: SparkWorkspace) -> Finding:
     loaded = config.load(workspace.configure())
-    result = check.check_all(loaded, "spark", now=NOW, progress=lambda _: None)
+    result = check.check_all(loaded, "spark", now=NOW)
     return next(finding for finding in result.findings if finding.subject == "warehouse")
 
 

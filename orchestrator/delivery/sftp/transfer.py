@@ -35,7 +35,7 @@ async def fill(session: SftpSession, upload: Upload, progress: UploadProgress) -
         if not is_complete:
             flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_TRUNC
             async with session.opened(part, flags) as file:
-                await _write(session, upload, file, 0)
+                await _write(session, upload, file, progress, start=0)
     except asyncssh.SFTPError as error:
         raise refused(session, "writing", part, error) from error
     # Looked at once it is closed: some servers show a file, or its size, only then.
@@ -75,7 +75,7 @@ async def _resume(
                 _log.info("%s: %s has other bytes; starting over", session.server, upload.part)
                 return False
             progress.proven = max(progress.proven, stored)
-            await _write(session, upload, file, stored)
+            await _write(session, upload, file, progress, start=stored)
     except MISSING:
         raise
     except asyncssh.SFTPError as error:
@@ -160,17 +160,24 @@ async def _read_ahead(upload: Upload) -> AsyncGenerator[bytes, None]:
 
 
 async def _write(
-    session: SftpSession, upload: Upload, file: asyncssh.SFTPClientFile, start: int
+    session: SftpSession,
+    upload: Upload,
+    file: asyncssh.SFTPClientFile,
+    progress: UploadProgress,
+    *,
+    start: int,
 ) -> None:
     """Write everything from `start`, with many requests at once, and flush the file.
 
     The server handles the requests in their order, so a cut connection leaves a prefix of the file.
     """
     pending: set[asyncio.Task[None]] = set()
+    progress.sent = start
 
     async def write(data: bytes, offset: int) -> None:
         try:
             await session.call(file.write(data, offset))
+            progress.sent += len(data)
         finally:
             session.slots.release()
 

@@ -1,0 +1,20 @@
+"""The steps that a command reports."""
+
+from collections.abc import Callable
+
+
+class Steps:
+    """A `Progress` that keeps each step, and the function that returns how far it is."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._details: dict[str, Callable[[], str]] = {}
+
+    def __call__(self, step: str, detail: Callable[[], str] | None = None, /) -> None:
+        self.names.append(step)
+        if detail:
+            self._details[step] = detail
+
+    def details(self) -> list[str]:
+        """Return how far each step is now, of the steps that say it."""
+        return [detail() for detail in self._details.values()]
