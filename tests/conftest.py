@@ -1,4 +1,4 @@
-"""What many tests start: a real SFTP server."""
+"""Fixtures of many tests: real servers, a browser, GnuPG and workspaces."""
 
 import gc
 import logging
@@ -23,7 +23,7 @@ gc.set_threshold(200_000)  # as a command does, see orchestrator.__main__
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder of dbt's parse, for the processes that this one starts, too."""
+    """Create the folder of dbt's parse, also for the processes that this one starts."""
     if "PARSED" not in os.environ:
         os.environ["PARSED"] = tempfile.mkdtemp(prefix="parsed")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop("PARSED")))
@@ -97,7 +97,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def gpg() -> Iterator[Gpg]:
-    """GnuPG with a keyring of its own."""
+    """GnuPG with a separate keyring."""
     keyring = Gpg()
     yield keyring
     keyring.stop()

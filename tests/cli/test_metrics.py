@@ -45,7 +45,7 @@ NEW = ExportStatus("NEW hourly", "NEW", "hourly", "UTC", None, None, END)
 
 
 def read(path: Path) -> dict[tuple[str, str, str], float]:
-    """Return the samples by name, brand, and what is told beside the export."""
+    """Return the samples by metric name, brand, and the value of the third label."""
     return {
         (
             sample.name.removeprefix("event_based_export_"),
@@ -57,7 +57,7 @@ def read(path: Path) -> dict[tuple[str, str, str], float]:
     }
 
 
-def test_every_fact_has_its_sample(tmp_path: Path) -> None:
+def test_every_value_of_the_status_has_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
     metrics.write_metrics(StatusResult(AT, [ACME, NEW]), path)
     brand = ACME.brand
@@ -85,7 +85,7 @@ def test_every_fact_has_its_sample(tmp_path: Path) -> None:
     }
 
 
-def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
+def test_each_metric_is_a_gauge_with_a_help_text_and_labels(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
     metrics.write_metrics(StatusResult(AT, [ACME]), path)
     families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
@@ -96,23 +96,23 @@ def test_each_family_is_a_gauge_that_says_what_it_is(tmp_path: Path) -> None:
     assert all(s.labels.items() >= labels.items() for f in families for s in f.samples)
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_the_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "exports.prom"
     metrics.write_metrics(StatusResult(AT, [ACME, NEW]), path)
-    with path.open(encoding="utf-8") as held:  # as the node exporter may hold it
+    with path.open(encoding="utf-8") as opened:  # as the node exporter may do
         metrics.write_metrics(StatusResult(AT, [NEW]), path)
-        assert "AC" in held.read()
+        assert "AC" in opened.read()
     assert {brand for _, brand, _ in read(path)} == {"NEW"}
-    assert os.listdir(tmp_path) == ["exports.prom"]  # noqa: PTH208 - hidden ones count too
+    assert os.listdir(tmp_path) == ["exports.prom"]  # noqa: PTH208 - hidden files count too
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as caught:
         metrics.write_metrics(StatusResult(AT, [NEW]), tmp_path / "none" / "exports.prom")
     assert str(tmp_path / "none") in str(caught.value.filename)
 
 
-def test_a_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
+def test_symlinks_at_the_paths_are_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("precious")
     path = tmp_path / "exports.prom"

@@ -27,7 +27,7 @@ START = datetime(2026, 11, 20, 23, tzinfo=UTC)
 
 
 class Listener(ThreadingHTTPServer):
-    """A server that keeps the JSON it is sent."""
+    """A server that keeps the JSON messages that it receives."""
 
     daemon_threads = True
 
@@ -51,8 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base's name
-        """Say nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - of the base class
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that answers a bit at a time and never comes to an end."""
+def endless() -> Iterator[str]:
+    """The URL of a server that sends its response byte by byte and never completes it."""
     server = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
@@ -143,7 +143,7 @@ def test_windows_that_no_entry_delivers_are_sent(listener: Listener) -> None:
     assert (message["type"], message["message"]) == ("warning", "ACME daily: 2 windows wait")
 
 
-def test_nothing_is_sent_of_what_went_well(listener: Listener) -> None:
+def test_nothing_is_sent_when_everything_succeeded(listener: Listener) -> None:
     notify.send_result(secret(listener.url), RunResult([window(Status.DELIVERED)]))
     notify.send_result(secret(listener.url), RunResult())
     with notify.on_failure(secret(listener.url)):
@@ -158,12 +158,12 @@ def test_a_long_message_is_cut(listener: Listener) -> None:
     assert (len(lines), len(lines[0]), lines[-1]) == (21, 500, "and 10 more")
 
 
-def test_a_message_is_cut_to_what_the_service_takes(listener: Listener) -> None:
+def test_a_message_is_cut_to_the_limit_of_the_service(listener: Listener) -> None:
     failed = [window(Status.FAILED, error=f"{number:02}" + "x" * 2000) for number in range(30)]
     service = f"mmost://127.0.0.1:{listener.server_port}/3ccdd113474722377935511fc85d3dd4"
     notify.send_result(secret(service), RunResult(failed))
     (message,) = listener.messages
-    assert 3_000 < len(message["text"]) <= 4_000  # Mattermost takes no more
+    assert 3_000 < len(message["text"]) <= 4_000  # the limit of Mattermost
     assert message["text"].endswith("and 23 more")
 
 
@@ -177,7 +177,7 @@ def test_one_cause_is_reported_once(listener: Listener) -> None:
     assert second.endswith("B19 daily 2026-11-21 and 5 more")
 
 
-def test_what_a_server_says_stays_on_its_line(listener: Listener) -> None:
+def test_control_characters_in_an_error_are_escaped(listener: Listener) -> None:
     evil = "no\x1b[2J\nINFO all delivered\u202e fine"
     notify.send_result(secret(listener.url), RunResult([window(Status.FAILED, error=evil)]))
     (text,) = (message["message"] for message in listener.messages)
@@ -186,7 +186,7 @@ def test_what_a_server_says_stays_on_its_line(listener: Listener) -> None:
     assert r"no\x1b[2J" in text
 
 
-def test_a_run_that_could_not_start(listener: Listener) -> None:
+def test_a_run_that_cannot_start_is_reported(listener: Listener) -> None:
     with pytest.raises(UsageError), notify.on_failure(secret(listener.url)):
         raise UsageError("no warehouse at warehouse.duckdb")
     with pytest.raises(KeyError), notify.on_failure(secret(listener.url)):
@@ -197,28 +197,28 @@ def test_a_run_that_could_not_start(listener: Listener) -> None:
     ]
 
 
-def test_a_run_that_waits_for_another_is_no_failure(listener: Listener) -> None:
+def test_a_lock_held_by_another_run_is_not_reported(listener: Listener) -> None:
     with pytest.raises(LockedError), notify.on_failure(secret(listener.url)):
         raise LockedError("another run is at work")
     assert listener.messages == []
 
 
-def test_one_that_fails_holds_up_no_other(
+def test_a_notification_that_fails_does_not_delay_the_others(
     listener: Listener,
-    silent: str,
+    endless: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notify, "PATIENCE", 8.0)
     refusing = Listener(status=500)
-    urls = secret("json://127.0.0.1:1/hush-token", silent, refusing.url, listener.url)
+    urls = secret("json://127.0.0.1:1/hush-token", endless, refusing.url, listener.url)
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ExportError, match="the run's own"), notify.on_failure(urls):
         raise ExportError("the run's own")
     refusing.shutdown()
     assert len(listener.messages) == 1
-    told = [record.message for record in caplog.records if record.name.startswith("orch")]
-    assert told == [
+    logged = [record.message for record in caplog.records if record.name.startswith("orch")]
+    assert logged == [
         "notify[0]: notification failed: it was rejected",
         "notify[1]: notification failed: no answer within 8 s",
         "notify[2]: notification failed: it was rejected",
@@ -227,8 +227,8 @@ def test_one_that_fails_holds_up_no_other(
     assert "127.0.0.1" not in caplog.text
 
 
-def test_a_silent_one_does_not_keep_the_process(silent: str) -> None:
-    """Threads that wait would otherwise be waited for in turn."""
+def test_a_service_that_does_not_answer_does_not_delay_exit(endless: str) -> None:
+    """At its exit Python joins the threads of a pool, also those that still wait for an answer."""
     program = (
         "import sys\n"
         "from pydantic import SecretStr\n"
@@ -238,7 +238,7 @@ def test_a_silent_one_does_not_keep_the_process(silent: str) -> None:
         "    raise ValueError\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, silent],
+        [sys.executable, "-c", program, endless],
         capture_output=True,
         text=True,
         timeout=30,
@@ -250,9 +250,7 @@ def test_a_silent_one_does_not_keep_the_process(silent: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["jsn://hush", "hush", "slack://hush", "json://", "${HUSH}://x"])
-def test_a_url_that_makes_no_sense_is_a_mistake_in_the_config(
-    workspace: Workspace, url: str
-) -> None:
+def test_an_unknown_url_is_a_config_error(workspace: Workspace, url: str) -> None:
     workspace.configure("  - {brand: ACME}")
     path = workspace.folder / "exports.yml"
     path.write_text(f"{path.read_text()}notify:\n  - json://127.0.0.1/hush\n  - {url!r}\n")
@@ -263,7 +261,9 @@ def test_a_url_that_makes_no_sense_is_a_mistake_in_the_config(
     assert "hush" not in text.lower()
 
 
-def test_a_command_tells_and_keeps_its_exit_code(workspace: Workspace, listener: Listener) -> None:
+def test_a_failing_command_notifies_and_keeps_its_exit_code(
+    workspace: Workspace, listener: Listener
+) -> None:
     workspace.configure("  - {brand: ACME}")
     workspace.warehouse.unlink()
     path = workspace.folder / "exports.yml"
@@ -283,7 +283,7 @@ def config_of(workspace: Workspace, listener: Listener) -> config.Config:
     return config.load(workspace.folder / "exports.yml")
 
 
-def test_apprise_is_loaded_only_where_it_is_asked_for(workspace: Workspace) -> None:
+def test_apprise_is_imported_only_if_notify_is_configured(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
     program = (
         "import sys\n"

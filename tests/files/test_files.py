@@ -1,4 +1,4 @@
-"""Files are read back by programs that receivers use, and hold exactly what was put in."""
+"""Files are read back by programs that receivers use, with exactly the values written."""
 
 import csv
 import hashlib
@@ -61,7 +61,7 @@ NASTY: list[str | None] = [
 
 @dataclass
 class Writer:
-    """A stage of one table of texts, and what writes it in any dialect."""
+    """A stage with one table of texts, which it writes in any dialect."""
 
     folder: Path
     connection: duckdb.DuckDBPyConnection
@@ -109,7 +109,7 @@ def expected(texts: list[str | None], null: str | None) -> list[str | None]:
     return [null if text is None else text for text in texts]
 
 
-def test_a_formula_is_escaped_where_that_is_asked_for(writer: Writer) -> None:
+def test_formulas_are_escaped_if_configured(writer: Writer) -> None:
     texts = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "'=1", "a=1", "", None, "="]
     writer.fill(texts)
     assert b",=1+1," in writer.text()
@@ -122,7 +122,7 @@ def test_a_formula_is_escaped_where_that_is_asked_for(writer: Writer) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "||", "<->", "x", "¦"])
 @pytest.mark.parametrize("quoting", ["minimal", "all"])
 @pytest.mark.parametrize("line_ending", ["lf", "crlf"])
-def test_a_file_is_as_rfc_4180_says(
+def test_a_file_conforms_to_rfc_4180(
     writer: Writer, delimiter: str, quoting: str, line_ending: str
 ) -> None:
     writer.fill(NASTY)
@@ -190,7 +190,7 @@ def test_postgresql_reads_it_back(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7"])
-def test_other_encodings_hold_the_same_text(writer: Writer, encoding: str) -> None:
+def test_other_encodings_contain_the_same_text(writer: Writer, encoding: str) -> None:
     writer.fill(NASTY)
     plain = writer.text().decode()
     data = writer.text(encoding=encoding)
@@ -209,7 +209,7 @@ def test_a_character_that_the_encoding_lacks_is_an_error(writer: Writer, encodin
     assert writer.text(encoding=encoding) == writer.text().decode().encode(encoding)
 
 
-def test_one_brand_s_character_does_not_stop_another(writer: Writer) -> None:
+def test_a_character_error_of_one_brand_does_not_stop_the_others(writer: Writer) -> None:
     writer.fill(["日"])
     writer.add([("BETA", "1", "é"), ("GAMMA", "1", "日"), ("OMEGA", "1", "ok")])
     written = writer.write(("ACME", "BETA", "GAMMA", "OMEGA", "EMPTY"), encoding="latin-1")
@@ -224,7 +224,7 @@ def test_one_brand_s_character_does_not_stop_another(writer: Writer) -> None:
     }
 
 
-def test_a_text_that_ends_in_a_part_of_the_delimiter_is_told_apart(writer: Writer) -> None:
+def test_a_text_that_ends_in_a_part_of_the_delimiter_is_quoted(writer: Writer) -> None:
     writer.fill(["x|", "|x", "||", "x"])
     lines = writer.text(delimiter="||", header=False).decode().splitlines()
     assert [line.removeprefix(f"00000000{n}||") for n, line in enumerate(lines)] == [
@@ -264,7 +264,7 @@ def test_moments_are_local(writer: Writer, timezone: str, form: str, text: str) 
     assert data.decode() == f"000000000,x,{text},true\n"
 
 
-def test_both_passes_of_the_repeated_hour_are_told_apart_by_the_offset(writer: Writer) -> None:
+def test_both_passes_of_the_repeated_hour_differ_in_the_offset(writer: Writer) -> None:
     writer.fill(["x"])
     update = "update stage.broadcasts set sent_on = '2026-10-25 01:30:00+00'"
     writer.connection.execute(update)
@@ -283,7 +283,7 @@ def test_both_passes_of_the_repeated_hour_are_told_apart_by_the_offset(writer: W
         ("290000-01-01 00:00:00+00", "UTC"),
     ],
 )
-def test_a_moment_that_is_no_date_stops_the_file_of_its_brand(
+def test_a_moment_that_no_file_can_contain_fails_only_its_brand(
     writer: Writer, moment: str, timezone: str, form: str
 ) -> None:
     writer.add([("ACME", "1", "x"), ("ACME", "it's 2", "y"), ("BETA", "3", "z")])
@@ -325,10 +325,10 @@ def test_the_first_and_last_moments_are_written(
         {"delimiter": "||", "newlines": "space", "formulas": "escape"},
     ],
 )
-def test_bytes_that_are_not_utf_8_stop_the_file_of_their_brand(
+def test_bytes_that_are_not_utf_8_fail_only_their_brand(
     writer: Writer, bad: bytes, dialect: dict[str, object]
 ) -> None:
-    """DuckDB checks no text that it reads from Arrow, which is how PostgreSQL's rows come."""
+    """DuckDB does not validate text from Arrow, the format of rows from PostgreSQL."""
     texts = pa.array([b"good", bad, b"z"]).view(pa.string())
     rows = pa.table({"brand": ["ACME", "ACME", "BETA"], "id": ["1", "2", "3"], "text": texts})
     writer.connection.register("rows", rows)
@@ -347,7 +347,7 @@ def test_bytes_that_are_not_utf_8_stop_the_file_of_their_brand(
     assert not (writer.folder / "0").exists()
 
 
-def test_the_facts_are_those_of_the_file(writer: Writer) -> None:
+def test_size_hash_and_row_count_are_those_of_the_file(writer: Writer) -> None:
     writer.fill(NASTY)
     file = writer.write(encoding="utf-16")["ACME"]
     data = file.local.read_bytes()
@@ -362,7 +362,7 @@ def test_no_header_and_no_rows_is_an_empty_file(writer: Writer) -> None:
     assert writer.text() == b"BROADCAST_ID,DESCRIPTION,SENT_ON,IS_TOUCHED\n"
 
 
-def test_many_rows_of_many_brands_stay_whole_and_in_order(writer: Writer) -> None:
+def test_many_rows_of_many_brands_stay_complete_and_sorted(writer: Writer) -> None:
     writer.connection.execute(
         "insert into stage.broadcasts select 'B' || (i % 7), lpad(hash(i)::varchar, 20, '0'),"
         " 'é' || i, '2026-10-25 00:30:00+00', null from range(300000) t(i)"
@@ -396,7 +396,7 @@ def test_wide_rows_are_sorted_in_pieces_and_give_the_same_bytes(
     assert edges == 12  # between 13 pieces of 6.4 MB
 
 
-def test_rows_that_need_too_much_memory_stop_the_file_of_their_brand(writer: Writer) -> None:
+def test_rows_that_need_too_much_memory_fail_only_their_brand(writer: Writer) -> None:
     writer.connection.execute(
         "insert into stage.broadcasts select if(i < 50, 'WIDE', 'ACME'), i::varchar,"
         " repeat(md5(i::varchar), if(i < 50, 40000, 1)), timestamptz '2026-10-25 00:30:00+00',"
@@ -419,7 +419,7 @@ def test_rows_that_need_too_much_memory_stop_the_file_of_their_brand(writer: Wri
     delimiter=st.sampled_from([",", ";", "\t", "|", "é", " "]),
     quoting=st.sampled_from(["minimal", "all"]),
 )
-def test_any_text_comes_back(
+def test_any_text_is_read_back_unchanged(
     writer: Writer, texts: list[str | None], delimiter: str, quoting: str
 ) -> None:
     writer.fill(texts)
@@ -431,11 +431,11 @@ def test_any_text_comes_back(
 def test_a_batch_without_rows_is_not_the_end() -> None:
     batches = [pa.RecordBatch.from_pydict({"line": ["x\n"] * rows}) for rows in (2, 0, 1)]
     reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
-    read = stage.read_ahead(reader)  # DuckDB cannot be made to give one
+    read = stage.read_ahead(reader)  # DuckDB cannot be made to return an empty batch
     assert [len(batch) for batch in read] == [2, 0, 1]
 
 
-def test_to_leave_waits_for_what_is_read_ahead() -> None:
+def test_closing_the_reader_waits_for_the_batch_that_is_being_read() -> None:
     ended: list[str] = []
 
     def slow() -> Iterator[pa.RecordBatch]:

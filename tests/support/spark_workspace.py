@@ -35,7 +35,7 @@ outbox: outbox-{folder}
 
 @dataclass
 class SparkWorkspace:
-    """Fills raw tables and exports them, on a target of one's choice.
+    """Fills raw tables and exports them, on any target.
 
     Spark works in this process alone, unless `more` of the environment names a cluster.
     """
@@ -75,7 +75,7 @@ class SparkWorkspace:
         return load_into(self.project("duckdb"), self.folder / "raw", rejected=rejected, now=NOW)
 
     def fill(self, **texts: str) -> None:
-        """Load the raw files into DuckDB, and bring its raw tables to Spark, see `fill`."""
+        """Load the raw files into DuckDB, and copy its raw tables to Spark, see `fill`."""
         self.load()
         fill(self.project("spark"), self.folder / "warehouse.duckdb", **texts)
 
@@ -92,7 +92,7 @@ class SparkWorkspace:
         return run.run(loaded, found, Request(), now=NOW)
 
     def files(self, target: str = "spark") -> dict[str, bytes]:
-        """Return what arrived."""
+        """Return the delivered files."""
         root = self.folder / target
         return {path.name: path.read_bytes() for path in root.rglob("*.csv")}
 

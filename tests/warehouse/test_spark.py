@@ -32,7 +32,7 @@ from orchestrator.windows import Window
 ROOT = Path(__file__).parents[2]
 DAY = datetime(2026, 10, 21, tzinfo=UTC)
 HOURS = [DAY + timedelta(hours=12 * number) for number in range(-6, 4)]  # of five days
-# In Spark's words and in DuckDB's alike.
+# The same SQL on Spark and on DuckDB.
 ADDED = {
     "decimal(18, 4)": "cast(12.3456 * length(email_activities.event_id) as decimal(18, 4))",
     "bigint": "cast(9007199254740993 as bigint)",
@@ -69,7 +69,7 @@ def _write_days(workspace: SparkWorkspace) -> None:
 
 
 def _with_added_columns(workspace: SparkWorkspace) -> list[str]:
-    """Give the place a dbt project whose activities have a column of each type more."""
+    """Copy the dbt project, with one more activity column of each type; return their names."""
     shutil.copytree(ROOT / "dbt_project", workspace.folder / "dbt_project")
     model = workspace.folder / "dbt_project/models/exports/activities_daily"
     names = [f"added_{number}" for number in range(len(ADDED))]
@@ -113,7 +113,7 @@ def test_texts_and_columns_of_any_type_are_written_as_duckdb_writes_them(
     assert sorted(path.name for path in workspace.warehouse.iterdir()) == ["raw.db"]
 
 
-def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
+def test_a_window_reads_only_the_partitions_of_its_days(workspace: SparkWorkspace) -> None:
     _write_days(workspace)
     for table in ("sends", "bounces", "complaints", "unsubscribes"):
         row = event(1, received_at=HOURS[0], bounce_type="hard", via_default_campaign=True)
@@ -146,7 +146,7 @@ def test_a_window_reads_its_own_days_alone(workspace: SparkWorkspace) -> None:
     assert opens == set(wanted)
 
 
-def test_bytes_that_are_not_text_stop_the_file_of_their_brand(workspace: SparkWorkspace) -> None:
+def test_bytes_that_are_not_text_fail_only_their_brand(workspace: SparkWorkspace) -> None:
     brands = ("ACME", "BETA")
     workspace.write(
         "broadcasts", [broadcast(1, brand=each, sent_on=DAY, received_at=DAY) for each in brands]
@@ -165,7 +165,7 @@ def test_bytes_that_are_not_text_stop_the_file_of_their_brand(workspace: SparkWo
     assert {name[:13] for name in workspace.files()} == {"activity_BETA", "broadcast_BET"}
 
 
-def test_check_tells_a_raw_table_that_is_missing(workspace: SparkWorkspace) -> None:
+def test_check_reports_a_missing_raw_table(workspace: SparkWorkspace) -> None:
     workspace.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY)])
     workspace.fill()
     found = _checked(workspace)
@@ -192,7 +192,7 @@ def _plan(sql: str) -> tuple[str, list[str]]:
 
 
 @pytest.mark.faults
-def test_a_worker_is_killed_in_the_middle_of_a_quiet_and_tidy_run(
+def test_a_killed_worker_changes_no_file_and_the_run_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_cluster: SparkCluster
 ) -> None:
     workspace = SparkWorkspace(tmp_path, monkeypatch, spark_cluster.environment)
@@ -238,7 +238,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_cluster_that_is_away_is_told_at_once(workspace: SparkWorkspace) -> None:
+def test_an_unreachable_cluster_is_reported_at_once(workspace: SparkWorkspace) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -252,7 +252,7 @@ def test_a_cluster_that_is_away_is_told_at_once(workspace: SparkWorkspace) -> No
 
 
 @pytest.mark.faults
-def test_a_cluster_without_workers_is_not_waited_for_without_end(
+def test_a_cluster_without_workers_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cluster = SparkCluster(workers=0)
@@ -268,7 +268,7 @@ def test_a_cluster_without_workers_is_not_waited_for_without_end(
 
 
 @pytest.mark.parametrize("missing", ["pyspark", "dbt.adapters.spark"])
-def test_what_is_to_be_installed_is_told(
+def test_missing_packages_are_named(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = SparkWorkspace(tmp_path, monkeypatch)
@@ -277,7 +277,7 @@ def test_what_is_to_be_installed_is_told(
         Session(workspace.project("spark").output)
 
 
-def test_without_java_it_is_told_where_java_is_looked_for(
+def test_a_missing_java_is_reported_with_the_place_that_was_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = SparkWorkspace(tmp_path, monkeypatch)
@@ -313,7 +313,7 @@ def test_a_target_that_cannot_work_is_refused(output: dict[str, Any], message: s
 
 
 @pytest.mark.faults  # Spark takes long
-def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(
+def test_raw_tables_of_a_metastore_are_found_with_only_the_profile(
     workspace: SparkWorkspace,
 ) -> None:
     _write_days(workspace)
@@ -336,7 +336,7 @@ def test_raw_tables_of_a_metastore_are_found_by_the_profile_alone(
     assert schemas == {"default", "raw"}
 
 
-def test_nothing_due_starts_no_spark(workspace: SparkWorkspace) -> None:
+def test_a_run_with_nothing_due_does_not_start_spark(workspace: SparkWorkspace) -> None:
     workspace.monkeypatch.setenv("SPARK_MASTER", "spark://127.0.0.1:1")
     assert workspace.run(more=", start: 2026-10-22").windows == []
 
@@ -352,7 +352,7 @@ def test_load_does_not_write_to_spark(workspace: SparkWorkspace) -> None:
     )
 
 
-def test_the_lines_of_the_docs_fill_a_raw_table(workspace: SparkWorkspace) -> None:
+def test_the_sql_of_the_docs_fills_a_raw_table(workspace: SparkWorkspace) -> None:
     text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     statements = [line for line in lines.split(";\n") if line.strip()]
