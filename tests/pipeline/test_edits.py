@@ -1,4 +1,4 @@
-"""exports.yml is edited over months: nothing that waits is dropped in silence."""
+"""exports.yml is edited over months: no waiting window is dropped without a message."""
 
 import csv
 import shutil
@@ -55,7 +55,7 @@ def windows(result: RunResult) -> list[tuple[str, str, Status]]:
 
 
 def warnings(workspace: Workspace, now: str) -> list[str]:
-    """Return what `status` warns of."""
+    """Return the warnings of `status`."""
     loaded = config.load(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         moment = datetime.fromisoformat(f"{now}+00:00")
@@ -68,12 +68,12 @@ def break_destination(workspace: Workspace) -> None:
     (workspace.folder / "there").write_text("")
 
 
-def mend_destination(workspace: Workspace) -> None:
+def restore_destination(workspace: Workspace) -> None:
     (workspace.folder / "there").unlink()
     (workspace.folder / "kept").rename(workspace.folder / "there")
 
 
-def test_a_brand_goes_from_its_own_entry_to_every_brand(busy: Workspace) -> None:
+def test_a_brand_moves_from_its_own_entry_to_every_brand(busy: Workspace) -> None:
     busy.configure("  - {brand: '*'}\n  - {brand: ACME, at: '23:00'}", defaults=DEFAULTS)
     busy.run("2026-11-20 23:30")
     busy.run("2026-11-21 06:30")  # `*` delivers the 20th, ACME is not due yet
@@ -85,11 +85,11 @@ def test_a_brand_goes_from_its_own_entry_to_every_brand(busy: Workspace) -> None
     assert busy.run("2026-11-22 06:30").windows == []
 
 
-def test_what_waits_goes_on_with_another_interval(busy: Workspace) -> None:
+def test_waiting_windows_are_delivered_after_a_change_of_interval(busy: Workspace) -> None:
     busy.configure("  - {brand: ACME}", defaults=DEFAULTS)
     break_destination(busy)
     assert busy.run("2026-11-20 06:30").exit_code == 1
-    mend_destination(busy)
+    restore_destination(busy)
     busy.configure("  - {brand: ACME, interval: hourly}", defaults=DEFAULTS)
     found = windows(busy.run("2026-11-20 02:30"))
     hourly = [("ACME hourly", f"20 {hour:02}", Status.DELIVERED) for hour in range(2)]
@@ -99,22 +99,24 @@ def test_what_waits_goes_on_with_another_interval(busy: Workspace) -> None:
     assert arrived(busy) == events("21")
 
 
-def test_what_waits_of_an_entry_that_is_gone(busy: Workspace) -> None:
+def test_waiting_windows_of_a_removed_entry_are_reported_until_they_are_given_up(
+    busy: Workspace,
+) -> None:
     busy.configure("  - {brand: ACME}\n  - {brand: ZZ}", defaults=DEFAULTS)
     break_destination(busy)
     busy.run("2026-11-20 06:30")
-    mend_destination(busy)
+    restore_destination(busy)
     busy.configure("  - {brand: ZZ}", defaults=DEFAULTS)
     result = busy.run("2026-11-20 07:00")
     assert (windows(result), result.exit_code) == ([("ZZ daily", "19 00", Status.DELIVERED)], 3)
-    (said,) = result.unsettled
-    assert said.startswith("ACME daily: 1 windows wait, the oldest is 2026-11-19T00:00:00Z/")
-    assert warnings(busy, "2026-11-20 07:00") == [said]
-    assert said in orchestrate(busy.folder, "check").stdout
+    (message,) = result.unsettled
+    assert message.startswith("ACME daily: 1 windows wait, the oldest is 2026-11-19T00:00:00Z/")
+    assert warnings(busy, "2026-11-20 07:00") == [message]
+    assert message in orchestrate(busy.folder, "check").stdout
     orchestrate(busy.folder, "status", "--prometheus", "metrics.prom")
     sample = 'unsettled_windows{brand="",export="ACME daily",interval=""} 1.0'
     assert sample in (busy.folder / "metrics.prom").read_text(encoding="utf-8")
-    # It is settled by the entry, or by giving up.
+    # The problem ends when the entry is back, or when the windows are given up.
     shown = orchestrate(busy.folder, "prune", "--abandon", "--dry-run").stdout
     assert "given up: ACME daily 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z" in shown
     assert orchestrate(busy.folder, "prune", "--abandon").stdout == shown
@@ -131,11 +133,11 @@ def test_a_brand_with_an_hourly_entry_has_no_daily_files_of_every_brand(busy: Wo
     entries = "  - {brand: '*'}\n  - {brand: ACME, interval: hourly%s}"
     busy.configure(entries % "", defaults=DEFAULTS)
     result = busy.run("2026-11-20 01:30")
-    (said,) = result.warnings
-    assert said.startswith(
+    (message,) = result.warnings
+    assert message.startswith(
         "ACME daily: delivered until 2026-11-20 00:00. ACME has a separate entry now,"
     )
-    assert (result.exit_code, warnings(busy, "2026-11-20 01:30")) == (0, [said])
+    assert (result.exit_code, warnings(busy, "2026-11-20 01:30")) == (0, [message])
     assert arrived(busy) == events("20 01")
     busy.configure(entries % ", start: 2026-11-20", defaults=DEFAULTS)
     assert busy.run("2026-11-20 01:40").warnings == []
@@ -157,7 +159,7 @@ def test_a_day_that_another_interval_delivered_is_sent_with_a_warning(busy: Work
     assert windows(result) == [("ACME daily", f"{day} 00", Status.DELIVERED) for day in (19, 20)]
 
 
-def test_a_destination_is_renamed_while_files_wait(busy: Workspace) -> None:
+def test_waiting_files_are_delivered_after_their_destination_is_renamed(busy: Workspace) -> None:
     busy.configure("  - {brand: ACME, destination: [there, far]}", destinations=BOTH)
     (busy.folder / "far").rmdir()
     (busy.folder / "far").write_text("")
@@ -172,13 +174,13 @@ def test_a_destination_is_renamed_while_files_wait(busy: Workspace) -> None:
     )
     result = busy.run("2026-11-20 07:00")
     assert windows(result) == [("ACME daily", "19 00", Status.DELIVERED)]
-    (said,) = result.warnings
-    assert "its files waited for destination 'far', which the export no longer has" in said
-    # The folder has another name: nothing is sent there again. The other destination is new.
+    (message,) = result.warnings
+    assert "its files waited for destination 'far', which the export no longer has" in message
+    # The same folder under another name gets nothing again. The other destination is new.
     assert (busy.files(), busy.all_bytes("other")) == ([], sent)
 
 
-def test_retention_goes_on_under_another_name(busy: Workspace) -> None:
+def test_retention_continues_after_a_destination_is_renamed(busy: Workspace) -> None:
     destinations = "{%s: {directory: there, retention: 1d}}"
     busy.configure("  - {brand: ACME}", destinations=destinations % "old")
     busy.run("2026-11-20 06:30")
@@ -196,7 +198,7 @@ def test_retention_goes_on_under_another_name(busy: Workspace) -> None:
     assert "files were delivered to destination 'old'" in orchestrate(busy.folder, "check").stdout
 
 
-def test_a_brand_of_events_has_files_every_day(workspace: Workspace) -> None:
+def test_a_brand_known_only_by_its_events_has_files_every_day(workspace: Workspace) -> None:
     workspace.mailing("ZZ", "2026-11-01")
     workspace.opened("MAILER", "2026-11-18 12:00:00", "unknown", event_id="E1")
     workspace.add("customers", {"brand": "SHOP", "customer_id": "C1"})
@@ -208,23 +210,23 @@ def test_a_brand_of_events_has_files_every_day(workspace: Workspace) -> None:
         for brand in ("MAILER", "SHOP", "ZZ")
         for day in (18, 19)
     ]
-    # A brand of which no row is left has none, and that is said once.
+    # A brand without any row left has no files, and one warning reports it.
     workspace.query("delete from raw.email_opens where brand = 'MAILER'")
-    (said,) = workspace.run("2026-11-21 06:30").warnings
-    assert "the warehouse has no row of brand 'MAILER' any more" in said
+    (message,) = workspace.run("2026-11-21 06:30").warnings
+    assert "the warehouse has no row of brand 'MAILER' any more" in message
     assert workspace.run("2026-11-22 06:30").warnings == []
     assert {name for name in workspace.files() if "20261120" in name} == {
         f"{kind}_{brand}_20261120.csv"
         for kind in ("activity", "broadcast")
         for brand in ("SHOP", "ZZ")
     }
-    # When it is back, it has files again.
+    # Once it has rows again, it has files again.
     workspace.opened("MAILER", "2026-11-22 12:00:00", "unknown", event_id="E2")
     assert workspace.run("2026-11-23 06:30").exit_code == 0
     assert "activity_MAILER_20261122.csv" in workspace.files()
 
 
-def test_a_new_ledger_next_to_a_destination_with_files(busy: Workspace) -> None:
+def test_a_new_ledger_next_to_a_destination_with_files_is_refused(busy: Workspace) -> None:
     busy.configure("  - {brand: '*'}", defaults=DEFAULTS)
     busy.run("2026-11-20 06:30")
     before = busy.all_bytes()
@@ -242,7 +244,7 @@ def test_a_new_ledger_next_to_a_destination_with_files(busy: Workspace) -> None:
     assert arrived(busy) == events("21")
 
 
-def test_hours_repeat_after_a_change_of_the_time_zone(busy: Workspace) -> None:
+def test_hours_that_repeat_after_a_change_of_time_zone_get_other_names(busy: Workspace) -> None:
     busy.configure("  - {brand: ACME, interval: hourly, timezone: Europe/Amsterdam}")
     busy.run("2026-11-20 09:20")
     busy.configure("  - {brand: ACME, interval: hourly, completion: ready}")
