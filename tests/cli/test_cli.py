@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 import typer
-from forked_commands import ORCHESTRATE, cold, orchestrate
+from forked_commands import ORCHESTRATE, orchestrate, orchestrate_cold
 from workspace import Workspace
 
 from orchestrator import cli
@@ -27,7 +27,7 @@ def acme(workspace: Workspace) -> Workspace:
 
 
 def test_the_json_of_a_run_is_the_only_output_on_stdout(acme: Workspace) -> None:
-    ran = cold(acme.folder, "daily", "--date", "2026-11-19", "--json")
+    ran = orchestrate_cold(acme.folder, "daily", "--date", "2026-11-19", "--json")
     assert ran.returncode == 0
     document = json.loads(ran.stdout)
     (window,) = document["windows"]
@@ -43,7 +43,7 @@ def test_the_json_of_a_run_is_the_only_output_on_stdout(acme: Workspace) -> None
     assert "delivered ACME daily 2026-11-19: 1 broadcast, 1 activity, at there" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "jan@example.com" not in ran.stderr + ran.stdout
-    again = cold(acme.folder, "daily", "--date", "2026-11-19")
+    again = orchestrate_cold(acme.folder, "daily", "--date", "2026-11-19")
     assert (again.returncode, again.stdout) == (0, "")
     assert "nothing is due" in again.stderr
 
@@ -278,7 +278,7 @@ def test_load_reports_added_and_rejected_rows(tmp_path: Path) -> None:
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
-    ran = cold(tmp_path, "--version")
+    ran = orchestrate_cold(tmp_path, "--version")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == f"event-based-export {version('event-based-export')}\n"
 
@@ -303,7 +303,7 @@ def test_help_loads_neither_dbt_nor_duckdb() -> None:
 
 
 def test_the_demo_shows_the_delivered_files(tmp_path: Path) -> None:
-    ran = cold(tmp_path, "demo")
+    ran = orchestrate_cold(tmp_path, "demo")
     assert ran.returncode == 0, ran.stderr
     assert "Broadcastid,Customerid,Extern klantnummer,E-mailadres,Activiteit" in ran.stdout
     files = sorted((tmp_path / "demo/server").rglob("*.csv"))

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from forked_commands import cold
+from forked_commands import orchestrate_cold
 from workspace import Workspace
 
 BRANDS = ("CAFÉ", "日本")
@@ -36,11 +36,11 @@ def test_names_are_utf8_in_any_locale(
         workspace.mailing(brand, "2026-11-19")
     workspace.configure("  - {brand: '*'}")
     words = ("daily", "--date", "2026-11-19", "--brand", BRANDS[0], "--brand", BRANDS[1])
-    ran = cold(workspace.folder, *words, LOCPATH=str(latin9), **environment)
+    ran = orchestrate_cold(workspace.folder, *words, LOCPATH=str(latin9), **environment)
     assert ran.returncode == 0, ran.stderr
     assert sorted(path.name for path in (workspace.folder / "there").iterdir()) == sorted(
         f"{kind}_{brand}_20261119.csv" for kind in ("activity", "broadcast") for brand in BRANDS
     )
     assert all(f"delivered {brand} daily 2026-11-19" in ran.stderr for brand in BRANDS)
-    shown = cold(workspace.folder, "status", LOCPATH=str(latin9), **environment)
+    shown = orchestrate_cold(workspace.folder, "status", LOCPATH=str(latin9), **environment)
     assert "日本" in shown.stdout

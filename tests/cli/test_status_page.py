@@ -57,10 +57,10 @@ def weeks(workspace: Workspace) -> Workspace:
                     at = calendar.due(window) + timedelta(minutes=5 + age)
                     file = Delivery(File("activity", f"{brand}{age}", 9, "a" * 64), "there", at)
                     rows = {"open": 2, "complaint": 1}
-                    made = replace(entry, activity_rows=3, broadcast_rows=1, choice="all")
-                    made = replace(made, activities=rows)
-                    ledger.write([(made, [file])])
-                    ledger.finish([made])
+                    written = replace(entry, activity_rows=3, broadcast_rows=1, choice="all")
+                    written = replace(written, activities=rows)
+                    ledger.write([(written, [file])])
+                    ledger.finish([written])
                 else:
                     ledger.plan([entry])
                     if brand == "BETA":
@@ -160,9 +160,9 @@ def test_no_mark_is_outside_its_plot(browser: Browser, workspace: Workspace) -> 
         for line, ahead in zip(Exports(loaded, Request()), (0, 60), strict=True):
             window = line.export.calendar.last_due(now + timedelta(days=ahead))
             at = line.export.calendar.due(window)
-            made = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})
-            ledger.write([(made, [Delivery(File("activity", "a", 9, "a" * 64), "there", at)])])
-            ledger.finish([made])
+            written = replace(Entry(line.name, window, 1), choice="all", activities={"open": 1})
+            ledger.write([(written, [Delivery(File("activity", "a", 9, "a" * 64), "there", at)])])
+            ledger.finish([written])
     browser.open(write_page(workspace, now))
     assert captions(browser) == ["Open 1 row"]
     assert marks(browser, "#rows", "rect") == 1
@@ -241,11 +241,11 @@ def test_a_backfill_does_not_count_as_lag(workspace: Workspace) -> None:
         (line,) = Exports(loaded, Request())
         window = line.export.calendar.last_due(NOW - timedelta(days=20))
         for scheduled in (True, False):
-            made = Entry(line.name, window, 1, scheduled=scheduled, choice="all")
+            written = Entry(line.name, window, 1, scheduled=scheduled, choice="all")
             at = NOW if not scheduled else line.export.calendar.due(window)
             file = File("activity", f"{scheduled}", 9, "a" * 64)
-            ledger.write([(made, [Delivery(file, "there", at)])])
-            ledger.finish([made])
+            ledger.write([(written, [Delivery(file, "there", at)])])
+            ledger.finish([written])
             window = line.export.calendar.containing(window.start - timedelta(hours=1))
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         history = read_history(loaded, Request(), ledger, now=NOW)

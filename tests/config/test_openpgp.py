@@ -36,12 +36,12 @@ ADDRESS = b"jan@example.com"
 @pytest.fixture(scope="module")
 def receiver(gpg: Gpg) -> str:
     """The fingerprint of a valid key."""
-    return gpg.make("Receiver", subkey="never")
+    return gpg.make_key("Receiver", subkey="never")
 
 
 @pytest.fixture
 def acme(workspace: Workspace, gpg: Gpg, receiver: str) -> Workspace:
-    """A mailing of ACME and one of BETA, and the receiver's key beside exports.yml."""
+    """A mailing of ACME and one of BETA, and the receiver's key next to exports.yml."""
     workspace.mailing("ACME", "2026-11-19")
     workspace.mailing("BETA", "2026-11-19")
     (workspace.folder / "key.asc").write_bytes(gpg.export(receiver))
@@ -68,7 +68,7 @@ def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
 def test_a_file_without_one_public_key_is_refused_at_once(
     tmp_path: Path, gpg: Gpg, receiver: str
 ) -> None:
-    other = gpg.make("Other", subkey="never")
+    other = gpg.make_key("Other", subkey="never")
     for data in (b"", b"no key", b"\x00" * 5000, gpg.export(receiver)[:200]):
         assert "expected one OpenPGP public key, found 0" in refusal(tmp_path, data, at_load=True)
     both = gpg.export(receiver, other)
@@ -101,22 +101,22 @@ def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path, gpg: Gpg, recei
 def test_expired_and_revoked_keys_and_those_that_cannot_encrypt_are_refused(
     tmp_path: Path, gpg: Gpg
 ) -> None:
-    expired = gpg.make("Expired", subkey="never", lasts="1d", old=True)
+    expired = gpg.make_key("Expired", subkey="never", lasts="1d", old=True)
     reason = refusal(tmp_path, gpg.export(expired), at_load=False)
     assert reason.startswith("the key expired on 2020-01-02: ask the receiver for one in use")
-    revoked = gpg.make("Revoked", subkey="never")
+    revoked = gpg.make_key("Revoked", subkey="never")
     gpg.revoke(revoked)
     assert refusal(tmp_path, gpg.export(revoked), at_load=False).startswith("the key was revoked")
-    without = gpg.make("Signs alone")
-    rotten = gpg.make("Subkey expired", subkey="1d", old=True)
+    without = gpg.make_key("Signs alone")
+    rotten = gpg.make_key("Subkey expired", subkey="1d", old=True)
     for fingerprint in (without, rotten):
         reason = refusal(tmp_path, gpg.export(fingerprint), at_load=False)
         assert reason.startswith("no subkey is usable for encryption: none is meant for it, or it")
 
 
 def test_the_valid_one_of_two_subkeys_is_used(tmp_path: Path, gpg: Gpg) -> None:
-    fingerprint = gpg.make("Renewed", subkey="1d", old=True)
-    gpg.add(fingerprint, "never")
+    fingerprint = gpg.make_key("Renewed", subkey="1d", old=True)
+    gpg.add_subkey(fingerprint, "never")
     key = tmp_path / "key.pgp"
     key.write_bytes(gpg.export(fingerprint, armor=False))
     file = PackedFile(tmp_path / "rows.csv", "gzip", openpgp.checked(key))
@@ -170,7 +170,7 @@ def test_a_delivered_file_decrypts_to_the_plain_file(acme: Workspace, gpg: Gpg) 
 def test_an_invalid_key_stops_only_its_export(acme: Workspace, gpg: Gpg) -> None:
     key = acme.folder / "key.asc"
     good = key.read_bytes()
-    key.write_bytes(gpg.export(gpg.make("Over", subkey="never", lasts="1d", old=True)))
+    key.write_bytes(gpg.export(gpg.make_key("Over", subkey="never", lasts="1d", old=True)))
     acme.configure("  - {brand: ACME, encrypt_for: key.asc}\n  - {brand: BETA}")
     result = acme.run(NOW)
     assert result.exit_code == 3
@@ -240,9 +240,9 @@ def test_resend_sends_the_same_encrypted_bytes(acme: Workspace) -> None:
     assert message in " ".join(done.stderr.split())
 
 
-def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - arguments of gpg.make
+def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - arguments of make_key
     """Put a sender's secret key next to exports.yml; return its fingerprint."""
-    fingerprint = gpg.make(" ".join(["Sender", *key]), **key)
+    fingerprint = gpg.make_key(" ".join(["Sender", *key]), **key)
     secret = gpg.export(fingerprint, secret=True, passphrase=key.get("passphrase", ""))
     (acme.folder / "sender.asc").write_bytes(secret)
     return fingerprint
@@ -298,12 +298,12 @@ def test_no_process_shows_the_passphrase(acme: Workspace, gpg: Gpg) -> None:
     shown: set[str] = set()
     log = acme.folder / "log"
     with (
-        log.open("wb") as said,
+        log.open("wb") as output,
         subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *words],
             cwd=acme.folder,
             env=environment,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
         ) as command,
     ):
@@ -341,7 +341,7 @@ def test_a_key_that_cannot_sign_is_named(acme: Workspace, gpg: Gpg) -> None:
 
     signing(acme, gpg, lasts="1d", old=True)
     assert refused().startswith("the key expired on 2020-01-02: export one in use")
-    fingerprint = gpg.make("Revoked sender")
+    fingerprint = gpg.make_key("Revoked sender")
     gpg.revoke(fingerprint)
     (acme.folder / "sender.asc").write_bytes(gpg.export(fingerprint, secret=True))
     assert refused().startswith("the key was revoked")

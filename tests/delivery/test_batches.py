@@ -9,7 +9,17 @@ import pytest
 from progress_steps import Steps
 from sshd import Sshd
 from tcp_proxy import Proxy
-from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+from upload_files import (
+    MEBIBYTE,
+    QUICK,
+    deliver,
+    error_text,
+    ignore,
+    make_upload,
+    part_name,
+    random_bytes,
+    tree,
+)
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload, deliver_all
@@ -17,7 +27,10 @@ from orchestrator.delivery import Retry, Upload, deliver_all
 
 def test_two_hundred_files_arrive_over_one_connection(sftp_server: Sshd, tmp_path: Path) -> None:
     batches = [
-        [make(tmp_path, f"{n % 7}/broadcast_{n}.csv"), make(tmp_path, f"{n % 7}/activity_{n}.csv")]
+        [
+            make_upload(tmp_path, f"{n % 7}/broadcast_{n}.csv"),
+            make_upload(tmp_path, f"{n % 7}/activity_{n}.csv"),
+        ]
         for n in range(100)
     ]
     published: list[Upload] = []
@@ -39,9 +52,9 @@ def test_a_file_starts_only_after_the_file_before_it(sftp_server: Sshd, tmp_path
     """On the server no activity file, not even a part, appears without its broadcast file."""
     batches = [
         [
-            make(tmp_path, f"{n}/broadcast.csv", noise(900_000 if n % 2 else 10)),
-            make(tmp_path, f"{n}/activity.csv", noise(300_000)),
-            make(tmp_path, f"{n}/activity.csv.ready", b"1"),
+            make_upload(tmp_path, f"{n}/broadcast.csv", random_bytes(900_000 if n % 2 else 10)),
+            make_upload(tmp_path, f"{n}/activity.csv", random_bytes(300_000)),
+            make_upload(tmp_path, f"{n}/activity.csv.ready", b"1"),
         ]
         for n in range(20)
     ]
@@ -91,15 +104,19 @@ def test_a_failing_batch_stops_at_its_file_and_the_others_continue(
 ) -> None:
     (sftp_server.root / "bad.csv").mkdir()
     batches = [
-        [make(tmp_path, "a.csv"), make(tmp_path, "bad.csv"), make(tmp_path, "after.csv")],
-        [make(tmp_path, "b.csv"), make(tmp_path, "c.csv")],
+        [
+            make_upload(tmp_path, "a.csv"),
+            make_upload(tmp_path, "bad.csv"),
+            make_upload(tmp_path, "after.csv"),
+        ],
+        [make_upload(tmp_path, "b.csv"), make_upload(tmp_path, "c.csv")],
         [],
     ]
 
     bad, good, empty = deliver(sftp_server.destination(), batches, ignore)
 
     assert bad.uploads_done == (batches[0][0],)
-    assert "bad.csv exists and may not be replaced" in failure(bad)
+    assert "bad.csv exists and may not be replaced" in error_text(bad)
     assert good.error is None
     assert empty == type(empty)((), None)
     assert [name for name in tree(sftp_server.root) if ".part" not in name] == [
@@ -120,7 +137,7 @@ def test_empty_batches_need_no_connection(sftp_server: Sshd) -> None:
 
 def test_a_cut_transfer_resumes_where_it_stopped(sftp_server: Sshd, tmp_path: Path) -> None:
     size = 40 * MEBIBYTE
-    upload = make(tmp_path, "a.csv", noise(size))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(size))
     cuts = (16 * MEBIBYTE, 12 * MEBIBYTE)  # some MiB in transit at a cut are lost
 
     with Proxy.before(sftp_server.port, cuts=cuts) as proxy:
@@ -138,7 +155,7 @@ def test_a_cut_transfer_resumes_where_it_stopped(sftp_server: Sshd, tmp_path: Pa
 def test_an_upload_that_makes_progress_is_retried_without_limit(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    upload = make(tmp_path, "a.csv", noise(56 * MEBIBYTE))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(56 * MEBIBYTE))
 
     with Proxy.before(sftp_server.port, cuts=(12 * MEBIBYTE,) * 4) as proxy:
         sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
@@ -151,8 +168,8 @@ def test_an_upload_that_makes_progress_is_retried_without_limit(
 
 def test_an_upload_without_progress_is_given_up(sftp_server: Sshd, tmp_path: Path) -> None:
     batches = [
-        [make(tmp_path, "a.csv", noise(MEBIBYTE))],
-        [make(tmp_path, "b.csv", noise(MEBIBYTE))],
+        [make_upload(tmp_path, "a.csv", random_bytes(MEBIBYTE))],
+        [make_upload(tmp_path, "b.csv", random_bytes(MEBIBYTE))],
     ]
 
     with Proxy.before(sftp_server.port, cuts=(500,) * 9) as proxy:
@@ -161,17 +178,17 @@ def test_an_upload_without_progress_is_given_up(sftp_server: Sshd, tmp_path: Pat
         outcomes = deliver(destination, batches, ignore, retry=QUICK)
 
     assert len(proxy.sent) == QUICK.attempts
-    assert all("Gave up after attempt 3;" in failure(outcome) for outcome in outcomes)
+    assert all("Gave up after attempt 3;" in error_text(outcome) for outcome in outcomes)
 
 
 def test_an_upload_resumes_after_the_server_was_killed_and_restarted(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    big = make(tmp_path, "big.csv", noise(64 * MEBIBYTE))
-    batches = [[make(tmp_path, f"{n}.csv")] for n in range(5)] + [[big]]
+    big = make_upload(tmp_path, "big.csv", random_bytes(64 * MEBIBYTE))
+    batches = [[make_upload(tmp_path, f"{n}.csv")] for n in range(5)] + [[big]]
 
     def kill_during_the_upload() -> None:
-        part = sftp_server.root / part_of(big)
+        part = sftp_server.root / part_name(big)
         while not part.exists() or part.stat().st_size < 8 * MEBIBYTE:
             time.sleep(0.002)
         sftp_server.kill()
@@ -195,7 +212,9 @@ def test_an_upload_resumes_after_the_server_was_killed_and_restarted(
 
 def test_an_error_while_recording_stops_the_delivery(sftp_server: Sshd, tmp_path: Path) -> None:
     """What cannot be recorded must not be published."""
-    batches = [[make(tmp_path, f"{n}a.csv"), make(tmp_path, f"{n}b.csv")] for n in range(3)]
+    batches = [
+        [make_upload(tmp_path, f"{n}a.csv"), make_upload(tmp_path, f"{n}b.csv")] for n in range(3)
+    ]
 
     def fail(upload: Upload) -> None:
         raise RuntimeError(upload.file.path)
@@ -213,7 +232,7 @@ def test_a_destination_that_is_down_does_not_delay_the_others(
 ) -> None:
     up, down = start_sshd(), start_sshd()
     down.kill()
-    batches = [[make(tmp_path, "a.csv"), make(tmp_path, "b.csv")]]
+    batches = [[make_upload(tmp_path, "a.csv"), make_upload(tmp_path, "b.csv")]]
     (tmp_path / "archive").mkdir()
     calls: list[tuple[str, str]] = []
     last: dict[str, float] = {}
@@ -238,7 +257,7 @@ def test_a_destination_that_is_down_does_not_delay_the_others(
     end = time.monotonic()
 
     assert list(outcomes) == ["down", "archive", "managed"]
-    assert "cannot connect" in failure(outcomes["down"][0])
+    assert "cannot connect" in error_text(outcomes["down"][0])
     for name, root in (("archive", tmp_path / "archive"), ("managed", up.root)):
         assert outcomes[name][0].error is None
         assert tree(root) == ["a.csv", "b.csv"]
@@ -257,7 +276,10 @@ def test_progress_counts_the_bytes_of_a_file_while_it_is_sent(
 ) -> None:
     archive = Directory(directory=tmp_path / "archive")
     archive.directory.mkdir()
-    batch = [make(tmp_path, "a.csv", noise(600_000)), make(tmp_path, "b.csv", noise(2_000_000))]
+    batch = [
+        make_upload(tmp_path, "a.csv", random_bytes(600_000)),
+        make_upload(tmp_path, "b.csv", random_bytes(2_000_000)),
+    ]
     steps = Steps()
     seen: list[str] = []
 
@@ -277,7 +299,7 @@ def test_progress_counts_the_bytes_of_a_file_while_it_is_sent(
 
 
 def test_progress_counts_what_a_cut_upload_left_once(sftp_server: Sshd, tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv", noise(3 * MEBIBYTE))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(3 * MEBIBYTE))
     steps = Steps()
     with Proxy.before(sftp_server.port, cuts=(2 * MEBIBYTE,)) as proxy:
         sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")

@@ -15,7 +15,7 @@ import asyncssh
 import pytest
 from fault_server import PASSWORD, Login, serve
 from sshd import Sshd, make_key
-from upload_files import QUICK, deliver, failure, ignore, make, tree
+from upload_files import QUICK, deliver, error_text, ignore, make_upload, tree
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Retry
@@ -25,15 +25,15 @@ NEVER = Retry(attempts=3, pause=60)  # a retry would hang the test
 
 
 def delivered(destination: Sftp, folder: Path) -> bool:
-    [outcome] = deliver(destination, [[make(folder, "a.csv")]], ignore, retry=NEVER)
+    [outcome] = deliver(destination, [[make_upload(folder, "a.csv")]], ignore, retry=NEVER)
     assert outcome.error is None
     return [upload.file.path for upload in outcome.uploads_done] == ["a.csv"]
 
 
 def refusal(destination: Sftp, folder: Path) -> str:
-    [outcome] = deliver(destination, [[make(folder, "a.csv")]], ignore, retry=NEVER)
+    [outcome] = deliver(destination, [[make_upload(folder, "a.csv")]], ignore, retry=NEVER)
     assert outcome.uploads_done == ()
-    return failure(outcome)
+    return error_text(outcome)
 
 
 @pytest.mark.parametrize(
@@ -246,9 +246,9 @@ def test_algorithms_with_sha_1_are_refused_unless_allowed(
 ) -> None:
     server = start_sshd(settings=settings, host_key=rsa_key(tmp_path / "rsa", 2048))
 
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     [outcome] = deliver(server.destination(), [[upload]], ignore, retry=Retry(attempts=1))
-    assert words in failure(outcome)
+    assert words in error_text(outcome)
 
     assert delivered(server.destination(algorithms=[allowed]), tmp_path)
 
@@ -423,11 +423,11 @@ def test_a_refused_connection_is_retried_and_then_given_up(
     sftp_server: Sshd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sftp_server.kill()
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
 
     [outcome] = deliver(sftp_server.destination(), [[upload]], ignore, retry=QUICK)
 
-    message = failure(outcome)
+    message = error_text(outcome)
     assert f"127.0.0.1:{sftp_server.port}: cannot connect" in message
     assert "Gave up after attempt 3; the next run continues where this one stopped." in message
     assert sum("Trying again" in record.message for record in caplog.records) == 2
@@ -435,7 +435,7 @@ def test_a_refused_connection_is_retried_and_then_given_up(
 
 def test_a_server_that_comes_back_in_time_gets_the_file(sftp_server: Sshd, tmp_path: Path) -> None:
     sftp_server.kill()
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     threading.Timer(0.5, sftp_server.start).start()
 
     [outcome] = deliver(
@@ -452,10 +452,10 @@ def test_a_server_that_sends_nothing_is_given_up(sftp_server: Sshd, tmp_path: Pa
             port=silent.getsockname()[1], timeout=timedelta(seconds=0.5)
         )
         begin = time.monotonic()
-        upload = make(tmp_path, "a.csv")
+        upload = make_upload(tmp_path, "a.csv")
         [outcome] = deliver(destination, [[upload]], ignore, retry=Retry(attempts=1))
 
-    assert "Gave up after attempt 1;" in failure(outcome)
+    assert "Gave up after attempt 1;" in error_text(outcome)
     assert time.monotonic() - begin < 5
 
 
@@ -474,12 +474,12 @@ def test_a_server_whose_sftp_never_starts_is_given_up(
 ) -> None:
     server = start_sshd(subsystem="/bin/sleep 6")
     destination = server.destination(timeout=timedelta(seconds=1))
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     begin = time.monotonic()
 
     [outcome] = deliver(destination, [[upload]], ignore, retry=Retry(attempts=1))
 
-    assert "SFTP did not start (no answer)." in failure(outcome)
+    assert "SFTP did not start (no answer)." in error_text(outcome)
     assert time.monotonic() - begin < 5
 
 

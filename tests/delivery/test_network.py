@@ -18,7 +18,17 @@ from fault_server import PASSWORD, serve
 from forked_commands import orchestrate
 from sshd import Sshd, make_key
 from tcp_proxy import Proxy
-from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+from upload_files import (
+    MEBIBYTE,
+    QUICK,
+    deliver,
+    error_text,
+    ignore,
+    make_upload,
+    part_name,
+    random_bytes,
+    tree,
+)
 from workspace import Workspace
 
 from orchestrator.config.destinations import Directory
@@ -39,7 +49,9 @@ NAMES = ["activity_ACME_20261119.csv", "broadcast_ACME_20261119.csv"]
 def test_a_server_that_disconnects_after_each_file_gets_all_files(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    batches = [[make(tmp_path, f"{n}/b.csv"), make(tmp_path, f"{n}/a.csv")] for n in range(4)]
+    batches = [
+        [make_upload(tmp_path, f"{n}/b.csv"), make_upload(tmp_path, f"{n}/a.csv")] for n in range(4)
+    ]
     published: list[str] = []
 
     def hang_up(upload: Upload) -> None:
@@ -87,30 +99,33 @@ def test_each_cut_of_a_connection_is_one_message(tmp_path: Path, workspace: Work
 def test_a_server_that_shuts_down_completes_running_uploads(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv", noise(MEBIBYTE))]
+    uploads = [
+        make_upload(tmp_path, "a.csv"),
+        make_upload(tmp_path, "b.csv", random_bytes(MEBIBYTE)),
+    ]
 
     def shut_down(upload: Upload) -> None:
         if upload is uploads[0]:
-            sftp_server.leave()
+            sftp_server.stop_listening()
 
     [outcome] = deliver(sftp_server.destination(), [uploads], shut_down, retry=ONCE)
     assert outcome.error is None
-    assert (sftp_server.root / "b.csv").read_bytes() == noise(MEBIBYTE)
+    assert (sftp_server.root / "b.csv").read_bytes() == random_bytes(MEBIBYTE)
 
     [after] = deliver(sftp_server.destination(), [uploads], ignore, retry=ONCE)
-    assert "cannot connect" in failure(after)
+    assert "cannot connect" in error_text(after)
     assert isinstance(after.error, UnreachableError)
 
 
 def test_an_uncertain_rename_stays_uncertain_while_the_server_is_down(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    announced = replace(make(tmp_path, "a.csv"), rename_sent=True)
+    announced = replace(make_upload(tmp_path, "a.csv"), rename_sent=True)
     sftp_server.kill()
 
     [outcome] = deliver(sftp_server.destination(), [[announced]], ignore, retry=ONCE)
 
-    assert "cannot connect" in failure(outcome)
+    assert "cannot connect" in error_text(outcome)
     assert outcome.unsure == announced
 
 
@@ -133,7 +148,7 @@ def test_a_server_with_too_many_connections_is_retried(
     handler = ClosesTheOther(logging.WARNING)
     logging.getLogger("orchestrator").addHandler(handler)
     [outcome] = deliver(
-        server.destination(), [[make(tmp_path, "a.csv")]], ignore, retry=Retry(9, 0.2, 1)
+        server.destination(), [[make_upload(tmp_path, "a.csv")]], ignore, retry=Retry(9, 0.2, 1)
     )
     logging.getLogger("orchestrator").removeHandler(handler)
 
@@ -144,15 +159,17 @@ def test_a_server_with_too_many_connections_is_retried(
 def test_a_server_without_sftp_is_fatal(start_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
     server = start_sshd(subsystem=None)
 
-    [outcome] = deliver(server.destination(), [[make(tmp_path, "a.csv")]], ignore, retry=ONCE)
+    [outcome] = deliver(
+        server.destination(), [[make_upload(tmp_path, "a.csv")]], ignore, retry=ONCE
+    )
 
-    message = failure(outcome)
+    message = error_text(outcome)
     assert "the login works, but the server does not speak SFTP" in message
     assert f"Ask the receiver to allow SFTP for user {server.username}." in message
 
 
 def test_a_slow_connection_is_not_a_timeout(sftp_server: Sshd, tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv", noise(2 * MEBIBYTE))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(2 * MEBIBYTE))
 
     with Proxy.before(sftp_server.port, rate=MEBIBYTE / 2) as proxy:
         sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
@@ -167,9 +184,9 @@ def test_a_slow_connection_is_not_a_timeout(sftp_server: Sshd, tmp_path: Path) -
 def test_a_host_without_an_address_is_reported(sftp_server: Sshd, tmp_path: Path) -> None:
     destination = sftp_server.destination(host="no.such.host.invalid")
 
-    [outcome] = deliver(destination, [[make(tmp_path, "a.csv")]], ignore, retry=QUICK)
+    [outcome] = deliver(destination, [[make_upload(tmp_path, "a.csv")]], ignore, retry=QUICK)
 
-    message = failure(outcome)
+    message = error_text(outcome)
     assert f"no.such.host.invalid:{sftp_server.port}: no address is known for that host" in message
     assert "Check host and port, the network" in message
 
@@ -186,10 +203,13 @@ def test_an_unsupported_ssh_version_is_reported(sftp_server: Sshd, tmp_path: Pat
         ]
         with subprocess.Popen(command, pass_fds=[server.fileno()]):
             [outcome] = deliver(
-                sftp_server.destination(port=port), [[make(tmp_path, "a.csv")]], ignore, retry=ONCE
+                sftp_server.destination(port=port),
+                [[make_upload(tmp_path, "a.csv")]],
+                ignore,
+                retry=ONCE,
             )
 
-    assert "cannot log in (Unsupported SSH version). Check host and port, and ask" in failure(
+    assert "cannot log in (Unsupported SSH version). Check host and port, and ask" in error_text(
         outcome
     )
 
@@ -197,7 +217,7 @@ def test_an_unsupported_ssh_version_is_reported(sftp_server: Sshd, tmp_path: Pat
 def test_a_folder_that_the_receiver_removes_is_created_again(
     sftp_server: Sshd, tmp_path: Path
 ) -> None:
-    uploads = [make(tmp_path, f"2026/11/{name}.csv") for name in ("b", "a")]
+    uploads = [make_upload(tmp_path, f"2026/11/{name}.csv") for name in ("b", "a")]
 
     def take(upload: Upload) -> None:
         path = sftp_server.root / upload.file.path
@@ -226,10 +246,10 @@ def test_symlinks_at_the_paths_are_replaced_and_not_followed(
 ) -> None:
     destination, root = receiver
     precious = tmp_path / "precious.txt"
-    upload = make(tmp_path, "a.csv", noise(300_000))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(300_000))
     for content in (upload.local.read_bytes()[:1000], b"the receiver's own"):
         precious.write_bytes(content)
-        for name in (part_of(upload), upload.file.path):
+        for name in (part_name(upload), upload.file.path):
             (root / name).unlink(missing_ok=True)
             (root / name).symlink_to(precious)
 
@@ -238,14 +258,14 @@ def test_symlinks_at_the_paths_are_replaced_and_not_followed(
         assert outcome.error is None
         assert precious.read_bytes() == content
         assert not (root / "a.csv").is_symlink()
-        assert (root / "a.csv").read_bytes() == noise(300_000)
+        assert (root / "a.csv").read_bytes() == random_bytes(300_000)
         assert tree(root) == ["a.csv"]
 
 
 def test_a_broken_symlink_is_replaced(receiver: tuple[Directory, Path], tmp_path: Path) -> None:
     destination, root = receiver
-    upload = make(tmp_path, "a.csv")
-    for name in (part_of(upload), upload.file.path):
+    upload = make_upload(tmp_path, "a.csv")
+    for name in (part_name(upload), upload.file.path):
         (root / name).symlink_to(tmp_path / "nowhere")
 
     [outcome] = deliver(destination, [[upload]], ignore, retry=ONCE)
@@ -263,19 +283,19 @@ def test_symlinks_out_of_a_local_folder_are_refused(tmp_path: Path) -> None:
     (root / "in").symlink_to("real")
     (root / "circle").symlink_to("circle")
     batches = [
-        [make(tmp_path, remote)]
+        [make_upload(tmp_path, remote)]
         for remote in ("out/a.csv", "out/new/a.csv", "in/b.csv", "circle/c.csv")
     ]
 
     out, deeper, within, circle = deliver(Directory(directory=root), batches, ignore)
 
     message = f"a symbolic link leads to {outside}, outside of the destination's folder {root}"
-    assert f"{root}/out: {message}" in failure(out)
-    assert f"to {outside}/new, outside of" in failure(deeper)
+    assert f"{root}/out: {message}" in error_text(out)
+    assert f"to {outside}/new, outside of" in error_text(deeper)
     assert list(outside.iterdir()) == []
     assert within.error is None
     assert (root / "real/b.csv").is_file()
-    assert f"{root}/circle" in failure(circle)
+    assert f"{root}/circle" in error_text(circle)
 
     (tmp_path / "link").symlink_to(root)  # the destination itself may be a symlink
     [linked] = deliver(Directory(directory=tmp_path / "link"), [batches[2]], ignore)
@@ -285,7 +305,7 @@ def test_symlinks_out_of_a_local_folder_are_refused(tmp_path: Path) -> None:
 def test_a_local_folder_that_disappears_is_created_again(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    uploads = [make(tmp_path, f"in/{name}.csv") for name in ("b", "a")]
+    uploads = [make_upload(tmp_path, f"in/{name}.csv") for name in ("b", "a")]
 
     def vanish(upload: Upload) -> None:
         if upload is uploads[0]:

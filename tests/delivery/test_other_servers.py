@@ -11,7 +11,17 @@ import asyncssh
 import pytest
 from asyncssh.packet import String, UInt32
 from fault_server import serve
-from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+from upload_files import (
+    MEBIBYTE,
+    QUICK,
+    deliver,
+    error_text,
+    ignore,
+    make_upload,
+    part_name,
+    random_bytes,
+    tree,
+)
 
 from orchestrator.delivery.probe import ProbeRequest, probe_all
 
@@ -76,8 +86,11 @@ def test_files_arrive_in_new_folders_and_are_replaced(
     tmp_path: Path, server: type[asyncssh.SFTPServer]
 ) -> None:
     with serve(tmp_path, server) as destination:
-        for content in (noise(300_000), b"shorter"):
-            uploads = [make(tmp_path, "2026/11/b.csv", content), make(tmp_path, "a.csv", content)]
+        for content in (random_bytes(300_000), b"shorter"):
+            uploads = [
+                make_upload(tmp_path, "2026/11/b.csv", content),
+                make_upload(tmp_path, "a.csv", content),
+            ]
             [outcome] = deliver(destination(), [uploads], ignore)
 
             assert outcome.error is None
@@ -116,9 +129,9 @@ def test_a_rename_is_not_announced_where_part_files_are_hidden(tmp_path: Path) -
         rename = posix_rename
 
     with serve(tmp_path, Refuses) as destination:
-        [outcome] = deliver(destination(), [[make(tmp_path, "a.csv")]], ignore)
+        [outcome] = deliver(destination(), [[make_upload(tmp_path, "a.csv")]], ignore)
 
-    assert "renaming the uploaded file to a.csv was refused" in failure(outcome)
+    assert "renaming the uploaded file to a.csv was refused" in error_text(outcome)
     assert outcome.unsure is None
 
 
@@ -140,7 +153,7 @@ class FewOpenFiles(asyncssh.SFTPServer):
 
 
 def test_the_limit_of_open_files_is_respected(tmp_path: Path) -> None:
-    batches = [[make(tmp_path, f"{n}.csv", noise(20_000 + n))] for n in range(60)]
+    batches = [[make_upload(tmp_path, f"{n}.csv", random_bytes(20_000 + n))] for n in range(60)]
 
     with serve(tmp_path, FewOpenFiles) as destination:
         outcomes = deliver(destination(), batches, ignore)
@@ -159,7 +172,7 @@ def test_a_file_that_cannot_be_opened_fails_only_its_batch(tmp_path: Path) -> No
             return super().open(path, pflags, attrs)
 
     batches = [
-        [make(tmp_path, f"{'bad' if n % 5 == 0 else 'good'}{n}.csv", noise(50_000))]
+        [make_upload(tmp_path, f"{'bad' if n % 5 == 0 else 'good'}{n}.csv", random_bytes(50_000))]
         for n in range(40)
     ]
 
@@ -217,9 +230,9 @@ def test_a_file_is_replaced_where_rename_refuses_an_existing_name(
     tmp_path: Path, server: type[asyncssh.SFTPServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve(tmp_path, server) as destination:
-        deliver(destination(), [[make(tmp_path, "a.csv", b"old")]], ignore)
+        deliver(destination(), [[make_upload(tmp_path, "a.csv", b"old")]], ignore)
         assert not caplog.messages
-        uploads = [make(tmp_path, "a.csv", b"new"), make(tmp_path, "b.csv", b"new")]
+        uploads = [make_upload(tmp_path, "a.csv", b"new"), make_upload(tmp_path, "b.csv", b"new")]
         (tmp_path / "root/b.csv").write_text("old too")
         [outcome] = deliver(destination(), [uploads], ignore)
 
@@ -235,7 +248,7 @@ def test_a_rename_that_succeeds_but_reports_failure_removes_nothing(tmp_path: Pa
             super().posix_rename(oldpath, newpath)
             raise asyncssh.SFTPFailure("no")
 
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     (tmp_path / "root").mkdir()
     (tmp_path / "root").rmdir()
     with serve(tmp_path, Liar) as destination:
@@ -258,14 +271,14 @@ class NoResume(asyncssh.SFTPServer):
 def test_a_resume_that_is_refused_starts_over_in_the_same_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(MEBIBYTE))
     with serve(tmp_path, NoResume) as destination, caplog.at_level(logging.INFO, "orchestrator"):
-        (tmp_path / "root" / part_of(upload)).write_bytes(noise(MEBIBYTE)[:500_000])
+        (tmp_path / "root" / part_name(upload)).write_bytes(random_bytes(MEBIBYTE)[:500_000])
         [outcome] = deliver(destination(), [[upload]], ignore, retry=QUICK)
 
     assert outcome.error is None
     assert tree(tmp_path / "root") == ["a.csv"]
-    assert (tmp_path / "root/a.csv").read_bytes() == noise(MEBIBYTE)
+    assert (tmp_path / "root/a.csv").read_bytes() == random_bytes(MEBIBYTE)
     assert "was refused (resume is not supported); starting over" in caplog.text
 
 
@@ -278,13 +291,13 @@ def test_a_part_file_that_disappears_during_comparison_gives_no_incomplete_file(
                 path.unlink()
             return super().read(file_obj, offset, size)
 
-    upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(MEBIBYTE))
     with serve(tmp_path, Vanishes) as destination:
-        (tmp_path / "root" / part_of(upload)).write_bytes(noise(MEBIBYTE)[:500_000])
+        (tmp_path / "root" / part_name(upload)).write_bytes(random_bytes(MEBIBYTE)[:500_000])
         [outcome] = deliver(destination(), [[upload]], ignore, retry=QUICK)
 
     if outcome.error is None:
-        assert (tmp_path / "root/a.csv").read_bytes() == noise(MEBIBYTE)
+        assert (tmp_path / "root/a.csv").read_bytes() == random_bytes(MEBIBYTE)
     else:
         assert not (tmp_path / "root/a.csv").exists()
     [again] = deliver_again(tmp_path, upload)
@@ -304,8 +317,8 @@ def test_texts_of_a_server_are_escaped_and_cut(tmp_path: Path) -> None:
             raise asyncssh.SFTPFailure("no\x1b[2J\nINFO all delivered\u202e" + "A" * 200_000)
 
     with serve(tmp_path, Rude) as destination:
-        [outcome] = deliver(destination(), [[make(tmp_path, "a.csv")]], ignore)
+        [outcome] = deliver(destination(), [[make_upload(tmp_path, "a.csv")]], ignore)
 
-    assert r"the server says 'no\x1b[2J\nINFO all delivered\u202eAAA" in failure(outcome)
-    assert failure(outcome).isprintable()
-    assert len(failure(outcome)) < 1000
+    assert r"the server says 'no\x1b[2J\nINFO all delivered\u202eAAA" in error_text(outcome)
+    assert error_text(outcome).isprintable()
+    assert len(error_text(outcome)) < 1000

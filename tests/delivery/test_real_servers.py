@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from other_servers import CachingRclone, OtherServer, Proftpd, Rclone
 from tcp_proxy import Proxy
-from upload_files import MEBIBYTE, QUICK, deliver, ignore, make, noise, part_of, tree
+from upload_files import (
+    MEBIBYTE,
+    QUICK,
+    deliver,
+    ignore,
+    make_upload,
+    part_name,
+    random_bytes,
+    tree,
+)
 
 from orchestrator.delivery import Upload
 from orchestrator.delivery.probe import ProbeRequest, probe_all
@@ -41,9 +50,9 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OtherServ
 
 
 def test_files_arrive_in_new_folders_and_are_replaced(server: OtherServer, tmp_path: Path) -> None:
-    for content in (noise(3 * MEBIBYTE), b"shorter", b""):
+    for content in (random_bytes(3 * MEBIBYTE), b"shorter", b""):
         names = ["2026/11/b.csv", "activity é.csv", *(f"{number}.csv" for number in range(40))]
-        uploads = [make(tmp_path, name, content) for name in names]
+        uploads = [make_upload(tmp_path, name, content) for name in names]
         published: list[Upload] = []
 
         outcomes = deliver(server.destination(), [[each] for each in uploads], published.append)
@@ -54,7 +63,7 @@ def test_files_arrive_in_new_folders_and_are_replaced(server: OtherServer, tmp_p
 
 
 def test_a_cut_connection_loses_nothing(server: OtherServer, tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv", noise(6 * MEBIBYTE))
+    upload = make_upload(tmp_path, "a.csv", random_bytes(6 * MEBIBYTE))
     with Proxy.before(server.port, cuts=(2 * MEBIBYTE, 3 * MEBIBYTE)) as proxy:
         key = Path(f"{server.host_key}.pub").read_text()
         known_hosts = tmp_path / "known_hosts"
@@ -63,20 +72,20 @@ def test_a_cut_connection_loses_nothing(server: OtherServer, tmp_path: Path) -> 
         [outcome] = deliver(to, [[upload]], ignore, retry=QUICK)
 
     assert outcome.error is None
-    assert_files(server, **{"a.csv": noise(6 * MEBIBYTE)})
+    assert_files(server, **{"a.csv": random_bytes(6 * MEBIBYTE)})
 
 
-@pytest.mark.parametrize("kept", [noise(MEBIBYTE)[:700_000], b"other" * 1000, b""])
+@pytest.mark.parametrize("kept", [random_bytes(MEBIBYTE)[:700_000], b"other" * 1000, b""])
 def test_part_files_of_an_earlier_run_do_no_harm(
     server: OtherServer, tmp_path: Path, kept: bytes
 ) -> None:
-    upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
-    (server.root / part_of(upload)).write_bytes(kept)
+    upload = make_upload(tmp_path, "a.csv", random_bytes(MEBIBYTE))
+    (server.root / part_name(upload)).write_bytes(kept)
 
     [outcome] = deliver(server.destination(), [[upload]], ignore)
 
     assert outcome.error is None
-    assert_files(server, **{"a.csv": noise(MEBIBYTE)})
+    assert_files(server, **{"a.csv": random_bytes(MEBIBYTE)})
 
 
 def test_a_probe_finds_no_error(server: OtherServer) -> None:
@@ -88,7 +97,7 @@ def test_a_probe_finds_no_error(server: OtherServer) -> None:
 
 
 def test_old_files_are_removed_unless_they_changed(server: OtherServer, tmp_path: Path) -> None:
-    uploads = [make(tmp_path, f"{number}.csv") for number in range(3)]
+    uploads = [make_upload(tmp_path, f"{number}.csv") for number in range(3)]
     deliver(server.destination(), [uploads], ignore)
     assert_files(server, **{upload.file.path: upload.local.read_bytes() for upload in uploads})
     (server.root / "1.csv").write_text("theirs now")

@@ -16,16 +16,26 @@ import pytest
 from fault_server import serve
 from sshd import Sshd
 from tcp_proxy import Proxy
-from upload_files import MEBIBYTE, QUICK, deliver, failure, ignore, make, noise, part_of, tree
+from upload_files import (
+    MEBIBYTE,
+    QUICK,
+    deliver,
+    error_text,
+    ignore,
+    make_upload,
+    part_name,
+    random_bytes,
+    tree,
+)
 
 from orchestrator.delivery import Upload
 
 
 def test_new_files_arrive_in_new_folders(sftp_server: Sshd, tmp_path: Path) -> None:
     uploads = [
-        make(tmp_path, "2017/05/broadcast.csv", noise(MEBIBYTE)),
-        make(tmp_path, "2017/05/activity é.csv"),
-        make(tmp_path, "empty.csv", b""),
+        make_upload(tmp_path, "2017/05/broadcast.csv", random_bytes(MEBIBYTE)),
+        make_upload(tmp_path, "2017/05/activity é.csv"),
+        make_upload(tmp_path, "empty.csv", b""),
     ]
     published: list[Upload] = []
 
@@ -43,9 +53,13 @@ def test_new_files_arrive_in_new_folders(sftp_server: Sshd, tmp_path: Path) -> N
 
 
 def test_the_second_delivery_replaces_the_first(sftp_server: Sshd, tmp_path: Path) -> None:
-    deliver(sftp_server.destination(), [[make(tmp_path, "a.csv", b"old and longer")]], ignore)
+    deliver(
+        sftp_server.destination(), [[make_upload(tmp_path, "a.csv", b"old and longer")]], ignore
+    )
 
-    [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "a.csv", b"new")]], ignore)
+    [outcome] = deliver(
+        sftp_server.destination(), [[make_upload(tmp_path, "a.csv", b"new")]], ignore
+    )
 
     assert outcome.error is None
     assert tree(sftp_server.root) == ["a.csv"]
@@ -53,7 +67,7 @@ def test_the_second_delivery_replaces_the_first(sftp_server: Sshd, tmp_path: Pat
 
 
 def test_an_absolute_path_is_used_unchanged(sftp_server: Sshd, tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     elsewhere = replace(upload, file=replace(upload.file, path=f"{tmp_path}/out/a.csv"))
 
     [outcome] = deliver(sftp_server.destination(), [[elsewhere]], ignore)
@@ -66,12 +80,12 @@ def test_an_absolute_path_is_used_unchanged(sftp_server: Sshd, tmp_path: Path) -
 def test_a_path_that_leaves_the_folder_is_refused(
     sftp_server: Sshd, tmp_path: Path, remote: str
 ) -> None:
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     outside = replace(upload, file=replace(upload.file, path=remote))
 
     [outcome] = deliver(sftp_server.destination(), [[outside]], ignore)
 
-    assert f"{remote!r} is not a path for a delivered file" in failure(outcome)
+    assert f"{remote!r} is not a path for a delivered file" in error_text(outcome)
     assert tree(sftp_server.root.parent.parent).count("a.csv") == 1  # the local one
 
 
@@ -80,32 +94,32 @@ def test_mkdir_may_be_forbidden_if_the_folder_exists(
 ) -> None:
     server = start_sshd(sftp_options="-P mkdir")
     (server.root / "in").mkdir()
-    batches = [[make(tmp_path, "in/a.csv")], [make(tmp_path, "out/b.csv")]]
+    batches = [[make_upload(tmp_path, "in/a.csv")], [make_upload(tmp_path, "out/b.csv")]]
 
     there, missing = deliver(server.destination(), batches, ignore)
 
     assert there.error is None
-    assert "creating the folder out was refused" in failure(missing)
-    assert "Permission denied" in failure(missing)
+    assert "creating the folder out was refused" in error_text(missing)
+    assert "Permission denied" in error_text(missing)
     assert tree(server.root) == ["in/a.csv"]
 
 
 def test_a_file_in_place_of_a_folder_is_an_error(sftp_server: Sshd, tmp_path: Path) -> None:
     (sftp_server.root / "in").write_text("I am a file")
 
-    [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "in/a.csv")]], ignore)
+    [outcome] = deliver(sftp_server.destination(), [[make_upload(tmp_path, "in/a.csv")]], ignore)
 
-    assert "creating the folder in was refused" in failure(outcome)
+    assert "creating the folder in was refused" in error_text(outcome)
 
 
 def test_a_read_only_folder_is_an_error(start_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
     server = start_sshd(sftp_options="-R")
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
 
     [outcome] = deliver(server.destination(), [[upload]], ignore)
 
-    assert failure(outcome) == (
-        f"127.0.0.1:{server.port}: writing {part_of(upload)} was refused for user "
+    assert error_text(outcome) == (
+        f"127.0.0.1:{server.port}: writing {part_name(upload)} was refused for user "
         f"{server.username}: the server says 'Permission denied'. Ask the receiver for the right "
         "to write there, or set another directory in exports.yml."
     )
@@ -115,16 +129,18 @@ def test_without_posix_rename_the_old_file_is_removed_and_the_log_says_so(
     start_sshd: Callable[..., Sshd], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = start_sshd(sftp_options="-P posix-rename,fsync,limits")
-    [first] = deliver(server.destination(), [[make(tmp_path, "a.csv", b"old")]], ignore)
+    [first] = deliver(server.destination(), [[make_upload(tmp_path, "a.csv", b"old")]], ignore)
     assert first.error is None
     assert not caplog.messages
 
-    [second] = deliver(server.destination(), [[make(tmp_path, "a.csv", noise(200_000))]], ignore)
+    [second] = deliver(
+        server.destination(), [[make_upload(tmp_path, "a.csv", random_bytes(200_000))]], ignore
+    )
 
     assert second.error is None
     assert "the server has no posix-rename over a file: a.csv is removed" in caplog.text
     assert tree(server.root) == ["a.csv"]
-    assert (server.root / "a.csv").read_bytes() == noise(200_000)
+    assert (server.root / "a.csv").read_bytes() == random_bytes(200_000)
 
 
 def test_a_file_that_cannot_be_replaced_is_reported(
@@ -132,15 +148,15 @@ def test_a_file_that_cannot_be_replaced_is_reported(
 ) -> None:
     server = start_sshd(sftp_options="-P posix-rename,remove")
     (server.root / "a.csv").write_text("old")
-    upload = make(tmp_path, "a.csv", b"new")
+    upload = make_upload(tmp_path, "a.csv", b"new")
 
     [outcome] = deliver(server.destination(), [[upload]], ignore)
 
-    assert "a.csv exists and may not be replaced" in failure(outcome)
-    assert "Permission denied" in failure(outcome)
+    assert "a.csv exists and may not be replaced" in error_text(outcome)
+    assert "Permission denied" in error_text(outcome)
     assert outcome.unsure is None
     assert (server.root / "a.csv").read_text() == "old"
-    assert tree(server.root) == [part_of(upload), "a.csv"]  # complete, for the next run
+    assert tree(server.root) == [part_name(upload), "a.csv"]  # complete, for the next run
 
     (server.root / "a.csv").unlink()
     [again] = deliver(server.destination(), [[upload]], ignore)
@@ -151,15 +167,15 @@ def test_a_file_that_cannot_be_replaced_is_reported(
 def test_a_folder_with_the_name_of_the_file_is_an_error(sftp_server: Sshd, tmp_path: Path) -> None:
     (sftp_server.root / "a.csv").mkdir()
 
-    [outcome] = deliver(sftp_server.destination(), [[make(tmp_path, "a.csv")]], ignore)
+    [outcome] = deliver(sftp_server.destination(), [[make_upload(tmp_path, "a.csv")]], ignore)
 
-    assert "a.csv exists and may not be replaced" in failure(outcome)
+    assert "a.csv exists and may not be replaced" in error_text(outcome)
 
 
 @pytest.mark.parametrize("kept", [1, 700_000, 3 * MEBIBYTE])
 def test_a_part_file_is_verified_and_resumed(sftp_server: Sshd, tmp_path: Path, kept: int) -> None:
-    upload = make(tmp_path, "a.csv", noise(3 * MEBIBYTE))
-    (sftp_server.root / part_of(upload)).write_bytes(noise(3 * MEBIBYTE)[:kept])
+    upload = make_upload(tmp_path, "a.csv", random_bytes(3 * MEBIBYTE))
+    (sftp_server.root / part_name(upload)).write_bytes(random_bytes(3 * MEBIBYTE)[:kept])
 
     with Proxy.before(sftp_server.port) as proxy:
         sftp_server.pin(f"[127.0.0.1]:{proxy.port} {sftp_server.host_key_line}")
@@ -167,7 +183,7 @@ def test_a_part_file_is_verified_and_resumed(sftp_server: Sshd, tmp_path: Path, 
 
     assert outcome.error is None
     assert tree(sftp_server.root) == ["a.csv"]
-    assert (sftp_server.root / "a.csv").read_bytes() == noise(3 * MEBIBYTE)
+    assert (sftp_server.root / "a.csv").read_bytes() == random_bytes(3 * MEBIBYTE)
     rest = upload.file.size - kept
     assert rest <= proxy.sent[0] < rest * 1.05 + 20_000
 
@@ -176,8 +192,8 @@ def test_a_part_file_is_verified_and_resumed(sftp_server: Sshd, tmp_path: Path, 
     "wrong",
     [
         b"x" * 5000,
-        noise(MEBIBYTE)[:400_000] + bytes(300_000),  # a hole
-        noise(MEBIBYTE) + b"too much",
+        random_bytes(MEBIBYTE)[:400_000] + bytes(300_000),  # a hole
+        random_bytes(MEBIBYTE) + b"too much",
         b"",
     ],
     ids=["other", "hole", "longer", "empty"],
@@ -185,30 +201,31 @@ def test_a_part_file_is_verified_and_resumed(sftp_server: Sshd, tmp_path: Path, 
 def test_a_part_file_with_other_bytes_is_not_resumed(
     sftp_server: Sshd, tmp_path: Path, wrong: bytes
 ) -> None:
-    upload = make(tmp_path, "a.csv", noise(MEBIBYTE))
-    (sftp_server.root / part_of(upload)).write_bytes(wrong)
+    upload = make_upload(tmp_path, "a.csv", random_bytes(MEBIBYTE))
+    (sftp_server.root / part_name(upload)).write_bytes(wrong)
 
     [outcome] = deliver(sftp_server.destination(), [[upload]], ignore)
 
     assert outcome.error is None
     assert tree(sftp_server.root) == ["a.csv"]
-    assert (sftp_server.root / "a.csv").read_bytes() == noise(MEBIBYTE)
+    assert (sftp_server.root / "a.csv").read_bytes() == random_bytes(MEBIBYTE)
 
 
 def test_a_local_file_that_changed_is_not_published(sftp_server: Sshd, tmp_path: Path) -> None:
     uploads = [
-        make(tmp_path, f"{name}.csv", noise(600_000)) for name in ("same", "short", "long", "gone")
+        make_upload(tmp_path, f"{name}.csv", random_bytes(600_000))
+        for name in ("same", "short", "long", "gone")
     ]
     uploads[0].local.write_bytes(b"y" * 600_000)
-    uploads[1].local.write_bytes(noise(600_000)[:-1])
-    uploads[2].local.write_bytes(noise(600_000) + b"z")
+    uploads[1].local.write_bytes(random_bytes(600_000)[:-1])
+    uploads[2].local.write_bytes(random_bytes(600_000) + b"z")
     uploads[3].local.unlink()
 
     *changed, gone = deliver(sftp_server.destination(), [[upload] for upload in uploads], ignore)
 
     for outcome in changed:
-        assert "is no longer the file that was recorded" in failure(outcome)
-    assert "cannot be read (No such file or directory)" in failure(gone)
+        assert "is no longer the file that was recorded" in error_text(outcome)
+    assert "cannot be read (No such file or directory)" in error_text(gone)
     assert tree(sftp_server.root) == []
 
 
@@ -216,7 +233,10 @@ def test_a_frozen_sftp_server_is_given_up(
     sftp_server: Sshd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The sshd in front of it still answers keepalives, and a new session works."""
-    uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv", noise(20 * MEBIBYTE))]
+    uploads = [
+        make_upload(tmp_path, "a.csv"),
+        make_upload(tmp_path, "b.csv", random_bytes(20 * MEBIBYTE)),
+    ]
     freezing = threading.Timer(30, sftp_server.kill)  # otherwise a bug would hang the test
     freezing.start()
 
@@ -244,12 +264,15 @@ class Full(asyncssh.SFTPServer):
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
-    batches = [[make(tmp_path, "big.csv", noise(MEBIBYTE))], [make(tmp_path, "small.csv")]]
+    batches = [
+        [make_upload(tmp_path, "big.csv", random_bytes(MEBIBYTE))],
+        [make_upload(tmp_path, "small.csv")],
+    ]
 
     with serve(tmp_path, Full) as destination:
         big, small = deliver(destination(), batches, ignore)
 
-    assert "was refused for user receiver: the server says 'No space left on device'" in failure(
+    assert "was refused for user receiver: the server says 'No space left on device'" in error_text(
         big
     )
     assert small.error is None
@@ -266,9 +289,9 @@ class Vague(asyncssh.SFTPServer):
 
 def test_a_failure_without_a_reason_has_advice(tmp_path: Path) -> None:
     with serve(tmp_path, Vague) as destination:
-        [outcome] = deliver(destination(), [[make(tmp_path, "a.csv")]], ignore)
+        [outcome] = deliver(destination(), [[make_upload(tmp_path, "a.csv")]], ignore)
 
-    assert failure(outcome).endswith(
+    assert error_text(outcome).endswith(
         "says 'Failure'. Often a full disk or a quota: ask the receiver."
     )
     assert tree(tmp_path / "root") == []
@@ -284,7 +307,7 @@ class Greedy(asyncssh.SFTPServer):
 
 
 def test_a_file_that_is_moved_away_at_once_is_not_an_error(tmp_path: Path) -> None:
-    uploads = [make(tmp_path, "a.csv"), make(tmp_path, "b.csv")]
+    uploads = [make_upload(tmp_path, "a.csv"), make_upload(tmp_path, "b.csv")]
 
     with serve(tmp_path, Greedy) as destination:
         [outcome] = deliver(destination(), [uploads], ignore)
@@ -307,7 +330,7 @@ class Lossy(Greedy):
 
 
 def test_a_rename_whose_answer_is_lost_is_not_repeated(tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     published: list[Upload] = []
 
     with serve(tmp_path, Lossy) as destination:
@@ -334,20 +357,20 @@ class Deaf(asyncssh.SFTPServer):
 
 
 def test_a_rename_that_is_never_answered_is_uncertain(tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
 
     with serve(tmp_path, Deaf) as destination:
         [outcome] = deliver(
             destination(seconds=0.5), [[upload]], ignore, retry=type(QUICK)(attempts=1)
         )
 
-    assert "no answer for 0.5 s." in failure(outcome)
+    assert "no answer for 0.5 s." in error_text(outcome)
     assert outcome.unsure == upload
-    assert tree(tmp_path / "root") == [part_of(upload)]
+    assert tree(tmp_path / "root") == [part_name(upload)]
 
 
 def test_the_receiver_can_read_delivered_files(sftp_server: Sshd, tmp_path: Path) -> None:
-    upload = make(tmp_path, "a.csv")
+    upload = make_upload(tmp_path, "a.csv")
     upload.local.chmod(0o600)  # as the outbox has it
 
     deliver(sftp_server.destination(), [[upload]], ignore)

@@ -50,9 +50,9 @@ def test_a_missing_requirement_is_reported_in_one_line(
 ) -> None:
     if not python.startswith("no-"):
         python = python_that(checkout, refuses=python)
-    made = make(checkout, python)
-    assert made.returncode != 0
-    first, *rest = made.stderr.splitlines()
+    result = make(checkout, python)
+    assert result.returncode != 0
+    first, *rest = result.stderr.splitlines()
     assert first.startswith(message)
     assert all(line.startswith("make: ***") for line in rest)
     assert not (checkout / ".venv").exists()

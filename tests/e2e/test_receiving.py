@@ -137,11 +137,11 @@ class Sender:
     def copy(self, workspace: Workspace) -> "Sender":
         """Return a copy in another workspace, with all delivered files."""
         shutil.copytree(self.workspace.folder, workspace.folder, dirs_exist_ok=True)
-        made = copy.copy(self)
-        made.workspace, made.incoming = workspace, workspace.folder / "there"
-        made.activities = copy.deepcopy(self.activities)
-        made.broadcasts = copy.deepcopy(self.broadcasts)
-        return made
+        copied = copy.copy(self)
+        copied.workspace, copied.incoming = workspace, workspace.folder / "there"
+        copied.activities = copy.deepcopy(self.activities)
+        copied.broadcasts = copy.deepcopy(self.broadcasts)
+        return copied
 
     def _broadcast(
         self, broadcast: str, description: str | None, subject: str | None

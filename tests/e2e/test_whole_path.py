@@ -69,7 +69,7 @@ defaults: {{destination: [receiver, archive]}}
                 found = {name: path for name, path in found.items() if not name.startswith(".")}
             assert sorted(found) == sorted(expected)
             for name, wanted in expected.items():
-                reference_files.same(found[name].read_bytes(), wanted, name)
+                reference_files.assert_same_bytes(found[name].read_bytes(), wanted, name)
         modes = {path.stat().st_mode & 0o777 for path in found.values()}
         assert modes == {0o600}, "others can read the outbox"
 
@@ -88,7 +88,7 @@ def workspace(tmp_path: Path, sftp_server: Sshd) -> Workspace:
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
     """A folder after two loads, and the rows that its warehouse should have."""
     folder = tmp_path_factory.mktemp("loaded")
-    tables = awkward_rows.make()
+    tables = awkward_rows.raw_tables()
     reference_files.write_raw(folder / "raw", tables)
     reference_files.write_replacements(folder / "more", tables)
     command(folder, "load", "raw", expect=3)

@@ -101,7 +101,7 @@ def test_a_disk_that_fills_during_encryption_is_reported(
 ) -> None:
     mount_small_disk(tmp_path / "small", "1m")
     key = tmp_path / "key.asc"
-    key.write_bytes(gpg.export(gpg.make("Receiver of much", subkey="never")))
+    key.write_bytes(gpg.export(gpg.make_key("Receiver of much", subkey="never")))
     file = PackedFile(tmp_path / "small/rows.csv", encrypt_for=key)
     file.write(b"row\n" * 180_000)
     with pytest.raises(DiskFullError, match=r"small/rows.csv.pgp: the disk is full \(No space"):

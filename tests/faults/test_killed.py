@@ -11,7 +11,7 @@ import pytest
 from gpg import Gpg
 from kill_workspace import KillWorkspace, kill_workspace, kills
 from killed_command import PACKED, POINTS
-from opened_files import Opener
+from unpacked_files import Unpacker
 
 SEED = 20170515
 WHEN = ("before", "after")
@@ -38,15 +38,15 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
 
 
 @pytest.fixture(scope="module")
-def opener(gpg: Gpg) -> Opener:
+def unpacker(gpg: Gpg) -> Unpacker:
     """Decrypts and decompresses files, and checks their completion files."""
-    return Opener(gpg)
+    return Unpacker(gpg)
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory, opener: Opener) -> Iterator[KillWorkspace]:
+def packed(tmp_path_factory: pytest.TempPathFactory, unpacker: Unpacker) -> Iterator[KillWorkspace]:
     """A workspace with such files after an undisturbed run."""
-    with kill_workspace(tmp_path_factory.mktemp("packed"), opener=opener) as undisturbed:
+    with kill_workspace(tmp_path_factory.mktemp("packed"), unpacker=unpacker) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
         yield undisturbed
@@ -93,7 +93,7 @@ def test_runs_killed_with_encryption_and_completion_files_deliver_once(
     points = {**dict.fromkeys(PACKED, 1), "completion.files": 2, "outbox.publish": 1}
     if taking:  # between the files of a window, and right before and after the manifest
         points = {"sftp.rename": 2, "folder.rename": 5, "ledger.renaming": 4, "notes.close": 1}
-    with kill_workspace(tmp_path / "killed", taking=taking, opener=packed.opener) as here:
+    with kill_workspace(tmp_path / "killed", taking=taking, unpacker=packed.unpacker) as here:
         for number, (point, call) in enumerate(points.items()):
             here.kill(point, WHEN[number % 2], call)
         here.finish()
@@ -110,7 +110,7 @@ def test_runs_killed_at_random_deliver_once(reference: KillWorkspace, tmp_path: 
 def test_runs_killed_at_one_point_with_encryption_and_completion_files_deliver_once(
     packed: KillWorkspace, tmp_path: Path, point: str, *, taking: bool
 ) -> None:
-    with kill_workspace(tmp_path / "killed", taking=taking, opener=packed.opener) as here:
+    with kill_workspace(tmp_path / "killed", taking=taking, unpacker=packed.unpacker) as here:
         kill_at_each_pass(here, point)
         here.finish()
         here.check(packed)
@@ -183,7 +183,9 @@ def kill_at_random(reference: KillWorkspace, folder: Path, *, times: int, taking
     left, rounds = times, 0
     while left:
         rounds += 1
-        with kill_workspace(folder / str(rounds), taking=taking, opener=reference.opener) as here:
+        with kill_workspace(
+            folder / str(rounds), taking=taking, unpacker=reference.unpacker
+        ) as here:
             print(f"round {rounds}, seed {seed}")  # noqa: T201 - shown where the test fails
             while left:
                 delay = chance.uniform(0, reference.seconds)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from gpg import Gpg
 from kill_workspace import SFTP_SERVERS
-from opened_files import Opener
 from sshd import Sshd
+from unpacked_files import Unpacker
 from workspace import Workspace
 
 from orchestrator import config
@@ -88,11 +88,11 @@ def test_files_and_folders_are_flushed_before_the_step_that_relies_on_them(
 ) -> None:
     names = [BROADCAST, ACTIVITY]
     if packed:
-        (acme.folder / "key.asc").write_bytes(Opener(gpg).key)
+        (acme.folder / "key.asc").write_bytes(Unpacker(gpg).key)
         names = [f"{name}.gz.pgp" for name in names]
         names += [*(f"{name}.ready" for name in names), f"{names[1]}.manifest.json"]
     acme.configure(
-        "  - {brand: ACME, directory: 'a/b'}", defaults=repr(Opener.defaults if packed else {})
+        "  - {brand: ACME, directory: 'a/b'}", defaults=repr(Unpacker.defaults if packed else {})
     )
     recorder = Recorder(monkeypatch, acme.folder)
     assert acme.run(NOW).exit_code == 0

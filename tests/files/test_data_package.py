@@ -124,7 +124,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     gpg = Gpg()
     with pytest.MonkeyPatch.context() as monkeypatch:
         workspace = Workspace(tmp_path_factory.mktemp("delivered"), monkeypatch)
-        fingerprint = gpg.make("receiver@example.com", subkey="never")
+        fingerprint = gpg.make_key("receiver@example.com", subkey="never")
         (workspace.folder / "key.asc").write_bytes(gpg.export(fingerprint))
         brands = [add_awkward_rows(workspace), "Nobody"]
         lines = [

@@ -14,7 +14,7 @@ from fault_server import serve
 from fuzz_cases import FEW, MANY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from upload_files import make, noise
+from upload_files import make_upload, random_bytes
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
@@ -110,8 +110,8 @@ class Receiver:
         """Deliver with a plan, then again without; check the files at the server after each."""
         case = f"case{next(self.numbers)}"
         uploads = [
-            make(self.folder, f"{case}/new/broadcast.csv", noise(700_000)),
-            make(self.folder, f"{case}/activity.csv", noise(50)),
+            make_upload(self.folder, f"{case}/new/broadcast.csv", random_bytes(700_000)),
+            make_upload(self.folder, f"{case}/activity.csv", random_bytes(50)),
         ]
         root = self.folder / "root"
         (root / case).mkdir()

@@ -113,9 +113,13 @@ def test_an_old_ledger_is_read(ledger: Ledger) -> None:
     assert (was.activity_rows, now.activity_rows) == (3, 4)
     assert ledger.recounts.written(WINDOW.start) == [replace(DONE, choice="all include")]
     assert ledger.failures.failing() == [Failure("Ünïcode daily", NEXT, 1, *WHY)]
-    made = ledger.history.newest()["ACME daily"]
-    assert (made.entry, made.deliveries, made.complete_at) == (DONE, FILES, FILES[1].delivered_at)
-    assert made.activities == {"click": 1, "open": 2}
+    last = ledger.history.newest()["ACME daily"]
+    assert (last.entry, last.deliveries, last.complete_at) == (
+        DONE,
+        FILES,
+        FILES[1].delivered_at,
+    )
+    assert last.activities == {"click": 1, "open": 2}
     (counted,) = ledger.history.rows(WINDOW.start)
     assert counted == ("ACME daily", WINDOW.start, {"click": 1, "open": 2})
     assert ledger.removals.silence(utc("2026-10-26 06:00:01.234567")) == timedelta(hours=1)

@@ -19,11 +19,11 @@ def warehouse(every_warehouse: Warehouse) -> Warehouse:
 def test_equal_events_are_added_once_and_another_receipt_is_a_new_row(warehouse: Warehouse) -> None:
     later = bounce(1, received_at=AT + timedelta(hours=2))
     path = write(warehouse, "email_bounces.csv", [bounce(1), bounce(1), later])
-    first = warehouse.one()
+    first = warehouse.load_one()
     assert (first.rows, first.added, first.present) == (3, 2, 1)
     path.unlink()
     write(warehouse, "email_bounces.jsonl", [later, bounce(1, message=""), bounce(2)])
-    second = warehouse.one()
+    second = warehouse.load_one()
     assert (second.rows, second.added, second.present) == (3, 2, 1)
     assert len(warehouse.rows("email_bounces")) == 4
 
@@ -34,17 +34,17 @@ def test_an_entity_is_replaced_and_the_last_in_file_order_wins(
     suffix: str,
 ) -> None:
     write(warehouse, f"broadcasts.{suffix}", [broadcast(1, subject="old"), broadcast(2)])
-    assert warehouse.one().added == 2
+    assert warehouse.load_one().added == 2
     (warehouse.folder / f"broadcasts.{suffix}").unlink()
     write(warehouse, f"broadcasts/b.{suffix}", [broadcast(1, subject="last"), broadcast(3)])
     write(warehouse, f"broadcasts/a.{suffix}", [broadcast(1, subject="newer"), broadcast(2)])
-    second = warehouse.one()
+    second = warehouse.load_one()
     assert [path.stem for path in second.files] == ["a", "b"]
     assert (second.rows, second.added, second.replaced, second.present) == (4, 1, 2, 1)
     query = "select broadcast_id, subject from raw.broadcasts order by 1"
     expected = [("b1", "last"), ("b2", "Hello"), ("b3", "Hello")]
     assert warehouse.query(query) == expected
-    third = warehouse.one()
+    third = warehouse.load_one()
     assert (third.added, third.rejected) == (0, 0)
     assert warehouse.query(query) == expected
 
@@ -91,7 +91,7 @@ def test_the_span_of_receipts_and_the_most_frequent_reason_are_reported(
     worse = bounce(5, received_at=datetime(1960, 1, 1, tzinfo=UTC))
     write(warehouse, f"email_bounces.{suffix}", [*bad, *good, worse])
     for _ in range(2):  # rows that were loaded before came in too
-        table = warehouse.one()
+        table = warehouse.load_one()
         assert table.rejected == 3
         assert (table.first_received_at, table.last_received_at) == (first, last)
         assert table.most_frequent_reason == RejectReason("bounce_type is not one of soft, hard", 2)
@@ -99,7 +99,7 @@ def test_the_span_of_receipts_and_the_most_frequent_reason_are_reported(
 
 def test_a_load_without_a_good_row_has_no_span(warehouse: Warehouse) -> None:
     warehouse.write("email_bounces.csv", "\n".join([",".join(bounce()), "x@example.org", "y"]))
-    table = warehouse.one()
+    table = warehouse.load_one()
     assert (table.added, table.first_received_at, table.last_received_at) == (0, None, None)
     fields = len(bounce())
     expected = RejectReason(f"the line has 1 fields, not {fields}", 2)
@@ -108,7 +108,7 @@ def test_a_load_without_a_good_row_has_no_span(warehouse: Warehouse) -> None:
 
 def test_reject_files_are_private_and_never_overwritten(warehouse: Warehouse) -> None:
     write(warehouse, "email_bounces.csv", [bounce(bounce_type="medium")])
-    files = [warehouse.one().reject_file for _ in range(2)]
+    files = [warehouse.load_one().reject_file for _ in range(2)]
     names = ["email_bounces-20261122T043000Z.jsonl", "email_bounces-20261122T043000Z-2.jsonl"]
     assert files == [warehouse.rejected / name for name in names]
     assert sorted(path.name for path in warehouse.rejected.iterdir()) == sorted(names)
@@ -145,16 +145,16 @@ def test_a_load_uses_target_and_schema_of_the_project(
 
 def test_the_newest_row_of_a_broadcast_counts(warehouse: Warehouse) -> None:
     path = write(warehouse, "broadcasts.csv", [broadcast(received_at=AT, subject="newest")])
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
     older = broadcast(received_at=AT - timedelta(days=9), subject="older")
     write(warehouse, "broadcasts.csv", [older])
-    assert (warehouse.one().replaced, warehouse.one().present) == (0, 1)
+    assert (warehouse.load_one().replaced, warehouse.load_one().present) == (0, 1)
     query = "select broadcast_id, subject from raw.broadcasts order by 1"
     assert warehouse.query(query) == [("b1", "newest")]
     path.unlink()
     rows = [broadcast(2, received_at=AT, subject="newest"), older | {"broadcast_id": "b2"}]
     write(warehouse, "broadcasts.jsonl", rows)
-    assert (warehouse.one().added, warehouse.one().present) == (1, 1)
+    assert (warehouse.load_one().added, warehouse.load_one().present) == (1, 1)
     assert warehouse.query(query) == [("b1", "newest"), ("b2", "newest")]
 
 
@@ -163,24 +163,24 @@ def test_a_column_that_a_file_lacks_keeps_its_value(warehouse: Warehouse, suffix
     row = {"brand": "B", "customer_id": "1", "external_customer_number": "CRM"}
     query = "select external_customer_number, email_address from raw.customers"
     write(warehouse, f"customers.{suffix}", [row | {"email_address": "a@example.org"}])
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
     write(warehouse, f"customers.{suffix}", [row | {"external_customer_number": "CRM-2"}])
-    assert warehouse.one().replaced == 1
+    assert warehouse.load_one().replaced == 1
     assert warehouse.query(query) == [("CRM-2", "a@example.org")]
     erased = row | {"email_address": None}  # an explicit null overwrites the value
     write(warehouse, f"customers.{suffix}", [erased])
-    assert warehouse.one().replaced == 1
+    assert warehouse.load_one().replaced == 1
     assert warehouse.query(query) == [("CRM", None)]
 
 
 def test_a_key_that_a_json_line_lacks_keeps_its_value(warehouse: Warehouse) -> None:
     rows = [{"brand": "B", "customer_id": key, "email_address": "a@example.org"} for key in "12"]
     write(warehouse, "customers.jsonl", rows)
-    warehouse.one()
+    warehouse.load_one()
     del rows[0]["email_address"]
     rows[1]["email_address"] = None  # type: ignore[assignment] # null erases it
     write(warehouse, "customers.jsonl", rows)
-    assert (warehouse.one().replaced, warehouse.one().present) == (1, 2)
+    assert (warehouse.load_one().replaced, warehouse.load_one().present) == (1, 2)
     query = "select customer_id, email_address from raw.customers order by 1"
     assert warehouse.query(query) == [("1", "a@example.org"), ("2", None)]
 

@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_read_is_named_and_nothing_is_loaded(
     assert message in str(caught.value)
     assert warehouse.tables() == []
     path.unlink()
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
 
 
 def test_a_parquet_file_cut_in_its_pages_is_refused(warehouse: Warehouse) -> None:
@@ -79,7 +79,7 @@ def test_a_parquet_file_cut_in_its_pages_is_refused(warehouse: Warehouse) -> Non
         warehouse.load()
     assert warehouse.tables() == []
     path.write_bytes(data)
-    assert warehouse.one().added == 2000
+    assert warehouse.load_one().added == 2000
 
 
 @pytest.mark.parametrize("name", ["email_bounce.csv", "email_bounce/1.parquet", "customer.jsonl"])
@@ -119,7 +119,7 @@ def test_a_compressed_file_is_skipped_with_a_warning(
     write(warehouse, "broadcasts.csv", [broadcast()])
     warehouse.write("email_sends.csv.gz", b"\x1f\x8b")
     with caplog.at_level(logging.WARNING):
-        assert warehouse.one().table == "broadcasts"
+        assert warehouse.load_one().table == "broadcasts"
     assert "email_sends.csv.gz is skipped: load reads only .parquet, .csv, .jsonl" in caplog.text
 
 
@@ -135,7 +135,7 @@ def test_unknown_columns_are_ignored_with_a_warning_and_nullable_ones_are_option
         del row[name], bad[name]
     write(warehouse, f"email_bounces.{suffix}", [row, bad])
     with caplog.at_level(logging.WARNING):
-        result = warehouse.one()
+        result = warehouse.load_one()
     assert (
         f"email_bounces.{suffix}: columns that email_bounces does not have are ignored"
         in caplog.text
@@ -150,13 +150,13 @@ def test_unknown_columns_are_ignored_with_a_warning_and_nullable_ones_are_option
 @pytest.mark.parametrize("content", [f"{HEADER}\n", HEADER, f"{HEADER}\r\n"])
 def test_a_csv_of_only_a_header_has_no_rows(warehouse: Warehouse, content: str) -> None:
     warehouse.write("email_bounces.csv", content)
-    assert (warehouse.one().rows, warehouse.rows("email_bounces")) == (0, [])
+    assert (warehouse.load_one().rows, warehouse.rows("email_bounces")) == (0, [])
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_jsonl_has_no_rows(warehouse: Warehouse, content: str) -> None:
     warehouse.write("email_bounces.jsonl", content)
-    assert (warehouse.one().rows, warehouse.rows("email_bounces")) == (0, [])
+    assert (warehouse.load_one().rows, warehouse.rows("email_bounces")) == (0, [])
 
 
 def test_special_characters_in_paths_are_not_read_as_a_pattern(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_special_characters_in_paths_are_not_read_as_a_pattern(tmp_path: Path) -
     warehouse = Warehouse(home)
     write(warehouse, "email_bounces/a[1].csv", [bounce(1), bounce(9, brand=None)])
     write(warehouse, "email_bounces/b*.parquet", [bounce(2)])
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (2, 1)
     assert warehouse.rejects(result)[0]["file"] == "email_bounces/a[1].csv"
 
@@ -179,7 +179,7 @@ def test_a_broken_symlink_is_named(warehouse: Warehouse, suffix: str) -> None:
         warehouse.load()
     assert warehouse.tables() == []
     path.unlink()
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_many_unknown_columns_and_columns_without_a_name_are_one_short_warning(
 ) -> None:
     more = "," + ",".join(f"column_{'x' * at}" for at in range(1, 600))
     warehouse.write("email_bounces.csv", f"{HEADER},,{more}\na,{LINE},,{',' * 599}\n")
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
     (record,) = [each for each in caplog.records if each.name.startswith("orchestrator")]
     assert "and 589 more" in record.getMessage()
     assert len(record.getMessage()) < 400
@@ -241,4 +241,4 @@ def test_a_warehouse_file_can_have_the_name_of_the_schema(tmp_path: Path) -> Non
     warehouse = Warehouse(tmp_path)
     warehouse.path = tmp_path / "raw.duckdb"
     write(warehouse, "email_bounces.csv", [bounce()])
-    assert (warehouse.one().added, warehouse.one().present) == (1, 1)
+    assert (warehouse.load_one().added, warehouse.load_one().present) == (1, 1)

@@ -26,13 +26,13 @@ def test_a_big_load_is_complete_and_stored_in_order_of_receipt(
         timestamptz '2026-01-01 00:00:00+00' + to_seconds(i * 7919 % {count}) as received_at,
         null::boolean as is_test from range({count}) as t(i)"""
     duckdb.execute(f"copy ({query}) to '{warehouse.folder}/email_sends.csv' (header)")
-    assert warehouse.one().added == count
+    assert warehouse.load_one().added == count
     position = f"row_number() over (order by {warehouse.row}) - 1"
     shape = f"""select count(*), count(distinct event_id), sum((place <> extract(epoch from
         received_at - timestamptz '2026-01-01 00:00:00+00'))::int)
         from (select *, {position} as place from raw.email_sends) as placed"""
     assert warehouse.query(shape) == [(count, count, 0)]
-    again = warehouse.one()
+    again = warehouse.load_one()
     assert (again.added, again.present) == (0, count)
     assert warehouse.query(shape) == [(count, count, 0)]
 
@@ -51,8 +51,8 @@ def test_a_table_with_other_types_and_more_columns_is_loaded_once(
     rows = [event(n, event_id=str(n), customer_id=customer, broadcast_id="8") for n in (1, 2)]
     rows[0]["is_test"] = None
     write(warehouse, "email_sends.csv", rows)
-    assert warehouse.one().added == 2
-    assert (warehouse.one().added, warehouse.one().present) == (0, 2)
+    assert warehouse.load_one().added == 2
+    assert (warehouse.load_one().added, warehouse.load_one().present) == (0, 2)
     loaded = warehouse.query("select event_id, received_at from raw.email_sends order by 1")
     assert loaded == [(n, (AT + timedelta(seconds=n)).replace(tzinfo=None)) for n in (1, 2)]
     write(warehouse, "email_sends.csv", [event(3, event_id="not a number")])
@@ -101,7 +101,7 @@ def test_a_load_larger_than_the_memory_limit_spills_to_disk(
         as occurred_at, occurred_at as received_at, false as is_test from range(300000) as t(i)"""
     duckdb.execute(f"copy ({query}) to '{warehouse.folder}/email_sends.parquet'")
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "64MB")  # the rows need 90 MB
-    assert warehouse.one().added == 300_000
+    assert warehouse.load_one().added == 300_000
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "1MB")
     with pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 1MB"):
         warehouse.load()
@@ -131,7 +131,7 @@ def test_a_warehouse_in_use_names_its_holder(warehouse: Warehouse) -> None:
             warehouse.load()
         assert caught.value.exit_code == 75
         holder.communicate(b"\n")
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
 
 
 def test_a_warehouse_that_is_not_a_database_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -146,5 +146,5 @@ def test_a_warehouse_that_is_not_a_database_is_named(warehouse: Warehouse, tmp_p
 
 def test_every_raw_table_is_created_because_the_views_need_them(warehouse: Warehouse) -> None:
     write(warehouse, "customers.jsonl", [{"brand": "B", "customer_id": "1"}])
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
     assert warehouse.query("select count(*) from duckdb_tables()") == [(8,)]

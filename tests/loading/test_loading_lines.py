@@ -36,21 +36,21 @@ def test_only_the_bad_csv_line_is_rejected(
     good = [f'"{name}\n""{name}",{LINE}'.encode() for name in "abc"]
     lines = [HEADER.encode(), good[0], b"", bad, *good[1:], b"x," + LINE.encode()[:-14]]
     warehouse.write("email_bounces.csv", newline.join(lines))
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.rows, result.added, result.rejected) == (5, 3, 2)
     assert [row[0] for row in warehouse.rows("email_bounces")] == [f'{x}\n"{x}' for x in "abc"]
     rejects = warehouse.rejects(result)
     assert [reject["line"] for reject in rejects] == [5, 10]
     assert rejects[0]["reason"].startswith(reason)
     assert rejects[0]["raw"] == bad.decode(errors="backslashreplace")
-    again = warehouse.one(now=NOW + timedelta(days=1))
+    again = warehouse.load_one(now=NOW + timedelta(days=1))
     assert (again.added, again.present, again.rejected) == (0, 3, 2)
 
 
 @pytest.mark.parametrize("tail", [b'"never closed', b'"never closed\n' + b"y," * 9 + b"y\n"])
 def test_an_unclosed_quote_does_not_hide_other_rows(warehouse: Warehouse, tail: bytes) -> None:
     warehouse.write("email_bounces.csv", f"{HEADER}\na,{LINE}\nb,{LINE}\n".encode() + tail)
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert result.added == 2
     assert warehouse.rejects(result)[0]["raw"] == '"never closed'
     assert warehouse.rejects(result)[0]["line"] == 4
@@ -61,7 +61,7 @@ def test_line_numbers_are_right_with_mixed_line_endings_and_two_kinds_of_errors(
 ) -> None:
     lines = [f"{HEADER}\r\n", f"a,{LINE}\n", "x,y\r\n", f"b,{LINE}\r\n", f",{LINE}\n"]
     warehouse.write("email_bounces.csv", "".join(lines))
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.rows, result.added, result.rejected) == (4, 2, 2)
     rejects = [(row["line"], row["reason"]) for row in warehouse.rejects(result)]
     assert rejects == [(3, "the line has 2 fields, not 10"), (5, "event_id is missing")]
@@ -70,11 +70,11 @@ def test_line_numbers_are_right_with_mixed_line_endings_and_two_kinds_of_errors(
 def test_a_long_field_next_to_a_bad_line_is_read(warehouse: Warehouse) -> None:
     long = "x" * 200_000  # more than the limit of Python's csv module
     warehouse.write("email_bounces.csv", f"{HEADER}\na,{LINE}{long}\nb,{long}\n")
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.rows, result.added, result.rejected) == (2, 1, 1)
     assert warehouse.rejects(result)[0]["reason"] == "the line has 2 fields, not 10"
     assert warehouse.query("select message from raw.email_bounces") == [(f"ok{long}",)]
-    assert warehouse.one().present == 1
+    assert warehouse.load_one().present == 1
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_long_field_next_to_a_bad_line_is_read(warehouse: Warehouse) -> None:
 def test_only_the_bad_json_line_is_rejected(warehouse: Warehouse, bad: bytes) -> None:
     good = [json.dumps(bounce(number), default=as_text).encode() for number in (1, 2)]
     warehouse.write("email_bounces.jsonl", b"\r\n".join([good[0], b"", bad, good[1]]))
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.rows, result.added, result.rejected) == (3, 2, 1)
     raw = bad.decode(errors="backslashreplace")
     reason = "the line is not a JSON object in UTF-8"
@@ -106,7 +106,7 @@ def test_only_the_bad_json_line_is_rejected(warehouse: Warehouse, bad: bytes) ->
 def test_a_line_with_half_a_surrogate_pair_is_rejected(warehouse: Warehouse) -> None:
     good = json.dumps(bounce(), default=as_text)
     warehouse.write("email_bounces.jsonl", f"{good}\n" + good.replace("e1", "cut \\ud83d"))
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (1, 1)
     assert "half of a surrogate pair" in warehouse.rejects(result)[0]["reason"]
 
@@ -114,7 +114,7 @@ def test_a_line_with_half_a_surrogate_pair_is_rejected(warehouse: Warehouse) -> 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_only_the_line_that_is_too_long_is_rejected(warehouse: Warehouse, suffix: str) -> None:
     write(warehouse, f"email_bounces.{suffix}", [bounce(1), bounce(2, message="x" * 17_000_000)])
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (1, 1)
     (reject,) = warehouse.rejects(result)
     assert reject["reason"] == "the line has more than 16,000,000 bytes, which load does not read"

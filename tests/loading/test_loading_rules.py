@@ -53,7 +53,7 @@ def test_a_row_that_breaks_the_contract_is_rejected_complete_and_with_the_reason
     else:
         WRITERS[suffix](path, [good, *bad])
     for _ in range(2):
-        result = warehouse.one()
+        result = warehouse.load_one()
         assert (result.rows, result.rejected) == (1 + len(RULES), len(RULES))
         rejects = warehouse.rejects(result)
         for reject, (_, reason), row in zip(rejects, RULES, bad, strict=True):
@@ -69,7 +69,7 @@ def test_a_row_that_breaks_the_contract_is_rejected_complete_and_with_the_reason
 def test_moments_of_other_zones_are_complete_in_rejects(warehouse: Warehouse) -> None:
     moment = AT.astimezone(timezone(timedelta(hours=2)))
     write(warehouse, "email_bounces.csv", [bounce(received_at=moment, bounce_type="x")])
-    (reject,) = warehouse.rejects(warehouse.one())
+    (reject,) = warehouse.rejects(warehouse.load_one())
     assert reject["row"]["received_at"] == "2026-11-21T12:20:30.123456+02:00"
 
 
@@ -92,7 +92,7 @@ MOMENTS = [
 def test_moments_of_iso_8601_are_read(warehouse: Warehouse, suffix: str) -> None:
     rows = [bounce(number, received_at=text) for number, (text, _) in enumerate(MOMENTS, start=10)]
     write(warehouse, f"email_bounces.{suffix}", rows)
-    assert warehouse.one().added == len(MOMENTS)
+    assert warehouse.load_one().added == len(MOMENTS)
     loaded = [row[6] for row in warehouse.rows("email_bounces")]
     assert loaded == [moment for _, moment in MOMENTS]
 
@@ -102,7 +102,7 @@ def test_booleans_and_empty_texts_are_read(warehouse: Warehouse) -> None:
     expected = [True] * 4 + [False] * 4 + [None] * 2
     rows = [bounce(number, is_test=text) for number, text in enumerate(texts)]
     write(warehouse, "email_bounces.csv", rows)
-    assert warehouse.one().rejected == 0
+    assert warehouse.load_one().rejected == 0
     assert [row[7] for row in warehouse.rows("email_bounces")] == expected
 
 
@@ -111,8 +111,8 @@ def test_a_nul_in_a_text_is_replaced_and_counted(
     warehouse: Warehouse, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(warehouse, f"email_bounces.{suffix}", [bounce(1), bounce(2, message="a\x00b")])
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (2, 0)
     assert [row[-1] for row in warehouse.rows("email_bounces")] == [None, "a\ufffdb"]
     assert "1 rows have a NUL in a text; it is replaced by U+FFFD" in caplog.text
-    assert warehouse.one().present == 2
+    assert warehouse.load_one().present == 2

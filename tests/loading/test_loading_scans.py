@@ -56,7 +56,7 @@ NASTY = [
 def test_awkward_texts_are_loaded_exactly_and_only_once(warehouse: Warehouse, suffix: str) -> None:
     rows = [bounce(number, message=text) for number, text in enumerate(NASTY)]
     write(warehouse, f"email_bounces.{suffix}", rows)
-    first = warehouse.one()
+    first = warehouse.load_one()
     assert (first.rows, first.added, first.present, first.rejected) == (
         len(NASTY),
         len(NASTY),
@@ -69,7 +69,7 @@ def test_awkward_texts_are_loaded_exactly_and_only_once(warehouse: Warehouse, su
     assert {row[0]: row[6] for row in loaded} == {
         row["event_id"]: row["received_at"] for row in rows
     }
-    second = warehouse.one(now=NOW + timedelta(hours=1))
+    second = warehouse.load_one(now=NOW + timedelta(hours=1))
     assert (second.added, second.present) == (0, len(NASTY))
     assert warehouse.rows("email_bounces") == loaded
     assert not warehouse.rejected.exists()
@@ -82,7 +82,7 @@ def test_csv_of_python_with_crlf_and_a_bom_is_read(warehouse: Warehouse) -> None
         writer = csv.writer(file)  # minimal quoting, CRLF
         writer.writerow(rows[0])
         writer.writerows([as_text(value) for value in row.values()] for row in rows)
-    assert warehouse.one().added == len(rows)
+    assert warehouse.load_one().added == len(rows)
     assert {row[-1] for row in warehouse.rows("email_bounces")} == {row["message"] for row in rows}
 
 
@@ -96,7 +96,7 @@ def test_an_unquoted_empty_field_is_null_and_a_quoted_one_is_empty(warehouse: Wa
 
 
 text_values = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
-moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001 -- made aware
+moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001 - aware below
 
 
 @settings(max_examples=4, deadline=None)
@@ -122,7 +122,7 @@ def test_every_format_gives_the_same_table(values: list[dict[str, Any]]) -> None
         with TemporaryDirectory() as home:
             warehouse = Warehouse(Path(home))
             write(warehouse, f"email_bounces.{suffix}", rows)
-            result = warehouse.one()
+            result = warehouse.load_one()
             assert (result.added, result.rejected) == (len(expected), 0)
             assert warehouse.rows("email_bounces") == expected
 
@@ -135,7 +135,7 @@ def test_json_values_become_their_text(warehouse: Warehouse) -> None:
         "email_complaints.jsonl",
         f'{{"event_id": 12345678901234567, {values}, "message": "caf\\u00e9"}}',
     )
-    assert warehouse.one().rejected == 0
+    assert warehouse.load_one().rejected == 0
     (row,) = warehouse.rows("email_complaints")
     assert row[:4] == ("12345678901234567", "B", "18446744073709551616000", "-7")
     assert row[4:] == (
@@ -172,9 +172,9 @@ def test_ids_of_other_parquet_types_become_text(
     text: str,
 ) -> None:
     parquet_of(warehouse, event_id=column)
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
     assert warehouse.rows("email_bounces")[0][0] == text
-    assert warehouse.one().present == 1
+    assert warehouse.load_one().present == 1
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_a_value_that_is_neither_text_nor_whole_number_rejects_its_row(
     warehouse: Warehouse, column: "pa.Array[Any]", kind: str, name: str
 ) -> None:
     parquet_of(warehouse, **{name: column})
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (0, 1)
     (reject,) = warehouse.rejects(result)
     assert reject["reason"] == f"{name} is neither text nor a whole number: {kind}"
     assert name in reject["row"]
     empty = pa.array([None], column.type)
     parquet_of(warehouse, message=empty)
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_json_of_another_type_rejects_its_row(
     row = json.dumps(bounce(), default=as_text)
     bad = row.replace('"b1"', value)
     warehouse.write("email_bounces.jsonl", f"{row}\n{bad}\n{extra_line}")
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (1, 1 + bool(extra_line))
     reject = warehouse.rejects(result)[-1]
     assert reject["line"] == 2
@@ -239,13 +239,13 @@ def test_one_text_of_parquet_that_is_not_utf_8_rejects_its_row(warehouse: Wareho
     at = table.column_names.index("email_address")
     path = warehouse.folder / "email_bounces.parquet"
     pq.write_table(table.set_column(at, "email_address", text), path)
-    result = warehouse.one()
+    result = warehouse.load_one()
     assert (result.added, result.rejected) == (2, 1)
     (reject,) = warehouse.rejects(result)
     assert reject["reason"] == "email_address is not UTF-8"
     assert reject["row"]["email_address"] == "jos\\xe9@example.org"
     assert reject["row"]["event_id"] == "e1"
-    assert (warehouse.one().present, warehouse.one().rejected) == (2, 1)
+    assert (warehouse.load_one().present, warehouse.load_one().rejected) == (2, 1)
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Amsterdam"])
@@ -258,5 +258,5 @@ def test_parquet_moments_keep_their_instant(
     moment = AT if unit in {"us", "ns"} else AT.replace(microsecond=0)
     value = moment if zone else moment.replace(tzinfo=None)
     parquet_of(warehouse, received_at=pa.array([value], pa.timestamp(unit, zone)))
-    assert warehouse.one().added == 1
+    assert warehouse.load_one().added == 1
     assert warehouse.rows("email_bounces")[0][6] == moment

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres_server import Postgres
 from sshd import Sshd
-from upload_files import deliver, failure, ignore, make, part_of
+from upload_files import deliver, error_text, ignore, make_upload, part_name
 from workspace import Workspace
 
 from orchestrator import config
@@ -222,12 +222,12 @@ def test_no_brand_stops_others_with_a_ledger_in_postgresql(
 @pytest.mark.parametrize("rename_sent", [False, True])
 def test_symlinks_in_a_destination_are_not_followed(tmp_path: Path, *, rename_sent: bool) -> None:
     """A user who can write to the destination can predict the part file of an empty window."""
-    upload = replace(make(tmp_path, "a.csv"), rename_sent=rename_sent)
+    upload = replace(make_upload(tmp_path, "a.csv"), rename_sent=rename_sent)
     precious = tmp_path / "precious"
     precious.write_text("precious")
     top = tmp_path / "there"
     top.mkdir()
-    for name in (part_of(upload), "a.csv"):
+    for name in (part_name(upload), "a.csv"):
         (top / name).symlink_to(precious)
     [outcome] = deliver(Directory(directory=top), [[upload]], ignore)
     assert outcome.error is None
@@ -238,15 +238,15 @@ def test_symlinks_in_a_destination_are_not_followed(tmp_path: Path, *, rename_se
 
 def test_a_part_whose_rename_was_announced_stays_when_writing_fails(tmp_path: Path) -> None:
     """Without the part file, the next run would treat the file as published."""
-    upload = replace(make(tmp_path, "a.csv"), rename_sent=True)
+    upload = replace(make_upload(tmp_path, "a.csv"), rename_sent=True)
     top = tmp_path / "there"
     top.mkdir()
     (top / "a.csv").write_text("old")
-    (top / part_of(upload)).write_bytes(upload.local.read_bytes())
+    (top / part_name(upload)).write_bytes(upload.local.read_bytes())
     good = upload.local.read_bytes()
     upload.local.write_bytes(b"changed")
     [outcome] = deliver(Directory(directory=top), [[upload]], ignore)
-    assert "is no longer the file that was recorded" in failure(outcome)
+    assert "is no longer the file that was recorded" in error_text(outcome)
     upload.local.write_bytes(good)
     [outcome] = deliver(Directory(directory=top), [[upload]], ignore)
     assert outcome.error is None

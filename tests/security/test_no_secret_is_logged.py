@@ -17,7 +17,7 @@ from canaries import (
     EMAIL,
     MARK,
     SECRETS,
-    holding_a_canary,
+    files_with_a_canary,
     orchestrate,
     readable_by_others,
 )
@@ -86,20 +86,20 @@ def test_a_value_that_breaks_a_customised_view_is_not_logged(
     customise(planted, column, expression)
     ran = orchestrate(planted.folder, "daily", *DAY, "-v", "--log-format", "json")
     ran.assert_silent(exit_code)
-    assert [json.loads(line) for line in ran.said.splitlines()]
-    assert all(word in ran.said for word in expected), ran.said
-    left = holding_a_canary(planted.folder / "outbox", planted.folder / "state")
+    assert [json.loads(line) for line in ran.output.splitlines()]
+    assert all(word in ran.output for word in expected), ran.output
+    left = files_with_a_canary(planted.folder / "outbox", planted.folder / "state")
     assert left == []
     assert planted.files() == []
 
 
 def test_encrypted_values_can_be_read_by_the_receiver_alone(planted: Workspace, gpg: Gpg) -> None:
-    (planted.folder / "key.asc").write_bytes(gpg.export(gpg.make("Confidant", subkey="never")))
+    (planted.folder / "key.asc").write_bytes(gpg.export(gpg.make_key("Confidant", subkey="never")))
     planted.configure("  - {brand: ACME, encrypt_for: key.asc, compression: zip, completion: both}")
     ran = orchestrate(planted.folder, "daily", *DAY, "-v", private=("outbox", "state"))
     ran.assert_silent(0)
     folders = [planted.folder / name for name in ("outbox", "state", "there")]
-    assert holding_a_canary(*folders) == []
+    assert files_with_a_canary(*folders) == []
     path = planted.folder / "there/activity_ACME_20261119.csv.zip.pgp"
     (planted.folder / "got.zip").write_bytes(gpg.decrypt(path.read_bytes()))
     with zipfile.ZipFile(planted.folder / "got.zip") as archive:
@@ -162,7 +162,7 @@ def test_failing_destinations_and_a_failing_row_log_no_secret(
     assert heard
     assert MARK not in b"".join(heard).lower()
     ledger_files = planted.folder.glob("ledger.db*")
-    assert holding_a_canary(planted.folder / "outbox/.dbt", *ledger_files) == []
+    assert files_with_a_canary(planted.folder / "outbox/.dbt", *ledger_files) == []
     assert not any(map(readable_by_others, map(planted.folder.joinpath, private)))
     assert "activity_ACME_20261119.csv" in planted.files("outbox")
 
@@ -239,14 +239,19 @@ OPEN = {
             3,
             "3 rows rejected",
         ),
-        ("email_opens.csv", f"{EMAIL},{CUSTOMER},{CUSTOMER},kanarie_brand\n", 2, "column missing"),
+        (
+            "email_opens.csv",
+            f"{EMAIL},{CUSTOMER},{CUSTOMER},kanarie_brand\n",
+            2,
+            "columns of email_opens are missing",
+        ),
         (
             "email_opens.csv",
             ",".join([*OPEN, EMAIL]) + "\n" + ",".join([*OPEN.values(), "x"]),
             0,
             "",
         ),
-        ("email_opens.csv", f'"{EMAIL}"x,{CUSTOMER}\n', 2, "no header"),
+        ("email_opens.csv", f'"{EMAIL}"x,{CUSTOMER}\n', 2, "is not a header"),
         ("email_opens.parquet", f"PAR1{EMAIL}PAR1", 2, "not a complete Parquet file"),
         ("email_opens.jsonl", json.dumps([OPEN]), 2, "not a JSON Lines file"),
     ],
@@ -260,7 +265,7 @@ def test_raw_files_that_break_the_contract_log_no_value(
     ran.assert_silent(exit_code, expected)
     rejected = list((workspace.folder / "rejected").iterdir())
     assert bool(rejected) == (exit_code == 3)
-    assert bool(holding_a_canary(*rejected)) == bool(rejected)
+    assert bool(files_with_a_canary(*rejected)) == bool(rejected)
     assert not any(map(readable_by_others, rejected))
 
 

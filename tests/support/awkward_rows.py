@@ -1,4 +1,4 @@
-"""Raw data as unkind as the contract allows, around two changes of the clock; always the same."""
+"""Raw rows as difficult as the contract allows, around two clock changes; always the same."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +22,7 @@ ZONES = {
     "OTHER": "America/New_York",
     "Himal": "Asia/Kathmandu",
     "Uur": "Europe/Amsterdam",
-    # These have no line of their own.
+    # These have no separate entry.
     "Café Zürich & Söhne": "Asia/Kathmandu",
     "brandnaam": "Asia/Kathmandu",
 }
@@ -112,7 +112,7 @@ IDS = (
 )
 
 
-def make() -> Tables:
+def raw_tables() -> Tables:
     """Return every row, in the order in which it is written; the last of an entity counts."""
     random = Random(20261025)  # noqa: S311 - the same rows each time, nothing secret
     tables: Tables = {"broadcasts": [], "customers": [], **{table: [] for table in EVENTS}}
@@ -121,7 +121,7 @@ def make() -> Tables:
         tables["customers"] += _customers(random, brand)
     for brand in (*ZONES, STRAY):
         moments = [*_edges(brand), *_moments(random, 30 if brand == STRAY else 500)]
-        for number, moment in enumerate(moments):  # so one id stands in several brands
+        for number, moment in enumerate(moments):  # so the same id is in several brands
             table = EVENTS[number % len(EVENTS)]
             row = _event(random, table, brand, moment)
             row["event_id"] = f"{IDS[number % len(IDS)]}{number}"
@@ -137,7 +137,7 @@ def make() -> Tables:
         )
     for table in EVENTS:
         random.shuffle(tables[table])
-        tables[table] += tables[table][:5]  # every column alike: not added again
+        tables[table] += tables[table][:5]  # equal in every column: not added again
     return tables
 
 
@@ -201,7 +201,7 @@ def _moments(random: Random, count: int) -> Iterator[datetime]:
     for _ in range(count):
         day = random.choice((*DAYS, DAYS[1], date(2026, 3, 30), date(2026, 10, 27)))
         start = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=12)
-        if random.random() < 0.2:  # the hours that are there twice, or never
+        if random.random() < 0.2:  # the hours that are repeated or skipped
             start += timedelta(hours=12)
             yield start + timedelta(microseconds=random.randrange(3 * 3600 * 10**6))
         else:
@@ -273,7 +273,7 @@ def _event(random: Random, table: str, brand: str, received_at: datetime) -> Row
 
 
 def _again(random: Random, row: Row) -> Row:
-    """Return the same event, received once more; what it tells may have changed."""
+    """Return the same event, received again, maybe with other values."""
     again = row | {"received_at": row["received_at"] + random.choice(DELAYS)}
     if "message" in row and random.random() < 0.5:
         again["message"] = "told again"
@@ -283,7 +283,7 @@ def _again(random: Random, row: Row) -> Row:
 
 
 def _burst(random: Random, row: Row) -> Iterator[Row]:
-    """Yield events that happened at the very moment of this one; two are of the same customer."""
+    """Yield events of the same moment as this one; two are of the same customer."""
     if random.random() < 0.1:
         for number in random.sample(range(9), 5):
             yield row | {
@@ -298,6 +298,6 @@ def _broadcast_id(number: int) -> str:
 
 
 def parts(rows: Sequence[Row], count: int) -> list[list[Row]]:
-    """Cut into so many pieces, in order."""
+    """Split rows into `count` parts, in order."""
     size = -(-len(rows) // count)
     return [list(rows[at : at + size]) for at in range(0, len(rows), size)]

@@ -1,4 +1,4 @@
-"""A real browser, Debian's Chromium without a window, driven by selenium."""
+"""A real browser: Debian's Chromium, headless, driven by selenium."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _SECONDS = 20
 
 
 class Browser:
-    """A page at a time, as wide and as dark as asked for; all that it says and asks is kept."""
+    """Shows one page at a time; keeps its console messages and its requests."""
 
     def __init__(self) -> None:
         options = ChromeOptions()
@@ -21,17 +21,17 @@ class Browser:
         options.add_argument("--headless=new")
         options.add_argument("--disable-dev-shm-usage")  # small in containers
         options.add_argument("--no-proxy-server")
-        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")  # no name leads anywhere
+        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")  # no host name resolves
         if os.getuid() == 0:
-            options.add_argument("--no-sandbox")  # which Chromium refuses to root
+            options.add_argument("--no-sandbox")  # Chromium refuses its sandbox to root
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        # With both named, selenium looks for no download of its own.
+        # With both paths given, selenium does not look for a download.
         self.driver = Chrome(options, ChromeService(_program("chromedriver")))
         self.driver.set_page_load_timeout(_SECONDS)
         self.driver.set_script_timeout(_SECONDS)
 
     def open(self, page: Path, *, width: int = 1400, height: int = 900, dark: bool = False) -> None:
-        """Open a file, in a view of so many CSS pixels, as someone who likes light or dark."""
+        """Open a file in a viewport of this size in CSS pixels, in a light or dark scheme."""
         self._command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -41,18 +41,18 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._command("Emulation.setEmulatedMedia", features=[scheme])
-        self.driver.get("about:blank")  # the same page again is a new page
+        self.driver.get("about:blank")  # so that the same page is loaded again
         self.problems()
         self.requests()
         self.driver.get(page.resolve().as_uri())
 
     def problems(self) -> list[str]:
-        """Return the warnings and errors of the console since they were last asked for."""
+        """Return the warnings and errors of the console since the last call."""
         entries = self._log("browser")
         return [e["message"] for e in entries if e["level"] in ("WARNING", "SEVERE")]
 
     def requests(self) -> list[str]:
-        """Return the addresses that were asked for since they were last asked for."""
+        """Return the URLs that were requested since the last call."""
         messages = (json.loads(e["message"])["message"] for e in self._log("performance"))
         return [
             message["params"]["request"]["url"]
@@ -70,12 +70,12 @@ class Browser:
         wait.until(lambda driver: driver.execute_script(f"return {script}"), script)
 
     def spills(self) -> bool:
-        """Tell whether the page as a whole is wider than the view."""
+        """Return whether the page is wider than the viewport."""
         page = "document.documentElement"
         return bool(self.run(f"return {page}.scrollWidth > {page}.clientWidth"))
 
     def screenshot(self, file: Path) -> None:
-        """Write what the view shows as a PNG."""
+        """Write the viewport as a PNG."""
         file.write_bytes(self.driver.get_screenshot_as_png())
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Browser:
         self.driver.quit()
 
     def _log(self, name: str) -> list[dict[str, Any]]:
-        return self.driver.get_log(name)  # type: ignore[no-any-return, no-untyped-call] # as it is
+        return self.driver.get_log(name)  # type: ignore[no-any-return, no-untyped-call] # of selenium
 
     def _command(self, name: str, **arguments: object) -> None:
         self.driver.execute_cdp_cmd(name, arguments)

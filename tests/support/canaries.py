@@ -10,7 +10,7 @@ import forked_commands
 from orchestrator import __main__
 
 MARK = b"kanarie"
-"""Every planted value holds it, and nothing else does."""
+"""Every planted value contains it, and nothing else does."""
 EMAIL = "jan.kanarie@kanarie.example"
 CUSTOMER = "KANARIE-7731"
 AWKWARD = 'O\'Kanarie "said"\nkanarie $$ -- kanarie'
@@ -25,29 +25,31 @@ SECRETS = {
 
 
 @dataclass
-class Ran:
-    """What a command left: its exit code, all that it said, and what others could see meanwhile."""
+class CommandResult:
+    """A command's exit code and output, and what other users could see while it ran."""
 
     exit_code: int
-    said: str
+    output: str
     exposed: set[str] = field(default_factory=set)
 
     def assert_silent(self, exit_code: int, *words: str) -> None:
-        """Assert the exit code and the words, and that nothing planted was said."""
-        assert self.exit_code == exit_code, self.said
+        """Assert the exit code, words of the output, and that it has no planted value."""
+        assert self.exit_code == exit_code, self.output
         for word in words:
-            assert word in self.said
-        assert MARK not in self.said.lower().encode(), self.said
+            assert word in self.output
+        assert MARK not in self.output.lower().encode(), self.output
         assert not self.exposed
 
 
-def orchestrate(folder: Path, *arguments: str, private: tuple[str, ...] = (), **env: str) -> Ran:
+def orchestrate(
+    folder: Path, *arguments: str, private: tuple[str, ...] = (), **env: str
+) -> CommandResult:
     """Run the command with umask 0 (`main`), and watch its process list and its `private` files."""
-    said = folder / "said.txt"
+    output = folder / "output.txt"
     exposed: set[str] = set()
     environment = {**os.environ, **SECRETS, "TMPDIR": str(folder), **env}
     process = forked_commands.start(
-        "careless", *arguments, cwd=folder, env=environment, said=(said, said)
+        "careless", *arguments, cwd=folder, env=environment, output=(output, output)
     )
     assert process.pid
     for _ in range(6000):
@@ -59,10 +61,10 @@ def orchestrate(folder: Path, *arguments: str, private: tuple[str, ...] = (), **
     else:
         process.kill()
         process.join()
-    text = said.read_text(encoding="utf-8")
-    said.unlink()
+    text = output.read_text(encoding="utf-8")
+    output.unlink()
     assert process.exitcode is not None
-    return Ran(process.exitcode, text, exposed)
+    return CommandResult(process.exitcode, text, exposed)
 
 
 def main() -> None:
@@ -87,14 +89,9 @@ def readable_by_others(top: Path) -> set[str]:
     return found
 
 
-def holding_a_canary(*workspaces: Path) -> list[Path]:
-    """Return the files at or below these places that hold a planted value."""
-    files = [
-        path
-        for workspace in workspaces
-        for path in (workspace, *workspace.rglob("*"))
-        if path.is_file()
-    ]
+def files_with_a_canary(*paths: Path) -> list[Path]:
+    """Return the files at or below these paths that contain a planted value."""
+    files = [path for top in paths for path in (top, *top.rglob("*")) if path.is_file()]
     return [path for path in files if MARK in path.read_bytes().lower()]
 
 

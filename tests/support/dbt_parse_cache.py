@@ -1,11 +1,11 @@
-"""What dbt makes once for all runs of the tests, where nothing that it hangs on changes.
+"""Caches of dbt's work that the runs of all tests share.
 
-The parse of the project: a run keeps it in its outbox, where the next one finds it, and there it is
-of use for one warehouse: dbt takes another path of a DuckDB file for another connection, although
-nothing that it parses hangs on the path. Each test has an outbox and a warehouse of its own.
+The parse of the project: a run keeps it in its outbox for the next run. dbt uses it only for the
+same connection, and to dbt another path of a DuckDB file is another connection, although the parse
+does not depend on the path. Each test has a separate outbox and warehouse, so the tests share one.
 
-What becomes of a text: dbt's own tests let it keep the macros that it parsed. It also compiles each
-template and injects each ephemeral model anew, in every run and every window.
+The compilation of templates: dbt's own tests let it keep the macros that it parsed. It would also
+compile each template and inject each ephemeral model again, in every run and every window.
 """
 
 import functools
@@ -34,7 +34,7 @@ _PATHS = {"path", "attach", "settings"}
 
 @contextmanager
 def parsed_once(folder: Path) -> Iterator[None]:
-    """Let each run on DuckDB begin with the last one's parse, which is kept in a folder."""
+    """Let each run on DuckDB start with the parse of the last run, which is kept in a folder."""
     keys: Callable[..., tuple[str, ...]] = DuckDBCredentials._connection_keys  # noqa: SLF001 - dbt offers no other way
     parse, kept = Dbt.__init__, folder / _PARSE
 
@@ -47,13 +47,13 @@ def parsed_once(folder: Path) -> Iterator[None]:
         if alike and kept.exists() and not mine.exists():
             try:
                 shutil.copyfile(kept, mine)
-            except OSError:  # no room: the run is to say so
+            except OSError:  # disk full: the run should report it
                 mine.unlink(missing_ok=True)
         parse(self, project, work, cache, **more)
-        if alike and mine.exists():  # the last one's: dbt may not have taken the one before
-            whole = kept.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(mine, whole)
-            whole.replace(kept)  # others read it meanwhile
+        if alike and mine.exists():  # keep the newest: dbt may have refused the kept one
+            temporary = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(mine, temporary)
+            temporary.replace(kept)  # another process may be reading it
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DuckDBCredentials, "_connection_keys", connection_keys)
@@ -62,22 +62,22 @@ def parsed_once(folder: Path) -> Iterator[None]:
 
 
 def remember() -> None:
-    """Let dbt keep what it makes of a text, as long as this process lives."""
+    """Let dbt keep what it compiles for the lifetime of this process."""
     enable_test_caching()
     compiled: dict[tuple[type, str], Any] = {}
-    compile_anew, inject_anew = MacroFuzzEnvironment.compile, dbt.compilation.inject_ctes_into_sql
+    compile_again, inject_again = MacroFuzzEnvironment.compile, dbt.compilation.inject_ctes_into_sql
 
     def compile_once(self: MacroFuzzEnvironment, source: Any, *more: Any) -> Any:  # noqa: ANN401 - Jinja's
         if more or not isinstance(source, str):
-            return compile_anew(self, source, *more)
+            return compile_again(self, source, *more)
         key = type(self), source
         if key not in compiled:
-            compiled[key] = compile_anew(self, source)
+            compiled[key] = compile_again(self, source)
         return compiled[key]
 
     @functools.cache
     def inject_once(sql: str, ctes: tuple[str, ...]) -> str:
-        return inject_anew(sql, [InjectedCTE("", cte) for cte in ctes])
+        return inject_again(sql, [InjectedCTE("", cte) for cte in ctes])
 
     def inject(sql: str, ctes: list[InjectedCTE]) -> str:
         return inject_once(sql, tuple(cte.sql for cte in ctes))
@@ -85,5 +85,5 @@ def remember() -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(MacroFuzzEnvironment, "compile", compile_once)
     patch.setattr(dbt.compilation, "inject_ctes_into_sql", inject)
-    # For an event that nobody hears dbt looks through every module there is, to name the adapter.
+    # For an event without listeners dbt searches all modules, to name the adapter.
     patch.setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))

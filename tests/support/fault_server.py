@@ -1,4 +1,4 @@
-"""asyncssh's own SFTP server, for faults that OpenSSH cannot be told to have."""
+"""The SFTP server of asyncssh, for faults that OpenSSH cannot be configured to have."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ PASSWORD = "a pass word"  # noqa: S105 - of a server that lives for one test
 
 
 class Login(asyncssh.SSHServer):
-    """Lets `receiver` in, with `PASSWORD`."""
+    """Accepts the user `receiver` with `PASSWORD`."""
 
     def begin_auth(self, username: str) -> bool:
         del username
@@ -34,7 +34,7 @@ def serve(
     faults: type[asyncssh.SFTPServer] = asyncssh.SFTPServer,
     login: type[asyncssh.SSHServer] = Login,
 ) -> Iterator[Callable[..., Sftp]]:
-    """Serve folder/root with `faults`; yield a function that makes the settings to deliver there.
+    """Serve folder/root with `faults`; yield a function that returns a destination's settings.
 
     The user is `receiver`, with `PASSWORD`.
     """

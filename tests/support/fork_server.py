@@ -25,13 +25,15 @@ _DAY = datetime(2026, 11, 19, tzinfo=UTC)
 for _name in _SLOW:
     importlib.import_module(_name)
 remember()
-# Locks that have a name are left behind by a process that is killed.
+# A process that is killed leaves named locks behind.
 dbt.mp_context._MP_CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment] # noqa: SLF001 - dbt offers no other way
 with pytest.MonkeyPatch.context() as _patch, tempfile.TemporaryDirectory() as _folder:
-    _place = Workspace(Path(_folder), _patch)
+    _workspace = Workspace(Path(_folder), _patch)
     _patch.setenv("DBT_STATIC_PARSER", "false")
     with parsed_once(Path(os.environ["PARSED"])):
-        _warehouse = Warehouse.open(project.find(_place.folder, None), _place.folder, _place.folder)
+        _warehouse = Warehouse.open(
+            project.find(_workspace.folder, None), _workspace.folder, _workspace.folder
+        )
     _warehouse.stage(Window(_DAY, _DAY + timedelta(days=1)))
     _warehouse.close()
-assert len([*Path("/proc/self/task").iterdir()]) == 1, "a thread would not be there after a fork"
+assert len([*Path("/proc/self/task").iterdir()]) == 1, "a thread does not exist after a fork"

@@ -2,8 +2,8 @@
 
 Imports and dbt's first parse take four seconds of most commands, and are the same each time.
 multiprocessing's fork server (fork_server.py) does them once; each command is a fork of it and
-leads a process group. A forked command skips the end of Python, which takes longer than most
-commands; `cold` runs a command in a new interpreter, from its first import to its last line.
+leads a process group. A forked command skips the shutdown of Python, which takes longer than most
+commands. `orchestrate_cold` runs a command in a new interpreter, with all imports and the shutdown.
 """
 
 import importlib
@@ -33,7 +33,7 @@ _FORKS.set_forkserver_preload(["fork_server"])
 
 
 class Command:
-    """A program on its way in a folder, with more in its environment."""
+    """A program that runs in a folder, with additional environment variables."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class Command:
         env: Mapping[str, str] | None = None,
         parsed: bool = True,
     ) -> None:
-        self._made = tempfile.TemporaryDirectory()
-        self._said = Path(self._made.name, "output"), Path(self._made.name, "errors")
+        self._folder = tempfile.TemporaryDirectory()
+        self._output = Path(self._folder.name, "output"), Path(self._folder.name, "errors")
         environment = {**os.environ, **(env or {})}
         self.process = start(
-            *(program, *arguments), cwd=folder, env=environment, said=self._said, parsed=parsed
+            *(program, *arguments), cwd=folder, env=environment, output=self._output, parsed=parsed
         )
 
     def ended(self) -> subprocess.CompletedProcess[str]:
-        """Wait for its end, and tell what it said."""
+        """Wait for its end; return its exit code and output."""
         self.process.join(_PATIENCE)
-        said = [path.read_text(encoding="utf-8") for path in self._said]
-        self._made.cleanup()
-        assert self.process.exitcode is not None, said
-        return subprocess.CompletedProcess((), self.process.exitcode, *said)
+        output = [path.read_text(encoding="utf-8") for path in self._output]
+        self._folder.cleanup()
+        assert self.process.exitcode is not None, output
+        return subprocess.CompletedProcess((), self.process.exitcode, *output)
 
 
 def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -64,8 +64,8 @@ def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.Complet
     return Command(folder, "orchestrate", *arguments, env=env).ended()
 
 
-def cold(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Do the same with a process of its own from the first import to the last object."""
+def orchestrate_cold(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in a new interpreter."""
     return subprocess.run(
         [ORCHESTRATE, *arguments],
         cwd=folder,
@@ -78,7 +78,7 @@ def cold(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProce
 
 
 def dbt() -> None:
-    """Run dbt, which leaves it to the end of Python to write what DuckDB still holds."""
+    """Run dbt, and close its connections: dbt leaves that to the shutdown of Python."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - slow
     from dbt.cli.main import cli  # noqa: PLC0415 - the same
 
@@ -93,14 +93,14 @@ def start(
     *arguments: str,
     cwd: Path,
     env: Mapping[str, str],
-    said: tuple[Path, Path],
+    output: tuple[Path, Path],
     parsed: bool = True,
 ) -> BaseProcess:
-    """Start a program; what it says on stdout and on stderr goes to two files, or to one.
+    """Start a program; its stdout and stderr go to these two files, which may be one.
 
-    Where `parsed`, dbt begins with the parse that another run has made.
+    With `parsed`, dbt starts with the parse of an earlier run.
     """
-    order = ([program, *arguments], cwd, dict(env), said, parsed)
+    order = ([program, *arguments], cwd, dict(env), output, parsed)
     process = _FORKS.Process(target=_run, args=order, daemon=True)
     with pytest.MonkeyPatch.context() as patch:  # the first one starts the fork server
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
@@ -112,13 +112,13 @@ def _run(
     words: list[str],
     cwd: Path,
     env: dict[str, str],
-    said: tuple[Path, Path],
-    parsed: bool,  # noqa: FBT001 - as `start` orders it
+    output: tuple[Path, Path],
+    parsed: bool,  # noqa: FBT001 - the order of `start`
 ) -> None:
     os.setpgid(0, 0)
-    for number, path in enumerate(said, start=1):
-        with path.open("ab") as told:
-            os.dup2(told.fileno(), number)
+    for number, path in enumerate(output, start=1):
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), number)
     kept = Path(os.environ["PARSED"])
     os.environ.clear()
     os.environ.update(env)

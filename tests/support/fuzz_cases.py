@@ -1,4 +1,4 @@
-"""How many cases a fuzz test tries, and what must hold of every one."""
+"""The number of cases of a fuzz test, and what must be true of every case."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ EXIT_CODES = (1, 2, 3, 4, 75)
 
 
 @contextmanager
-def sensible() -> Iterator[list[ExportError]]:
-    """Let nothing but our own errors end a case; yield the one that did, if any."""
+def only_clear_errors() -> Iterator[list[ExportError]]:
+    """Let only errors of the product end a case; yield a list with that error, if any."""
     found: list[ExportError] = []
     try:
         yield found

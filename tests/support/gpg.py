@@ -1,4 +1,4 @@
-"""GnuPG, with a keyring of its own: the receiver of encrypted files."""
+"""GnuPG with a separate keyring: the receiver of encrypted files."""
 
 import re
 import shutil
@@ -10,17 +10,17 @@ _LONG_AGO = "20200101T000000"
 
 
 class Gpg:
-    """Makes keys, and reads what was encrypted for them."""
+    """Creates keys, and decrypts what was encrypted for them."""
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="gpg-"))  # short: its agent's socket lies there
+        self.home = Path(tempfile.mkdtemp(prefix="gpg-"))  # short: a socket's path is limited
 
     def stop(self) -> None:
-        """End the agent, and forget all keys."""
+        """Stop the agent, and delete all keys."""
         subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "all"], check=True)
         shutil.rmtree(self.home)
 
-    def make(
+    def make_key(
         self,
         name: str,
         *,
@@ -29,34 +29,34 @@ class Gpg:
         old: bool = False,
         passphrase: str = "",
     ) -> str:
-        """Make a key, without a subkey unless one is named; return its fingerprint."""
+        """Create a key, without a subkey unless one is given; return its fingerprint."""
         more = ("--passphrase", passphrase)
         self._run(*more, "--quick-gen-key", name, "ed25519", "sign,cert", lasts, old=old)
         listed = self._run("--list-keys", "--with-colons", f"={name}").decode()
         fingerprint = re.findall(r"^fpr:+(\w+):", listed, re.MULTILINE)[0]
         if subkey:
-            self.add(fingerprint, subkey, old=old)
+            self.add_subkey(fingerprint, subkey, old=old)
         return str(fingerprint)
 
-    def add(self, fingerprint: str, lasts: str, *, old: bool = False) -> None:
-        """Add a subkey that is encrypted for."""
+    def add_subkey(self, fingerprint: str, lasts: str, *, old: bool = False) -> None:
+        """Add a subkey for encryption."""
         self._run("--quick-add-key", fingerprint, "cv25519", "encr", lasts, old=old)
 
     def revoke(self, fingerprint: str) -> None:
-        """Revoke a key, by the certificate that GnuPG made for it."""
+        """Revoke a key, by the certificate that GnuPG wrote for it."""
         kept = self.home / "openpgp-revocs.d" / f"{fingerprint}.rev"
         self._run("--import", stdin=kept.read_text().replace(":-----BEGIN", "-----BEGIN").encode())
 
     def export(
         self, *fingerprints: str, secret: bool = False, armor: bool = True, passphrase: str = ""
     ) -> bytes:
-        """Return keys as a file holds them."""
+        """Return keys in the format of a key file."""
         how = "--export-secret-keys" if secret else "--export"
         more = ["--armor"] if armor else []
         return self._run("--passphrase", passphrase, *more, how, *fingerprints)
 
     def verify(self, path: Path, signature: Path) -> bool:
-        """Tell whether the detached signature of a file is good, by a key of this keyring."""
+        """Return whether the detached signature of a file is good, by a key of this keyring."""
         command = [
             "gpg",
             "--homedir",
@@ -75,7 +75,7 @@ class Gpg:
         return re.findall(r"VALIDSIG (\w+)", done.stderr.decode(errors="replace"))
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return what was encrypted."""
+        """Return the decrypted content."""
         return self._run("--decrypt", stdin=data)
 
     def _run(self, *arguments: str, stdin: bytes = b"", old: bool = False) -> bytes:

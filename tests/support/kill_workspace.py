@@ -1,4 +1,4 @@
-"""An arena: a place with several windows, brands and destinations, whose runs are killed."""
+"""A workspace with several windows, brands and destinations, whose runs are killed."""
 
 import itertools
 import os
@@ -16,9 +16,9 @@ from typing import Any
 
 import forked_commands
 import pytest
-from opened_files import Opener
-from receiver import Taker, Watch
+from receiver import TakingReceiver, Watch
 from sshd import Sshd
+from unpacked_files import Unpacker
 from workspace import Workspace
 
 SFTP_SERVERS = "/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh:/usr/libexec"
@@ -27,14 +27,14 @@ _STRANGERS = (".something.part", ".activity_ACME_2020.csv.0123456789abcdef.part"
 BRANDS = ("ACME", "BETA", "GAMMA")
 _NOW = datetime.now(UTC)
 _LAST = (_NOW - timedelta(hours=12)).date() - timedelta(days=1)
-"""The last day that is due: the next one comes due twelve hours after the tests began."""
+"""The last day that is due: the next one is due twelve hours after the tests started."""
 _numbers = itertools.count(1)
 kills: Counter[str] = Counter()
 """By the last point of killed_command.py that a killed run had passed."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnd:
     """How a run ended; `passed` is the last point of killed_command.py that it passed."""
 
     code: int
@@ -43,12 +43,12 @@ class Ended:
 
     @property
     def was_killed(self) -> bool:
-        """Tell whether it was killed."""
+        """Whether it was killed."""
         return self.code == -signal.SIGKILL
 
 
 class KillWorkspace:
-    """Runs the real command line in process groups of its own, and looks at what arrived."""
+    """Runs the real command line in separate process groups, and checks the delivered files."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class KillWorkspace:
         log: Path,
         *,
         days: int,
-        opener: Opener | None = None,
+        unpacker: Unpacker | None = None,
     ) -> None:
         self.workspace = workspace
-        self.opener = opener
+        self.unpacker = unpacker
         self.folder = workspace.folder
         self.temporary = self.folder / "tmp"
         self.temporary.mkdir()
@@ -74,7 +74,7 @@ class KillWorkspace:
         workspace.opened_by_many("ACME", str(self.days[0]), 8000)  # takes several requests
         self.configure()
         self._watch = Watch()
-        # The folders are there before: a rename in one that is new would not be seen.
+        # The folders exist beforehand: a rename in a new folder would not be seen.
         for root in (self.roots["there"], *(self.roots["there"] / f"in/{d:%d}" for d in self.days)):
             root.mkdir(parents=True, exist_ok=True)
             self._watch.add(root, self.roots["there"])
@@ -82,15 +82,15 @@ class KillWorkspace:
             for name in _STRANGERS:
                 (root / name).write_text("not ours")
                 os.utime(root / name, (1, 1))
-        self.taker: Taker | None = None
-        self.seconds = 0.0  # that the last undisturbed run took
+        self.receiver: TakingReceiver | None = None
+        self.seconds = 0.0  # duration of the last undisturbed run
 
     def configure(self, **defaults: Any) -> None:  # noqa: ANN401 - any of an export
-        """Write exports.yml; no window comes due while a test runs."""
+        """Write exports.yml; no other window becomes due while a test runs."""
         packing = {}
-        if self.opener:
-            packing = self.opener.defaults
-            (self.folder / "key.asc").write_bytes(self.opener.key)
+        if self.unpacker:
+            packing = self.unpacker.defaults
+            (self.folder / "key.asc").write_bytes(self.unpacker.key)
         settings = {
             "destination": ["server", "there"],
             "at": f"{_NOW + timedelta(hours=12):%H:%M}",
@@ -108,13 +108,13 @@ class KillWorkspace:
         )
 
     def start(self, point: str = "-", when: str = "-", number: int = 1) -> "Run":
-        """Start `daily`, which dies at this point if one is named."""
+        """Start `daily`, which is killed at this point if one is given."""
         return Run(self, point, when, number)
 
     def run(
         self, point: str = "-", when: str = "-", number: int = 1, *, config: Path | None = None
-    ) -> Ended:
-        """Run `daily` to its end, whichever that is."""
+    ) -> RunEnd:
+        """Run `daily` until it ends or is killed."""
         return Run(self, point, when, number, config=config).wait()
 
     def kill(self, point: str, when: str, number: int = 1) -> None:
@@ -122,11 +122,11 @@ class KillWorkspace:
         ended = self.run(point, when, number)
         assert (ended.was_killed, ended.passed) == (True, f"{point} {when}"), ended
         kills[f"at {point}"] += 1
-        if self.opener:
-            self.opener.look([*self.roots.values(), self.folder / "outbox"])
+        if self.unpacker:
+            self.unpacker.assert_unreadable([*self.roots.values(), self.folder / "outbox"])
 
     def finish(self) -> None:
-        """Run `daily` undisturbed, and again, when nothing may be due."""
+        """Run `daily` undisturbed, and once more, when nothing may be due."""
         run = self.start()
         run.reach("ledger.open before")  # the rest is Python's imports
         begun = monotonic()
@@ -136,38 +136,38 @@ class KillWorkspace:
         assert self.run().errors == "nothing is due\n"
 
     def arrived(self) -> dict[str, dict[str, bytes]]:
-        """Return every file at each destination but the strangers', which must be unchanged."""
+        """Return the files of each destination; assert that foreign files are unchanged."""
         return {name: _files(root) for name, root in self.roots.items()}
 
     def check(self, reference: "KillWorkspace") -> None:
-        """Assert that every file came once, and all is as `reference`, undisturbed, has it."""
+        """Assert that every file came once, and equals that of the undisturbed `reference`."""
         got = self.arrived()
-        if self.taker:
+        if self.receiver:
             assert got == {"server": {}, "there": {}}
-            got = self.taker.stop()
+            got = self.receiver.stop()
         outbox = {"outbox": _files(self.folder / "outbox")}
         wanted = reference.arrived() | {"outbox": _files(reference.folder / "outbox")}
-        assert self._opened(got | outbox) == self._opened(wanted)
-        if self.opener:  # its bytes are others each time: what arrived is what lies here
-            self.opener.in_order(_RENAME.findall(self._log.read_text()))
-            self.opener.look([*self.roots.values(), self.folder / "outbox"])
+        assert self._unpacked(got | outbox) == self._unpacked(wanted)
+        if self.unpacker:  # encrypted bytes differ each time: compare with the outbox
+            self.unpacker.assert_order(_RENAME.findall(self._log.read_text()))
+            self.unpacker.assert_unreadable([*self.roots.values(), self.folder / "outbox"])
             assert got == dict.fromkeys(got, outbox["outbox"])
         assert list(self.temporary.iterdir()) == []
         once = {name: dict.fromkeys(files, 1) for name, files in got.items()}
         assert self.renames() == once
 
-    def _opened(self, roots: dict[str, dict[str, bytes]]) -> dict[str, dict[str, Any]]:
-        opener = self.opener
-        return {name: opener.opened(root) if opener else root for name, root in roots.items()}
+    def _unpacked(self, roots: dict[str, dict[str, bytes]]) -> dict[str, dict[str, Any]]:
+        unpacker = self.unpacker
+        return {name: unpacker.unpacked(root) if unpacker else root for name, root in roots.items()}
 
     def renames(self) -> dict[str, dict[str, int]]:
-        """Return how often each final name was given, as each destination saw it."""
+        """Return how often each destination saw a rename to each final name."""
         served = Counter(_RENAME.findall(self._log.read_text()))
         return {"server": dict(served), "there": dict(Counter(self._watch.names()))}
 
 
 class Run:
-    """A command on its way, in a process group of its own."""
+    """A running command, in a separate process group."""
 
     def __init__(
         self,
@@ -186,13 +186,13 @@ class Run:
             "TMPDIR": str(kill_workspace.temporary),
             "TRACE": str(self._trace),
         }
-        self._said = self._trace.with_suffix(".said")  # on stderr, for stdout has nothing
+        self._output = self._trace.with_suffix(".said")  # of stderr; stdout is empty
         named = str(config or kill_workspace.folder / "exports.yml")
         self._process = forked_commands.start(
             *("killed", point, when, str(number), "daily", "--config", named),
             cwd=Path.cwd(),
             env=environment,
-            said=(self._said, self._said),
+            output=(self._output, self._output),
             parsed=False,
         )
 
@@ -210,8 +210,8 @@ class Run:
             assert monotonic() < deadline
             sleep(0.01)
 
-    def wait(self, seconds: float | None = None) -> Ended:
-        """Wait for its end, or kill the group after so many seconds."""
+    def wait(self, seconds: float | None = None) -> RunEnd:
+        """Wait for its end, or kill the group after this number of seconds."""
         self._process.join(seconds)
         if self._process.exitcode is None:
             with suppress(ProcessLookupError):
@@ -220,37 +220,39 @@ class Run:
         code = self._process.exitcode
         assert code is not None
         passed = self._trace.read_text().splitlines() or ["nothing"]
-        return Ended(code, self._said.read_text(), passed[-1])
+        return RunEnd(code, self._output.read_text(), passed[-1])
 
 
 @contextmanager
 def kill_workspace(
-    folder: Path, *, days: int = 3, taking: bool = False, opener: Opener | None = None
+    folder: Path, *, days: int = 3, taking: bool = False, unpacker: Unpacker | None = None
 ) -> Iterator[KillWorkspace]:
-    """Yield an arena with a server of its own; with `taking` the receiver takes each file away.
+    """Yield a workspace with a server; with `taking` the receiver takes each file away.
 
-    With an `opener` files are compressed and encrypted, and completion files follow them.
+    With an `unpacker` files are compressed and encrypted, and completion files follow them.
     """
     folder.mkdir(exist_ok=True)
     log = folder / "sftp.log"
     log.touch()
     program = shutil.which("sftp-server", path=SFTP_SERVERS)
     root = folder / "sshd/root"
-    # Told so, it logs every rename that it is asked for (sftp-server(8)).
+    # With these options it logs every rename that is requested (sftp-server(8)).
     logging = f"{program} -e -l INFO -d {root} 2>> {log}"
     server = Sshd(folder / "sshd", subsystem=logging)
     server.start()
     with pytest.MonkeyPatch.context() as monkeypatch:
         home = folder / "home"
         home.mkdir()
-        made = KillWorkspace(Workspace(home, monkeypatch), server, log, days=days, opener=opener)
+        created = KillWorkspace(
+            Workspace(home, monkeypatch), server, log, days=days, unpacker=unpacker
+        )
         if taking:
-            made.taker = Taker(made.roots, folder / "taken", spare=_STRANGERS)
+            created.receiver = TakingReceiver(created.roots, folder / "taken", spare=_STRANGERS)
         try:
-            yield made
+            yield created
         finally:
-            if made.taker:
-                made.taker.stop()
+            if created.receiver:
+                created.receiver.stop()
             server.kill()
 
 

@@ -49,7 +49,7 @@ PACKED = {
     "sftp.remove": "asyncssh:SFTPClient.remove",
     "folder.remove": "orchestrator.delivery.directory:DirectoryDestination.remove",
 }
-"""Those that a run passes where files are encrypted, and completion files follow them."""
+"""Points of a run that encrypts files and delivers completion files."""
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -74,7 +74,7 @@ def wrap(name: str, trace: int, when: str, number: int) -> None:
     calls = itertools.count(1)
 
     def note(moment: str, call: int) -> None:
-        with _ONE_AT_A_TIME:  # or another thread would note what is passed after the kill
+        with _ONE_AT_A_TIME:  # otherwise another thread could record points after the kill
             os.write(trace, f"{name} {moment}\n".encode())
             if moment == when and call == number:
                 os.killpg(0, signal.SIGKILL)

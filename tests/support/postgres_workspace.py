@@ -1,4 +1,4 @@
-"""A place whose warehouse is a PostgreSQL database."""
+"""A workspace whose warehouse is a PostgreSQL database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class PostgresWorkspace(Workspace):
         return {**output, "type": "postgres", "dbname": self.environment["PGDATABASE"]}
 
     def connect(self, **more: str) -> psycopg.Connection:
-        """Connect as a person would."""
+        """Connect as a user of the database."""
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
         given = {key: self.environment[name] for key, name in names.items()}
         return psycopg.connect(make_conninfo("", **{**given, **more}), autocommit=True)
@@ -49,7 +49,7 @@ class PostgresWorkspace(Workspace):
             return done.fetchall() if done.description else []
 
     def prepare(self) -> None:
-        """Make the raw tables."""
+        """Create the raw tables."""
         with PostgresLoader(self.output, duckdb.connect()) as loader:
             for table in CONTRACT.tables:
                 loader.prepare(table)

@@ -29,7 +29,7 @@ class Warehouse:
     """A DuckDB file, a folder of raw files, and loads of the one into the other."""
 
     row = "rowid"
-    """A row's place in its table."""
+    """The column with the position of a row in its table."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / "warehouse.duckdb"
@@ -49,7 +49,7 @@ class Warehouse:
         with duckdb.connect(self.path) as con:
             con.execute(statement)
 
-    def one(self, *, now: datetime = NOW) -> TableResult:
+    def load_one(self, *, now: datetime = NOW) -> TableResult:
         (table,) = self.load(now=now).tables
         return table
 
@@ -70,7 +70,7 @@ class Warehouse:
         return sorted(self.query(f"select {columns} from raw.{table}"), key=repr) if names else []
 
     def tables(self) -> list[str]:
-        """Return the names of the raw tables that hold rows."""
+        """Return the names of the raw tables that have rows."""
         names = self.query("select table_name from duckdb_tables() order by 1")
         return [name for (name,) in names if self.rows(name)]
 

@@ -1,4 +1,4 @@
-"""Rows to raw files, as other people's systems write them."""
+"""Raw files as the systems of other people write them."""
 
 import json
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ _MOMENTS = {"sent_on", "occurred_at", "received_at"}
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write the rows in the format that the name says."""
+    """Write the rows in the format of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[path.suffix](path, rows)
 
 
 def _csv(path: Path, rows: Sequence[Row]) -> None:
-    """Null is nothing, an empty text is a pair of quotes; moments in local time with an offset."""
+    """Null is an empty field, an empty text a pair of quotes; moments have a local offset."""
     lines = [",".join(rows[0])]
     lines += [",".join(_field(value) for value in row.values()) for row in rows]
     path.write_bytes(("\r\n".join(lines) + "\r\n").encode())
@@ -38,7 +38,7 @@ def _field(value: object) -> str:
 
 
 def _jsonl(path: Path, rows: Sequence[Row]) -> None:
-    """Null is a key that is not there; every other line escapes what is not ASCII."""
+    """Null is a missing key; every second line escapes characters that are not ASCII."""
     lines = (
         json.dumps(
             {key: value for key, value in row.items() if value is not None},

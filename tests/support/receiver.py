@@ -1,4 +1,4 @@
-"""The receiver: what it sees of a folder, and one that takes every file away at once."""
+"""Receivers: one that watches a folder, and one that takes every file away at once."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ _HEADER = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, len
 
 
 class Watch:
-    """Sees every name that a rename gives to a visible file, however short it lasts."""
+    """Records every name that a rename gives to a visible file, however briefly it exists."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -22,14 +22,14 @@ class Watch:
         self._names: list[str] = []
 
     def add(self, folder: Path, root: Path) -> None:
-        """Watch a folder; names are told from `root`."""
+        """Watch a folder; names are relative to `root`."""
         path = os.fsencode(folder)
         watch = self._libc.inotify_add_watch(self._events.fileno(), path, _MOVED_TO)
         assert watch >= 0, os.strerror(ctypes.get_errno())
         self._prefixes[watch] = folder.relative_to(root)
 
     def names(self) -> list[str]:
-        """Return the names given so far, in order; one given twice stands there twice."""
+        """Return the names given so far, in order; one given twice is listed twice."""
         while events := self._events.read(1 << 16):
             while events:
                 watch, mask, _, length = _HEADER.unpack_from(events)
@@ -40,8 +40,8 @@ class Watch:
         return self._names
 
 
-class Taker:
-    """Takes each file out of the roots as soon as it sees it, and keeps what it got."""
+class TakingReceiver:
+    """Takes each file out of the roots as soon as it sees it, and keeps its content."""
 
     def __init__(
         self, roots: Mapping[str, Path], folder: Path, *, spare: Collection[str] = ()
@@ -57,7 +57,7 @@ class Taker:
         self._thread.start()
 
     def stop(self) -> dict[str, dict[str, bytes]]:
-        """Return what came, by root and name; nothing may have come twice."""
+        """Return the files by root and name; assert that none came twice."""
         self._stopping.set()
         self._thread.join()
         assert self._twice == []

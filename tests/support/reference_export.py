@@ -1,6 +1,6 @@
-"""A second reading of the rules, in plain Python: raw rows in, the bytes of every file out.
+"""A reference implementation in plain Python: raw rows in, the bytes of every file out.
 
-It shares nothing with the product, so where the two agree, both have understood the same.
+It shares no code with the product, so that a mistake would have to be made twice.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one receiver wants its files."""
+    """The format of the files of one receiver."""
 
     zone: str
     activity_labels: dict[str, str] = field(default_factory=lambda: ENGLISH)
@@ -116,8 +116,8 @@ class Window:
     start: datetime
     end: datetime
 
-    def holds(self, moment: datetime) -> bool:
-        """Tell whether the moment lies in the window."""
+    def contains(self, moment: datetime) -> bool:
+        """Return whether the moment is in the window."""
         return self.start <= moment < self.end
 
 
@@ -128,31 +128,33 @@ def day(of: date, zone: str) -> Window:
 
 def hours(of: date, zone: str) -> list[Window]:
     """Return the windows of each hour of a local day: 23, 24 or 25."""
-    whole, hour = day(of, zone), timedelta(hours=1)
-    count = (whole.end - whole.start) // hour
-    return [Window(whole.start + n * hour, whole.start + (n + 1) * hour) for n in range(count)]
+    local_day, hour = day(of, zone), timedelta(hours=1)
+    count = (local_day.end - local_day.start) // hour
+    return [
+        Window(local_day.start + n * hour, local_day.start + (n + 1) * hour) for n in range(count)
+    ]
 
 
 def warehouse(*loads: Tables) -> Tables:
     """Return the raw tables after these loads: customers replaced, equal events once."""
-    held: dict[str, dict[Any, Row]] = {}
+    tables_by_key: dict[str, dict[Any, Row]] = {}
     for tables in loads:
         for table, rows in tables.items():
             key = {"broadcasts": ("brand", "broadcast_id"), "customers": ("brand", "customer_id")}
             for row in rows:
                 columns = key.get(table, tuple(sorted(row)))
                 identity = tuple(row[column] for column in columns)
-                stored = held.setdefault(table, {}).get(identity)
+                stored = tables_by_key.setdefault(table, {}).get(identity)
                 # The newest receipt of a broadcast counts, whichever was loaded last.
                 if not (
                     table == "broadcasts" and stored and stored["received_at"] > row["received_at"]
                 ):
-                    held[table][identity] = row
-    return {table: list(rows.values()) for table, rows in held.items()}
+                    tables_by_key[table][identity] = row
+    return {table: list(rows.values()) for table, rows in tables_by_key.items()}
 
 
 def activities(raw: Tables, window: Window) -> list[Row]:
-    """Return what came in during the window, of every brand."""
+    """Return the activities that were received in the window, of every brand."""
     channel = {(row["brand"], row["broadcast_id"]): row["channel"] for row in raw["broadcasts"]}
     customers = {(row["brand"], row["customer_id"]): row for row in raw["customers"]}
     near = Window(window.start - LOOKBACK, window.end)
@@ -160,7 +162,7 @@ def activities(raw: Tables, window: Window) -> list[Row]:
     for table in (*CODES, "email_bounces"):
         first: dict[tuple[str, str], Row] = {}
         for row in raw[table]:
-            if not near.holds(row["received_at"]) or row["is_test"]:
+            if not near.contains(row["received_at"]) or row["is_test"]:
                 continue
             if table == "email_unsubscribes" and not row["via_default_campaign"]:
                 continue
@@ -170,18 +172,18 @@ def activities(raw: Tables, window: Window) -> list[Row]:
             if key not in first or row["received_at"] < first[key]["received_at"]:
                 first[key] = row
         for row in first.values():
-            if window.holds(row["received_at"]):
+            if window.contains(row["received_at"]):
                 customer = customers.get((row["brand"], row["customer_id"]), {})
                 found.append(_activity(table, row, customer))
     return found
 
 
 def broadcasts(raw: Tables, window: Window, happened: Iterable[Row]) -> list[Row]:
-    """Return the mailings carried out in the window or touched by what happened in it."""
+    """Return the broadcasts carried out in the window or touched by its activities."""
     touched = {(row["brand"], row["broadcast_id"]) for row in happened}
     found = []
     for row in raw["broadcasts"]:
-        is_carried_out = window.holds(max(row["sent_on"], row["received_at"]))
+        is_carried_out = window.contains(max(row["sent_on"], row["received_at"]))
         is_touched = (row["brand"], row["broadcast_id"]) in touched
         if row["channel"] == "email" and (is_carried_out or is_touched):
             found.append(row | {"is_carried_out": is_carried_out, "is_touched": is_touched})
@@ -262,15 +264,15 @@ def _value(value: object, column: Column, dialect: Dialect) -> str | None:
 
 
 def _field(value: str | None, dialect: Dialect) -> str:
-    """Quote what must be; a text that reads like null too, or the two would not differ."""
+    """Quote a field where needed; also a text that equals null, so that the two differ."""
     if value is None:
-        value, must = dialect.null, False
+        value, quoted = dialect.null, False
     else:
-        must = value in ("", dialect.null)
-        must = must or any(mark in value for mark in ('"', "\r", "\n"))
+        quoted = value in ("", dialect.null)
+        quoted = quoted or any(mark in value for mark in ('"', "\r", "\n"))
         # The delimiter, or an end that would make one with the delimiter that follows.
-        must = must or (value + dialect.delimiter).index(dialect.delimiter) < len(value)
-    return '"' + value.replace('"', '""') + '"' if must or dialect.quote_all else value
+        quoted = quoted or (value + dialect.delimiter).index(dialect.delimiter) < len(value)
+    return '"' + value.replace('"', '""') + '"' if quoted or dialect.quote_all else value
 
 
 def _midnight(of: date, zone: str) -> datetime:

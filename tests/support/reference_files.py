@@ -1,4 +1,4 @@
-"""Exports of every form, the raw files for them, and the files that must come of these."""
+"""An exports.yml with every kind of export, its raw files, and the files to expect."""
 
 from datetime import date
 from pathlib import Path
@@ -98,7 +98,7 @@ def files_of_day(raw: Tables, day: date) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for brand in DAILY:
         own = {"OTHER": f"OTHER/{day:%Y}/{day:%m}/", "BRANDNAAM": "", "Himal": ""}
-        # Those of `*` are apart: `brandnaam` and BRANDNAAM are one name to some receivers.
+        # Files of `*` are in a folder: `brandnaam` and BRANDNAAM are one name to some receivers.
         folder = own.get(brand, "star/")
         extension = "txt" if brand == "Himal" else "csv"
         name = f"{folder}{{}}_{brand}_{day:%Y%m%d}.{extension}"
@@ -138,17 +138,17 @@ def write_raw(folder: Path, tables: Tables) -> None:
 
 def write_replacements(folder: Path, tables: Tables) -> None:
     replacing = awkward_rows.replacements(tables)
-    # Not JSON Lines: there the writer leaves nulls out, and a key that is left out changes nothing.
+    # Not JSON Lines: its writer omits nulls, and a key that is omitted changes nothing.
     raw_writers.write(folder / "broadcasts.parquet", replacing["broadcasts"])
     raw_writers.write(folder / "customers.csv", replacing["customers"])
-    raw_writers.write(folder / "email_bounces.csv", tables["email_bounces"])  # there already
+    raw_writers.write(folder / "email_bounces.csv", tables["email_bounces"])  # already loaded
 
 
-def same(found: bytes, wanted: bytes, name: str) -> None:
+def assert_same_bytes(found: bytes, wanted: bytes, name: str) -> None:
     if found != wanted:
         brand = name.split("_")[-2].rpartition("/")[2]
         encoding = DIALECTS[brand].encoding
-        # By line, so that what differs can be seen.
+        # By line first, to show the difference.
         assert found.decode(encoding).split("\n") == wanted.decode(encoding).split("\n"), name
         assert found == wanted, name
 

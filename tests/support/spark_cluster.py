@@ -1,4 +1,4 @@
-"""A real Spark cluster: a master and two workers, each a process of its own."""
+"""A real Spark cluster: a master and two workers, each a separate process."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 
 _WORKERS = 2
 _PATIENCE = 120  # seconds
-# Little memory, and no time for the better of Java's two compilers, nor to verify Spark's own
-# classes each time: these runs are short.
+# These runs are short: little memory, only the faster of Java's two compilers, and no verification
+# of Spark's own classes.
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
 _JAVA += " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
 _JAVA += " -Dderby.stream.error.file=/dev/null"  # of the metastore that one test has
@@ -24,11 +24,11 @@ ENVIRONMENT = {
     "SPARK_DRIVER_MEMORY": "512m",
     "JAVA_TOOL_OPTIONS": _JAVA,
 }
-"""What makes Spark small and quick to start."""
+"""Settings that make Spark small and quick to start."""
 
 
 class SparkCluster:
-    """A standalone cluster on this host, with one core a worker."""
+    """A standalone cluster on this host, with one core per worker."""
 
     def __init__(self, *, workers: int = _WORKERS) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="spark"))
@@ -38,19 +38,19 @@ class SparkCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a run on this cluster finds in its environment, the folder of the tables aside."""
+        """The environment of a run on this cluster, except the folder of the tables."""
         return {**ENVIRONMENT, "SPARK_MASTER": self.url}
 
     def start(self) -> None:
         self._start("master", "master.Master", "--port", "0")
-        self.url = self._said("master", r"Starting Spark master at (spark://\S+)")
+        self.url = self._wait_for_log("master", r"Starting Spark master at (spark://\S+)")
         for number in range(self._count):
             self.add_worker(f"worker{number}")
 
     def add_worker(self, name: str) -> None:
-        workspace = ("--port", "0", "--work-dir", str(self.folder / f"{name}.work"))
-        self._start(name, "worker.Worker", *workspace, "--cores", "1", "--memory", "512m", self.url)
-        self._said(name, "Successfully registered with (master)")
+        options = ("--port", "0", "--work-dir", str(self.folder / f"{name}.work"))
+        self._start(name, "worker.Worker", *options, "--cores", "1", "--memory", "512m", self.url)
+        self._wait_for_log(name, "Successfully registered with (master)")
 
     def kill(self, name: str) -> None:
         """Kill a worker, and with it its executors."""
@@ -68,7 +68,7 @@ class SparkCluster:
         """Wait until an application has an executor on every worker."""
         until = time.monotonic() + _PATIENCE
         while not all(self._executors(name) for name in self._processes if name != "master"):
-            assert time.monotonic() < until, "no application came"
+            assert time.monotonic() < until, "no application started"
             time.sleep(0.05)
 
     def _executors(self, name: str) -> list[Path]:
@@ -91,12 +91,12 @@ class SparkCluster:
                 start_new_session=True,  # so that its executors can be killed with it
             )
 
-    def _said(self, name: str, pattern: str) -> str:
+    def _wait_for_log(self, name: str, pattern: str) -> str:
         until = time.monotonic() + _PATIENCE
         while True:
             text = (self.folder / f"{name}.log").read_text(errors="replace")
             if found := re.search(pattern, text):
                 return found[1]
             alive = self._processes[name].poll() is None
-            assert alive and time.monotonic() < until, text  # noqa: PT018 - either says why by the text
+            assert alive and time.monotonic() < until, text  # noqa: PT018 - text explains both
             time.sleep(0.05)

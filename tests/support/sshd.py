@@ -1,4 +1,4 @@
-"""A real OpenSSH server on a free loopback port, started by whoever runs the tests."""
+"""A real OpenSSH server on a free loopback port, started by the user who runs the tests."""
 
 import os
 import pwd
@@ -15,11 +15,11 @@ from typing import Any
 
 from orchestrator.config.destinations import Sftp
 
-_PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd asks for it when root starts it
+_PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd needs it if root starts it
 
 
 def make_key(path: Path, *, passphrase: str = "") -> Path:
-    """Make an ed25519 key pair at `path` and `path`.pub."""
+    """Create an ed25519 key pair at `path` and `path`.pub."""
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "test", "-f", str(path)]
     subprocess.run(command, check=True)
     return path
@@ -73,7 +73,7 @@ class Sshd:
     def start(self) -> None:
         """Start listening: on a free port at first, later on the same one again."""
         wanted = self.port
-        for _ in range(5):  # somebody else may take the port in between
+        for _ in range(5):  # another process may take the port in between
             self.port = wanted or _free_port()
             if self._listens():
                 break
@@ -83,11 +83,11 @@ class Sshd:
             self.pin(f"[{self.host}]:{self.port} {self.host_key_line}")
 
     def pin(self, *lines: str) -> None:
-        """Make these the lines of known_hosts."""
+        """Replace the lines of known_hosts."""
         self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
     def line(self, **changes: str) -> dict[str, str | int]:
-        """Return what stands under `sftp` in exports.yml to deliver here."""
+        """Return the value of `sftp` in exports.yml that delivers here."""
         return {
             "host": self.host,
             "port": self.port,
@@ -102,7 +102,7 @@ class Sshd:
         return Sftp(**(self.line() | {"timeout": timedelta(seconds=10)} | changes))
 
     def freeze(self) -> None:
-        """Stop the processes that serve SFTP; the connections in front of them live on."""
+        """Stop the processes that serve SFTP; their connections stay open."""
         assert self._process
         for pid in _descendants(self._process.pid):
             if not _children(pid):
@@ -110,12 +110,12 @@ class Sshd:
                 self._left.append(pid)
 
     def hang_up(self) -> None:
-        """Kill every session; the server listens on."""
+        """Kill every session; the server keeps listening."""
         assert self._process
         _kill(_descendants(self._process.pid))
 
-    def leave(self) -> None:
-        """End the server in an orderly way: nobody gets in, and the sessions live on."""
+    def stop_listening(self) -> None:
+        """Terminate the server: it accepts nobody more, and open sessions continue."""
         assert self._process
         self._left += _descendants(self._process.pid)
         self._process.terminate()
@@ -125,7 +125,7 @@ class Sshd:
         """Kill the server and every session at once."""
         if not self._process:
             return
-        # A session outlives the server that ended, and a frozen one the session.
+        # A session outlives its server, and a frozen process outlives its session.
         found = {*_descendants(self._process.pid), *self._left}
         if self._process.poll() is None:
             self._process.kill()

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server: it counts bytes, adds delay, and cuts where told."""
+"""A TCP proxy in front of a server: it counts bytes, adds delay, and cuts connections."""
 
 import math
 import queue
@@ -66,7 +66,7 @@ class Proxy:
                 self._pump(server, client, None)
 
     def _pump(self, source: socket.socket, sink: socket.socket, number: int | None) -> None:
-        """Pass bytes on in two threads, so that a delay does not narrow the line."""
+        """Pass bytes on in two threads, so that a delay does not reduce the throughput."""
         line: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
 
         def read() -> None:

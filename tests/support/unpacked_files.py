@@ -1,4 +1,4 @@
-"""What the receiver of compressed, encrypted and announced files makes of them."""
+"""A receiver of compressed and encrypted files with completion files, which checks them all."""
 
 import functools
 import gzip
@@ -17,17 +17,17 @@ _ENCRYPTED = (b"\xc1", b"\x85")
 """How an encrypted message begins (RFC 9580, 4.2 and 5.1), in the new format and in the old."""
 
 
-class Opener:
-    """Reads what was delivered with every option that packs it; its key is the only one."""
+class Unpacker:
+    """Unpacks files that were compressed and encrypted; no one else has its key."""
 
     defaults = {"compression": "gzip", "encrypt_for": "key.asc", "completion": "both"}  # noqa: RUF012 - never changed
 
     def __init__(self, gpg: Gpg) -> None:
-        self.key = gpg.export(gpg.make("Receiver of all", subkey="never"))
+        self.key = gpg.export(gpg.make_key("Receiver of all", subkey="never"))
         self._decrypt = functools.cache(gpg.decrypt)
 
-    def opened(self, files: dict[str, bytes]) -> dict[str, Any]:
-        """Return files as they were before they were packed; every completion file is right."""
+    def unpacked(self, files: dict[str, bytes]) -> dict[str, Any]:
+        """Return the unpacked files; assert that every completion file is right."""
         found: dict[str, Any] = {}
         by_hash = {
             f"sha256:{hashlib.sha256(text).hexdigest()}": name for name, text in files.items()
@@ -53,10 +53,10 @@ class Opener:
                 found[name] = gzip.decompress(self._decrypt(content))
         return found
 
-    def look(self, roots: Iterable[Path]) -> None:
-        """Assert that nothing that can be read lies in these folders, in part files neither.
+    def assert_unreadable(self, roots: Iterable[Path]) -> None:
+        """Assert that these folders have no unencrypted rows, not even in part files.
 
-        A work folder that a killed run left is its owner's alone, and goes with the next run.
+        Only its owner can read the work folder of a killed run, which the next run removes.
         """
         for path in (path for root in roots for path in _files(root)):
             name = re.sub(r"^\.(.*)\.[0-9a-f]{16}\.part$", r"\1", path.name)
@@ -65,8 +65,8 @@ class Opener:
             else:
                 assert b"@" not in path.read_bytes(), path
 
-    def in_order(self, names: Iterable[str]) -> None:
-        """Assert that the files of each window got their names in the order that is promised."""
+    def assert_order(self, names: Iterable[str]) -> None:
+        """Assert that the files of each window got their names in the documented order."""
         windows: dict[str, list[str]] = {}
         for name in names:
             folder, kind, rest, completion = _NAME.fullmatch(name).groups()  # type: ignore[union-attr] # then it fails
@@ -82,8 +82,8 @@ class Opener:
 
 def _files(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
-        workspace = path.relative_to(root).parts[0]
-        if workspace == ".work":
-            assert (root / workspace).stat().st_mode & 0o777 == 0o700
-        elif path.is_file() and workspace != ".dbt":
+        top = path.relative_to(root).parts[0]
+        if top == ".work":
+            assert (root / top).stat().st_mode & 0o777 == 0o700
+        elif path.is_file() and top != ".dbt":
             yield path

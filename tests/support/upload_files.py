@@ -1,4 +1,4 @@
-"""Files to deliver, and what to do with them."""
+"""Files to deliver, and helpers that deliver them."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ QUICK = Retry(attempts=3, pause=0.05, growth=1.0)
 MEBIBYTE = 1024 * 1024
 
 
-def make(folder: Path, remote: str, content: bytes = b"a;b\n1;2\n") -> Upload:
+def make_upload(folder: Path, remote: str, content: bytes = b"a;b\n1;2\n") -> Upload:
     """Write a local file that is to be published as `remote`."""
     local = folder / remote.replace("/", "_")
     local.write_bytes(content)
@@ -22,12 +22,12 @@ def make(folder: Path, remote: str, content: bytes = b"a;b\n1;2\n") -> Upload:
     return Upload(local, File("activity", remote, len(content), sha256))
 
 
-def noise(size: int) -> bytes:
+def random_bytes(size: int) -> bytes:
     """Return bytes that do not repeat, the same ones every time."""
     return random.Random(size).randbytes(size)  # noqa: S311 - no secret
 
 
-def part_of(upload: Upload) -> str:
+def part_name(upload: Upload) -> str:
     """Return the name of the temporary file."""
     folder, _, name = upload.file.path.rpartition("/")
     return f"{folder}/.{name}.{upload.file.sha256[:16]}.part".lstrip("/")
@@ -38,14 +38,14 @@ def tree(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def failure(outcome: Outcome) -> str:
+def error_text(outcome: Outcome) -> str:
     """Return the message of an outcome that must have failed."""
     assert outcome.error is not None
     return str(outcome.error)
 
 
 def ignore(upload: Upload) -> None:
-    """Take note of nothing."""
+    """Record nothing."""
     del upload
 
 

@@ -1,4 +1,4 @@
-"""A place where exports run: a warehouse, an exports.yml and destinations in one folder."""
+"""A workspace for runs: a warehouse, an exports.yml and destinations in one folder."""
 
 import os
 from collections.abc import Mapping
@@ -57,9 +57,9 @@ class Workspace:
                 connection.execute(f"create table raw.{table['name']} ({columns})")
 
     def add(self, table: str, *rows: Mapping[str, Any]) -> None:
-        """Add raw rows; a moment is text in UTC, what is not given has a plain value.
+        """Add raw rows; moments are text in UTC, and a column that is not given has a default.
 
-        They reach the table now, unless they say something else; None leaves the column out.
+        `loaded_at` is now, unless it is given; with None the column is not filled.
         """
         with duckdb.connect(str(self.warehouse)) as connection:
             connection.execute("set TimeZone = 'UTC'")
@@ -112,7 +112,7 @@ class Workspace:
         )
 
     def opened_by_many(self, brand: str, day: str, rows: int) -> None:
-        """Add so many opens to a day, for a file of some size."""
+        """Add this number of opens to a day, for a large file."""
         with duckdb.connect(str(self.warehouse)) as connection:
             connection.execute("set TimeZone = 'UTC'")
             connection.execute(
@@ -132,9 +132,9 @@ class Workspace:
             )
 
     def configure(self, exports: str, *, defaults: str = "{}", destinations: str = "") -> None:
-        """Write exports.yml; without more its destination is the folder `there`.
+        """Write exports.yml; its destination is the folder `there`, unless others are given.
 
-        A test's rows are few and old, so windows wait for no more of them unless it says `wait`.
+        The rows of a test are few and old, so `wait` is 0s unless the defaults have it.
         """
         if "wait" not in defaults:
             defaults = defaults.replace("{", "{wait: 0s, ", 1)
@@ -160,17 +160,17 @@ class Workspace:
         return run.run(loaded, found, wanted, now=moment, progress=progress)
 
     def files(self, folder: str = "there") -> list[str]:
-        """Return the names of the files that arrived, sorted."""
+        """Return the names of the delivered files, sorted."""
         root = self.folder / folder
         found = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
         return sorted(name for name in found if not name.startswith(".dbt/"))
 
     def text(self, name: str, folder: str = "there") -> str:
-        """Return the text of a file that arrived."""
+        """Return the text of a delivered file."""
         return (self.folder / folder / name).read_bytes().decode()
 
     def all_bytes(self, folder: str = "there") -> dict[str, bytes]:
-        """Return every file that arrived."""
+        """Return every delivered file."""
         return {name: (self.folder / folder / name).read_bytes() for name in self.files(folder)}
 
 
@@ -180,5 +180,5 @@ def days(first: str, last: str | None = None) -> Days:
 
 
 def is_root() -> bool:
-    """Tell whether permissions do not hold this process back."""
+    """Return whether this process ignores the permissions of files."""
     return os.getuid() == 0

@@ -1,4 +1,4 @@
-"""What an editor makes of exports.yml: YAML 1.2, as its core schema reads it, and a JSON Schema."""
+"""Checks exports.yml as an editor does: YAML 1.2 with its core schema, and the JSON Schema."""
 
 import re
 from pathlib import Path
@@ -39,12 +39,12 @@ def read(text: str) -> Any:  # noqa: ANN401 - YAML
 
 
 def complaints(text: str) -> list[str]:
-    """Return what an editor underlines."""
+    """Return the errors that an editor shows."""
     return [error.message for error in VALIDATOR.iter_errors(read(text))]
 
 
 def is_loaded(path: Path, text: str) -> bool:
-    """Write the file and tell whether the loader takes it."""
+    """Write the file; return whether the loader accepts it."""
     path.write_text(text, encoding="utf-8")
     try:
         config.load(path)

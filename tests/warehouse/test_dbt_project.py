@@ -438,7 +438,7 @@ def _dbt(*arguments: str, warehouse: Path, variables: Row, project: Path = PROJE
     folder = warehouse.parent
     output = folder / "said.txt"
     output.unlink(missing_ok=True)
-    run = forked_commands.start("dbt", *words, cwd=folder, env=environment, said=(output, output))
+    run = forked_commands.start("dbt", *words, cwd=folder, env=environment, output=(output, output))
     run.join()
     assert run.exitcode is not None
     return Built(warehouse, folder / "target", run.exitcode, output.read_text())

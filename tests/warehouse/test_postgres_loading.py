@@ -66,7 +66,7 @@ def test_a_window_is_found_by_the_index(warehouse: PostgresWarehouse) -> None:
 def test_two_loads_at_once_wait_for_each_other(warehouse: PostgresWarehouse) -> None:
     rows = [event(number) for number in range(3)]
     write(warehouse, "email_sends.csv", rows)
-    warehouse.one()
+    warehouse.load_one()
     write(warehouse, "email_sends.csv", [*rows, event(7), event(8)])
     found: list[TableResult] = []
     with psycopg.connect(warehouse.conninfo) as other:
@@ -74,7 +74,7 @@ def test_two_loads_at_once_wait_for_each_other(warehouse: PostgresWarehouse) -> 
             "select pg_advisory_xact_lock(hashtext('orchestrate load'), hashtext(%s))",
             ['"raw"."email_sends"'],
         )
-        second = threading.Thread(target=lambda: found.append(warehouse.one()))
+        second = threading.Thread(target=lambda: found.append(warehouse.load_one()))
         second.start()
         _wait_until(lambda: _waiting(warehouse) == 1)
         other.execute(
@@ -91,23 +91,23 @@ def test_a_timeout_of_the_lock_says_to_try_again(
     warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(warehouse, "email_sends.csv", [event()])
-    warehouse.one()
+    warehouse.load_one()
     monkeypatch.setattr(loader, "_LOCK_TIMEOUT", "50ms")
     with psycopg.connect(warehouse.conninfo) as other:
         other.execute("lock table raw.email_sends")
         with pytest.raises(LockedError, match=r"raw\.email_sends: .* try again later"):
-            warehouse.one()
+            warehouse.load_one()
 
 
 def test_readers_and_a_load_do_not_wait_for_each_other(warehouse: PostgresWarehouse) -> None:
     write(warehouse, "email_sends.csv", [event(1)])
-    warehouse.one()
+    warehouse.load_one()
     write(warehouse, "email_sends.csv", [event(1), event(2)])
     with psycopg.connect(warehouse.conninfo) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         count = "select count(*) from raw.email_sends"
         assert reader.execute(count).fetchall() == [(1,)]
-        assert warehouse.one().added == 1
+        assert warehouse.load_one().added == 1
         assert reader.execute(count).fetchall() == [(1,)]
     assert warehouse.query(count) == [(2,)]
 
@@ -142,7 +142,7 @@ def test_an_interrupted_load_stores_nothing_and_can_be_repeated(
     assert "raw.email_sends" in str(caught.value)
     assert "example.org" not in str(caught.value)
     assert warehouse.rows("email_sends") == []
-    assert warehouse.one().added == 10
+    assert warehouse.load_one().added == 10
 
 
 def test_permissions_to_read_and_write_are_enough(warehouse: PostgresWarehouse) -> None:

@@ -63,7 +63,7 @@ def _assert_same_bytes(
 ) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "exports.yml").write_text(_config(), encoding="utf-8")
-    tables = awkward_rows.make()
+    tables = awkward_rows.raw_tables()
     reference_files.write_raw(tmp_path / "raw", tables)
     reference_files.write_replacements(tmp_path / "more", tables)
     stored = reference_export.warehouse(tables, awkward_rows.replacements(tables))
@@ -92,7 +92,7 @@ def _assert_same_bytes(
         if brand in _PACKED:
             _assert_same_packed(found, name, wanted, brand)
         else:
-            reference_files.same(found.pop(name).read_bytes(), wanted, name)
+            reference_files.assert_same_bytes(found.pop(name).read_bytes(), wanted, name)
     assert found == {}
 
 
@@ -110,7 +110,7 @@ def _assert_same_packed(found: dict[str, Path], name: str, wanted: bytes, brand:
     compression, completion = _PACKED[brand]
     path = found.pop(name + _SUFFIXES[compression])
     unpacked = subprocess.run([*_UNPACK[compression], path], capture_output=True, check=True)
-    reference_files.same(unpacked.stdout, wanted, name)
+    reference_files.assert_same_bytes(unpacked.stdout, wanted, name)
     # Compression does not depend on the parts in which an engine returned the rows.
     again = PackedFile(path.parent / Path(name).name, compression)
     again.write(wanted)
