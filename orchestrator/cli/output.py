@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import typer
+
 from orchestrator.errors import ExportError, escaped
 from orchestrator.progress import Progress
 
@@ -46,6 +48,11 @@ def is_fancy(stream: TextIO) -> bool:
 
 def _is_dumb() -> bool:
     return os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown")
+
+
+def styled(text: str, *, bold: bool = False, dim: bool = False) -> str:
+    """Return a text for stdout, with a style where that is a terminal that shows it."""
+    return typer.style(text, bold=bold or None, dim=dim or None) if is_fancy(sys.stdout) else text
 
 
 def console(*, stderr: bool = False) -> "Console":

@@ -1,5 +1,6 @@
 """The status as text for people: problems in sentences, and a table of exports."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -37,34 +38,42 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def print_status(status: StatusResult) -> None:
-    """Print the status on stdout: problems first, then a table as wide as the terminal."""
-    from rich.table import Table  # noqa: PLC0415 - only this needs it
+    """Print the status on stdout: problems first, then a table as wide as the terminal.
 
-    console = output.console()
-    for warning in status.warnings:
-        console.print(output.shown(warning), soft_wrap=True)
+    The table is plain text: Rich would lay out 1,000 exports four times as long as the ledger is
+    read.
+    """
+    lines = [output.shown(warning) for warning in status.warnings]
     for export, problem in problems(status):
         name = export_name(export.export, export.brand)
-        text = f"{problem.kind:<12}{name}: {sentence(export, problem)}"
-        console.print(output.shown(text), soft_wrap=True)
-    console.print(summary(status), style="bold")
+        lines.append(output.shown(f"{problem.kind:<12}{name}: {sentence(export, problem)}"))
+    lines += [output.styled(summary(status), bold=True), *_table(status)]
+    print("\n".join(lines))  # noqa: T201 - the result
+
+
+def _table(status: StatusResult) -> Iterator[str]:
+    """Yield the lines of the table, and which columns the terminal is too narrow for."""
     rows = [cells(export) for export in listed(status)]
     if not rows:
         return
     widths = {name: max(map(cell_len, (name, *(row[name] for row in rows)))) for name in COLUMNS}
-    shown = [*COLUMNS]
-    while sum(widths[name] + 2 for name in shown) - 2 > console.width and len(shown) > len(_ALWAYS):
+    shown, width = [*COLUMNS], shutil.get_terminal_size().columns
+    while sum(widths[name] + 2 for name in shown) - 2 > width and len(shown) > len(_ALWAYS):
         shown.remove(next(name for name in _DROPPED_FIRST if name in shown))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in shown:
-        right = COLUMNS[name] == "right"
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(row[name] for name in shown))
-    console.print(table)
+
+    def line(row: Mapping[str, str]) -> str:
+        texts = []
+        for name in shown:
+            blanks = " " * (widths[name] - cell_len(row[name]))
+            is_right = COLUMNS[name] == "right"
+            texts.append(blanks + row[name] if is_right else row[name] + blanks)
+        return "  ".join(texts).rstrip()
+
+    yield output.styled(line({name: name for name in COLUMNS}), bold=True)
+    yield from map(line, rows)
     if left_out := [name for name in COLUMNS if name not in shown]:
         more = ", ".join(left_out)
-        console.print(f"Not shown: {more}. They need a wider terminal, or --json.", style="dim")
+        yield output.styled(f"Not shown: {more}. They need a wider terminal, or --json.", dim=True)
 
 
 def listed(status: StatusResult) -> list[ExportStatus]:
