@@ -77,8 +77,29 @@ def spinner() -> Iterator[Progress]:
             lines = [self._step, self._detail()] if self._detail else [self._step]
             return Text("\n".join(map(shown, lines)))
 
-    with console(stderr=True).status("starting") as status:
-        yield lambda step, detail=None, /: status.update(Step(step, detail))
+    to = console(stderr=True)
+
+    class AboveSpinner:
+        def write(self, text: str) -> None:
+            to.print(Text(text), soft_wrap=True, end="")
+
+        def flush(self) -> None:
+            pass
+
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr
+    ]
+    stderr = sys.stderr
+    with to.status("starting") as status:
+        try:
+            for handler in handlers:  # else a message would begin in the middle of a line
+                handler.setStream(AboveSpinner())
+            yield lambda step, detail=None, /: status.update(Step(step, detail))
+        finally:
+            for handler in handlers:
+                handler.setStream(stderr)
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:

@@ -152,16 +152,18 @@ def load(  # noqa: PLR0913 - what load_into() takes, and the two that it finds
 
 def _read(staged: Staging, raw_files: tuple[files.RawFile, ...], progress: Progress) -> None:
     sizes = [file.path.stat().st_size for file in raw_files]
-    read = Tally()
-    progress(
-        f"loading {staged.table.name}: {Tally(files=len(sizes), bytes=sum(sizes))}",
-        lambda: f"{read} read",
-    )
-    for file, size in zip(raw_files, sizes, strict=True):
+    files_read = 0
+
+    def detail() -> str:
+        part = sizes[files_read] * staged.fraction() if files_read < len(sizes) else 0
+        size = sum(sizes[:files_read]) + round(part)
+        return f"{Tally(files_read, staged.rows, size)} read"
+
+    all_files = Tally(files=len(sizes), bytes=sum(sizes))
+    progress(f"loading {staged.table.name}: {all_files}", detail)
+    for file in raw_files:
         staged.add(file)
-        read.files += 1
-        read.rows = staged.rows
-        read.bytes += size
+        files_read += 1
 
 
 def _result(  # noqa: PLR0913 - each step of a load found one of them

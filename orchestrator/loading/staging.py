@@ -59,7 +59,10 @@ _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB database in memory for the rows of a load; it may spill to disk in `folder`."""
     connection = duckdb.connect(config={"temp_directory": str(folder)})
-    apply(connection, {"TimeZone": "UTC", "arrow_large_buffer_size": True, **limits()})
+    settings = {"TimeZone": "UTC", "arrow_large_buffer_size": True, **limits()}
+    # DuckDB counts how far a query is only where its own bar is on; that bar is not shown.
+    counted = {"enable_progress_bar": True, "enable_progress_bar_print": False}
+    apply(connection, {**settings, **counted})
     return connection
 
 
@@ -89,6 +92,7 @@ class Staging:
         self.table = table
         self.rows = 0
         self.rejected = 0
+        self._fraction = 0.0
         self.reasons = Counter[str]()
         """The rejected rows by reason, up to its first value: a value may be an address."""
         self._folder = folder
@@ -108,6 +112,7 @@ class Staging:
 
         Raises UsageError that names the file if it cannot be read.
         """
+        self._fraction = 0.0
         read = {"parquet": self._add_parquet, "csv": self._add_csv, "jsonl": self._add_jsonl}
         try:
             read[file.format](file)
@@ -119,6 +124,14 @@ class Staging:
                 f"{file.path} is not a valid {file.format} file: export it again."
                 f" ({type(error).__name__})"
             ) from None
+
+    def fraction(self) -> float:
+        """Return how much of the current file was read, 0 to 1. Another thread may call this.
+
+        A file may take several queries, so the fraction stays where the longest one was.
+        """
+        self._fraction = max(self._fraction, self._con.query_progress() / 100)
+        return self._fraction
 
     def received(self) -> tuple[datetime | None, datetime | None]:
         """Return the first and the last `received_at` of the valid rows, in UTC; None without."""

@@ -98,6 +98,7 @@ class Maker:
         """Return the warehouse, which is opened the first time. Checks the exports against it."""
         if self.warehouse is None:
             run = self._run
+            run.progress("opening the warehouse")
             self.is_refused = True  # unless the next line succeeds
             self.warehouse = Warehouse.open(run.project, run.outbox.work, run.outbox.cache)
             self.is_refused = False
@@ -121,7 +122,9 @@ class Maker:
     def _arrivals(self) -> list[Arrival] | None:
         last = self._run.ledger.recounts.last_look()
         try:
-            return self.open().arrivals(last.loaded_since if last else None, self._run.now)
+            warehouse = self.open()
+            self._run.progress("asking the warehouse which rows arrived")
+            return warehouse.arrivals(last.loaded_since if last else None, self._run.now)
         except GateError as error:
             self._run.warn(f"late rows are not looked for: {error}")
             return None

@@ -146,6 +146,26 @@ def test_how_far_a_step_is_moves_below_it_without_a_broken_line(tmp_path: Path) 
     assert "looking for late \\x1b[2Jrows" in lines
 
 
+def test_a_message_is_a_line_above_the_spinner(tmp_path: Path) -> None:
+    program = (
+        "import logging, time\n"
+        "from orchestrator.cli.report import Report\n"
+        "report = Report()\n"
+        "report.start()\n"
+        "with report.progress() as progress:\n"
+        "    progress('loading customers', lambda: '5 rows read')\n"
+        "    time.sleep(0.3)\n"
+        "    logging.getLogger('orchestrator').warning('%s [bold]end', 'x' * 100)\n"
+        "    time.sleep(0.3)\n"
+        "report.log('done')\n"
+    )
+    code, text = run_on_terminal(tmp_path, "-c", program, command=sys.executable, columns="80")
+    assert code == 0
+    # The spinner is erased, then the message follows from the start of a line, whole.
+    assert f"{ESCAPE}[2Kwarning: {'x' * 100} [bold]end\r\n" in text
+    assert text.endswith(f"{ESCAPE}[2Kdone\r\n")
+
+
 def test_load_shows_files_and_bytes_on_a_terminal(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()

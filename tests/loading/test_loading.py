@@ -1,8 +1,10 @@
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from progress_steps import Steps
 from raw_files import AT, CONTRACT, NOW, PROJECT, Warehouse, bounce, broadcast, every_format, write
 
 from orchestrator.errors import ConfigError
@@ -95,6 +97,29 @@ def test_the_span_of_receipts_and_the_most_frequent_reason_are_reported(
         assert table.rejected == 3
         assert (table.first_received_at, table.last_received_at) == (first, last)
         assert table.most_frequent_reason == RejectReason("bounce_type is not one of soft, hard", 2)
+
+
+def test_progress_moves_within_a_file(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    lines = (f"BRAND,{'c' * 100}{number}" for number in range(300_000))
+    path = warehouse.write("customers.csv", "\n".join(["brand,customer_id", *lines]))
+    steps, seen = Steps(), set[str]()
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(0.005):
+            seen.update(steps.details())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    warehouse.load(progress=steps)
+    finished.set()
+    watcher.join()
+    size = f"{path.stat().st_size / 1_000_000:.1f} MB"
+    assert steps.names == [f"loading customers: 1 file, {size}"]
+    assert steps.details() == [f"1 file, 300,000 rows, {size} read"]
+    partly = [each for each in seen if "file" not in each and each != "nothing read"]
+    assert len(partly) > 1, seen
 
 
 def test_a_load_without_a_good_row_has_no_span(warehouse: Warehouse) -> None:

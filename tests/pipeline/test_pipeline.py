@@ -50,6 +50,8 @@ def test_a_run_reports_its_steps_with_files_rows_and_bytes(acme: Workspace) -> N
     acme.run(NOW, progress=steps)
     sizes = [len(acme.all_bytes()[name]) for name in (ACTIVITY, BROADCAST)]
     assert steps.names == [
+        "opening the warehouse",
+        "asking the warehouse which rows arrived",
         f"{window}: building and testing the views",
         f"{window}: writing 2 files, 2 rows",
         f"delivering 2 files, {sum(sizes)} bytes",

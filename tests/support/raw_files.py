@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.loading import LoadResult, TableResult, load
+from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import Loader
 from orchestrator.warehouse.contract import Contract, read_contract
 from orchestrator.warehouse.duckdb.loader import DuckdbLoader
@@ -37,9 +38,20 @@ class Warehouse:
         self.rejected = home / "rejected"
         self.folder.mkdir()
 
-    def load(self, *, contract: Contract = CONTRACT, now: datetime = NOW) -> LoadResult:
+    def load(
+        self,
+        *,
+        contract: Contract = CONTRACT,
+        now: datetime = NOW,
+        progress: Progress = no_progress,
+    ) -> LoadResult:
         return load(
-            self.folder, contract=contract, opener=self.loader, rejected=self.rejected, now=now
+            self.folder,
+            contract=contract,
+            opener=self.loader,
+            rejected=self.rejected,
+            now=now,
+            progress=progress,
         )
 
     def loader(self, arriving: duckdb.DuckDBPyConnection) -> AbstractContextManager[Loader]:
