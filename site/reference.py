@@ -20,7 +20,7 @@ from orchestrator import cli, errors
 from orchestrator.cli import metrics
 from orchestrator.config import schema as config_schema
 from orchestrator.config.exports import GROUPS, Export, Kind
-from orchestrator.files import fields
+from orchestrator.files import formats
 from orchestrator.warehouse.contract import read_contract
 
 ROOT = Path(__file__).parents[1]
@@ -419,7 +419,7 @@ def data_dictionary() -> str:
     for kind, view in views.items():
         (model,) = _yaml(PROJECT / f"models/exports/{view}.yml")["models"]
         never_null = _never_null(model)
-        default = fields.DEFAULT[kind]
+        default = formats.DEFAULT_FIELDS[kind]
         rows = []
         for column in model["columns"]:
             name, meta = column["name"], column["config"]["meta"]

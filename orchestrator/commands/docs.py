@@ -23,7 +23,7 @@ from sqlglot.optimizer.scope import build_scope
 
 from orchestrator.commands import asset, template
 from orchestrator.errors import ExportError
-from orchestrator.files.fields import DEFAULT
+from orchestrator.files.formats import DEFAULT_FIELDS
 from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import open_engine
 from orchestrator.warehouse.dbt import Dbt
@@ -207,7 +207,7 @@ def _tables(
         fields: dict[str, str] = {}
         of_fields: dict[str, str] = {}
         additional: set[str] = set()
-        default = {column for names in DEFAULT.values() for column in names}
+        default = {column for names in DEFAULT_FIELDS.values() for column in names}
         for below in exposure["depends_on"]["nodes"]:
             for column, found in nodes[below]["columns"].items():
                 labels = (found.get("config") or {}).get("meta", {}).get("labels") or {}

@@ -104,9 +104,9 @@ class _Look:
         """Yield the heads of an export's files."""
         self._check_brand(stage, export)
         for kind in KINDS:
-            form = formats.file_format(self.config, export, kind, self.warehouse.view_columns)
-            condition = form.condition()
-            texts = lines.texts(form.fields, stage.types[kind], form.dialect)
+            file_format = formats.resolve(self.config, export, kind, self.warehouse.view_columns)
+            condition = file_format.condition()
+            texts = lines.texts(file_format.fields, stage.types[kind], file_format.dialect)
             yield Head(
                 interval=export.interval.value,
                 window=window,
@@ -114,17 +114,17 @@ class _Look:
                 path=export.path(kind, brand=self.brand, window=window),
                 rows=stage.summaries(kind, condition=condition).get(self.brand, Summary()).rows,
                 encoding=export.dialect.encoding,
-                head=self._bytes(stage, form),
-                headings=[field.heading for field in form.fields],
+                head=self._bytes(stage, file_format),
+                headings=[field.heading for field in file_format.fields],
                 first=stage.texts(kind, texts, brand=self.brand, condition=condition),
             )
 
-    def _bytes(self, stage: Stage, form: FileFormat) -> bytes:
-        plain = form.dialect.model_copy(
+    def _bytes(self, stage: Stage, file_format: FileFormat) -> bytes:
+        plain = file_format.dialect.model_copy(
             update={"compression": "none", "encrypt_for": None, "sign_with": None}
         )
         targets = {self.brand: (self.path, "")}
-        written = writing.write(stage, replace(form, dialect=plain), targets)[self.brand]
+        written = writing.write(stage, replace(file_format, dialect=plain), targets)[self.brand]
         if isinstance(written, ExportError):
             raise written
         return written.local.read_bytes()

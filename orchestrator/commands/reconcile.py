@@ -32,7 +32,7 @@ from orchestrator.errors import DeliveryError, ExportError
 from orchestrator.files import writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.outbox import Outbox
-from orchestrator.files.writing import WrittenFile
+from orchestrator.files.packing import WrittenFile
 from orchestrator.jobs import Job, Request, Subject, due
 from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import Delivery, Entry, Ledger
@@ -219,16 +219,18 @@ class _Comparison:
     ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
         """Write the files of all jobs again, in the clear; those of one format in one pass."""
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
-        for number, (form, by_brand) in enumerate(self.maker.by_format(jobs)):
-            plain = replace(form, dialect=form.dialect.model_copy(update=_IN_THE_CLEAR))
+        for number, (file_format, by_brand) in enumerate(self.maker.by_format(jobs)):
+            plain = replace(
+                file_format, dialect=file_format.dialect.model_copy(update=_IN_THE_CLEAR)
+            )
             folder = self.run.outbox.work / "again" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             targets = {
-                brand: (folder / str(place), job.path(form.kind))
+                brand: (folder / str(place), job.path(file_format.kind))
                 for place, (brand, job) in enumerate(by_brand.items())
             }
             for brand, file in writing.write(stage, plain, targets, tally).items():
-                written[by_brand[brand].entry.export, form.kind] = file
+                written[by_brand[brand].entry.export, file_format.kind] = file
         return written
 
     def _rows(
@@ -243,16 +245,16 @@ class _Comparison:
             return found
         old = item and self._delivered_bytes(item, items)
         if isinstance(again, WrittenFile) and item and old:
-            form = self.maker.format(job.export, kind)
-            before = _records(old, packed_suffix(item.file.path), form.dialect)
-            after = _records(again.local, "", form.dialect)
-            if form.dialect.header and next(before, None) != next(after, None):
+            file_format = self.maker.format(job.export, kind)
+            before = _records(old, packed_suffix(item.file.path), file_format.dialect)
+            after = _records(again.local, "", file_format.dialect)
+            if file_format.dialect.header and next(before, None) != next(after, None):
                 self.run.warn(
                     f"{entry.export} {entry.window}: the {kind} file has other columns by now: "
                     "only numbers of rows and keys are compared"
                 )
             else:
-                missing, gone, changed = _differences(before, after, form)
+                missing, gone, changed = _differences(before, after, file_format)
                 return replace(found, missing=missing, gone=gone, changed=changed)
         return self._by_numbers(found, stage, job, entry)
 
@@ -282,7 +284,7 @@ class _Comparison:
             and isinstance(place := destinations.get(each.destination), Directory)
         ]
         for folder in (self.run.config.outbox, *folders):
-            if Outbox(folder).holds(item.file):
+            if Outbox(folder).contains(item.file):
                 return Outbox(folder).path(item.file.path)
         return None
 
@@ -307,7 +309,7 @@ def _records(path: Path, suffix: str, dialect: Dialect) -> Iterator[str]:
 
 
 def _differences(
-    before: Iterator[str], after: Iterator[str], form: FileFormat
+    before: Iterator[str], after: Iterator[str], file_format: FileFormat
 ) -> tuple[int, int, int]:
     """Return how many records are missing in the delivered ones, gone from them, and changed.
 
@@ -322,18 +324,18 @@ def _differences(
                 balance[record] += step
                 if not balance[record]:
                     del balance[record]
-    places = _key_places(form)
+    places = _key_places(file_format)
     missing, gone = Counter[object](), Counter[object]()
     for record, number in balance.items():
-        key = _key(record, form.dialect.delimiter, places) if places else record
+        key = _key(record, file_format.dialect.delimiter, places) if places else record
         (missing if number > 0 else gone)[key] += abs(number)
     changed = (missing & gone).total()
     return missing.total() - changed, gone.total() - changed, changed
 
 
-def _key_places(form: FileFormat) -> list[int]:
-    columns = [field.column for field in form.fields]
-    for key in _KEYS[form.kind]:
+def _key_places(file_format: FileFormat) -> list[int]:
+    columns = [field.column for field in file_format.fields]
+    for key in _KEYS[file_format.kind]:
         if all(column in columns for column in key):
             return [columns.index(column) for column in key]
     return []
@@ -367,7 +369,7 @@ def _files(
     to_check = Tally(files=len(kept), bytes=sum(file.size for _, file in kept))
     progress(f"checking {to_check} in the outbox", lambda: f"{checked} checked")
     for window, file in kept:
-        if not outbox.holds(file):
+        if not outbox.contains(file):
             state = "different" if outbox.path(file.path).exists() else "absent"
             found[window].append(FileCheck(OUTBOX, file.path, state))
         checked.files += 1

@@ -1,1 +1,1 @@
-"""Files: rows of the stage become bytes, and files in the outbox."""
+"""Files: rows of the stage become lines, lines become files, and files get into the outbox."""

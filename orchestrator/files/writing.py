@@ -1,18 +1,18 @@
-"""Files: the stage's rows as bytes, complete or not at all."""
+"""Write the rows of the stage to files, which are complete or do not exist."""
 
 import codecs
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.config.exports import File
 from orchestrator.errors import ExportError
-from orchestrator.files import data_package
+from orchestrator.files import completion
 from orchestrator.files import lines as csv_lines
 from orchestrator.files.formats import FileFormat
-from orchestrator.files.packing import PackedFile
+from orchestrator.files.packing import PackedFile, WrittenFile
 from orchestrator.progress import Tally
 from orchestrator.warehouse.sql import identifier
 from orchestrator.warehouse.stage import Stage
@@ -21,51 +21,42 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEY = {"activity": ("activity", "event_id"), "broadcast": ("broadcast_id",)}
-"""The columns that find a row of a file in the raw tables."""
-_FLUSHED_BEHIND = 32  # files that wait for the disk while the next ones are made
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A complete file of a window, and where its bytes are.
-
-    `table` is what the manifest says of a data file of its format.
-    """
-
-    local: Path
-    file: File
-    table: Mapping[str, Any] = field(default_factory=dict)
+"""The columns by which an error identifies a row, so that it is found in the raw tables."""
+_MOST_FLUSHING = 32  # finished files that are being flushed while the next ones are written
 
 
 Target = tuple[Path, str]
-"""Where to write a file, as the name it has before it is packed; and its path at destinations."""
+"""The local path of a file before compression and encryption, and its path at destinations."""
 
 
 def write(
-    stage: Stage, form: FileFormat, targets: Mapping[str, Target], tally: Tally | None = None
+    stage: Stage, file_format: FileFormat, targets: Mapping[str, Target], tally: Tally | None = None
 ) -> dict[str, WrittenFile | ExportError]:
-    """Write the file of each brand, `targets` by brand, and flush it; return them by brand.
+    """Write and flush one file for each brand of `targets`; return the files by brand.
 
-    `tally` counts files, rows and bytes as they are written, the bytes before they are packed.
-    A brand with a value that its file cannot contain gets an ExportError, and no file.
+    `tally` counts files, rows and bytes as they are written, the bytes before compression.
+    A brand with a value that its file cannot contain has an ExportError in place of the file. The
+    files of the other brands are still written.
     """
     done = tally or Tally()
     header = ""
-    if form.dialect.header:
-        header = stage.text(csv_lines.header(form.fields, form.dialect))
-    line = csv_lines.line(form.fields, stage.types[form.kind], form.dialect)
+    if file_format.dialect.header:
+        header = stage.text(csv_lines.header(file_format.fields, file_format.dialect))
+    line = csv_lines.line(file_format.fields, stage.types[file_format.kind], file_format.dialect)
     errors: dict[str, ExportError] = {}
-    file: _File | None = None
-    batches = stage.lines(form.kind, line, brands=list(targets), condition=form.condition())
-    with _Whole(done) as whole:
+    file: _OpenFile | None = None
+    batches = stage.lines(
+        file_format.kind, line, brands=list(targets), condition=file_format.condition()
+    )
+    with _FinishedFiles(done) as finished:
         try:
             for brand, lines in batches:
                 if brand in errors:
                     continue
                 if file is None or file.brand != brand:
                     if file:
-                        whole.add(file)
-                    file = _File(brand, targets[brand], form, header)
+                        finished.add(file)
+                    file = _OpenFile(brand, targets[brand], file_format, header)
                 try:
                     file.write(lines, done)
                 except ExportError as error:
@@ -73,20 +64,21 @@ def write(
                     file.abandon()
                     file = None
             if file:
-                whole.add(file)
+                finished.add(file)
                 file = None
         finally:
             if file:
                 file.abandon()
-        for brand in targets.keys() - whole.files.keys() - errors.keys():
-            whole.add(_File(brand, targets[brand], form, header))
-    table = data_package.table(form, stage.types[form.kind])
+        for brand in targets.keys() - finished.files.keys() - errors.keys():
+            finished.add(_OpenFile(brand, targets[brand], file_format, header))
+    table = completion.table(file_format, stage.types[file_format.kind])
     written = {
-        brand: replace(file, table=data_package.of_file(table, file.local.name))
-        for brand, file in whole.files.items()
+        brand: replace(file, table=completion.with_inner_path(table, file.local.name))
+        for brand, file in finished.files.items()
     }
-    # Only now, with all rows read, the stage can answer another query.
-    return {**written, **{b: _explained(stage, form, b, e) for b, e in errors.items()}}
+    # Only after the last row was read: another query on this connection would end the first one.
+    located = {brand: _located(stage, file_format, brand, error) for brand, error in errors.items()}
+    return {**written, **located}
 
 
 class _UnwritableError(ExportError):
@@ -94,7 +86,7 @@ class _UnwritableError(ExportError):
 
 
 def _is_writable(lines: "pa.Array[Any]") -> bool:
-    """Tell whether each line is a text: none is null, and all are valid UTF-8."""
+    """Return whether no line is null and all lines are valid UTF-8."""
     import pyarrow as pa  # noqa: PLC0415 - a run with nothing due does not need it
 
     try:
@@ -104,51 +96,64 @@ def _is_writable(lines: "pa.Array[Any]") -> bool:
     return lines.null_count == 0
 
 
-def _explained(stage: Stage, form: FileFormat, brand: str, error: ExportError) -> ExportError:
-    """Return the error that names the row of a brand that no file can contain."""
+def _located(stage: Stage, file_format: FileFormat, brand: str, error: ExportError) -> ExportError:
+    """Return an error that names the row and the column of an unwritable value.
+
+    Another error is returned unchanged.
+    """
     if not isinstance(error, _UnwritableError):
         return error
-    file = f"the {form.kind} file of {brand}"
-    causes = csv_lines.unwritable(form.fields, stage.types[form.kind], form.dialect)
-    key = [csv_lines.valid_text(identifier(column)) for column in _KEY[form.kind]]
+    file = f"the {file_format.kind} file of {brand}"
+    causes = csv_lines.unwritable(
+        file_format.fields, stage.types[file_format.kind], file_format.dialect
+    )
+    key = [csv_lines.valid_text(identifier(column)) for column in _KEY[file_format.kind]]
     for column, condition, reason in causes:
         rows = replace(stage, most=1).texts(
-            form.kind, key, brand=brand, condition=f"{form.condition()} and {condition}"
+            file_format.kind,
+            key,
+            brand=brand,
+            condition=f"{file_format.condition()} and {condition}",
         )
         for row in rows:
-            where = ", ".join(f"{n} '{v}'" for n, v in zip(_KEY[form.kind], row, strict=True))
+            where = ", ".join(
+                f"{n} '{v}'" for n, v in zip(_KEY[file_format.kind], row, strict=True)
+            )
             return ExportError(
-                f"{file}: the row with {where}: {column} cannot be in a file: {reason}. Correct "
+                f"{file}: the row with {where}: {column} cannot be written: {reason}. Correct "
                 "the row in the raw tables; the next run builds the window again"
             )
     return ExportError(f"{file} would not be valid UTF-8. Correct the texts in the raw tables")
 
 
-class _Whole:
-    """Whole files by brand; the last ones reach the disk while the next are made."""
+class _FinishedFiles:
+    """The finished files by brand. The last ones are flushed while the next ones are written.
+
+    A flush waits for the disk for milliseconds, in which another file can be written.
+    """
 
     def __init__(self, tally: Tally) -> None:
         self.files: dict[str, WrittenFile] = {}
         self._tally = tally
-        self._flushing: deque[_File] = deque()
+        self._flushing: deque[_OpenFile] = deque()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, wrong: type[BaseException] | None, *_: object) -> None:
-        """Return once all are on the disk."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Wait until all files are on the disk; after an error, remove those that may not be."""
         try:
-            while self._flushing and not wrong:
+            while self._flushing and not error:
                 self._wait()
         finally:
             for file in self._flushing:
                 file.abandon()
 
-    def add(self, file: "_File") -> None:
+    def add(self, file: "_OpenFile") -> None:
         self.files[file.brand] = file.finish()
         self._tally.files += 1
         self._flushing.append(file)
-        if len(self._flushing) > _FLUSHED_BEHIND:
+        if len(self._flushing) > _MOST_FLUSHING:
             self._wait()
 
     def _wait(self) -> None:
@@ -156,18 +161,18 @@ class _Whole:
         self._flushing.popleft()
 
 
-class _File:
-    """A file on its way: counted, encoded and packed as it is written."""
+class _OpenFile:
+    """A file that is being written: it counts rows, encodes lines, and compresses them."""
 
-    def __init__(self, brand: str, target: Target, form: FileFormat, header: str) -> None:
+    def __init__(self, brand: str, target: Target, file_format: FileFormat, header: str) -> None:
         path, self._remote = target
         self.brand = brand
-        self._kind = form.kind
-        self._encoding = form.dialect.encoding
+        self._kind = file_format.kind
+        self._encoding = file_format.dialect.encoding
         self._rows = 0
         self._encoder = codecs.getincrementalencoder(self._encoding)()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        dialect = form.dialect
+        dialect = file_format.dialect
         self._file = PackedFile(path, dialect.compression, dialect.encrypt_for, dialect.signer())
         try:
             self._file.write(self._encoder.encode(header))
@@ -208,23 +213,23 @@ class _File:
     def _unencodable(self, error: UnicodeEncodeError, where: str) -> ExportError:
         character = ord(error.object[error.start])
         return ExportError(
-            f"the {self._kind} file of {self.brand}: {where} holds U+{character:04X}, "
-            f"which {self._encoding} lacks; use encoding: utf-8"
+            f"the {self._kind} file of {self.brand}: {where} contains U+{character:04X}, "
+            f"which {self._encoding} does not have; use encoding: utf-8"
         )
 
 
 def _bytes(lines: "pa.Array[Any]") -> memoryview:
-    """Return the text of consecutive lines as it lies in Arrow's own buffer (no copy)."""
+    """Return the text of consecutive lines: a view of Arrow's own buffer, without a copy."""
     _, offsets, data = lines.buffers()
     if offsets is None or data is None:
         return memoryview(b"")
-    # The lines of one batch may have more than 2 GB: see `settings` of the stage.
+    # Offsets have 64 bits, because one batch may have more than 2 GB (see stage.settings).
     bounds = memoryview(offsets).cast("q" if lines.type == "large_string" else "i")
     return memoryview(data)[bounds[lines.offset] : bounds[lines.offset + len(lines)]]
 
 
 def _row_of(error: UnicodeEncodeError, lines: "pa.Array[Any]") -> int:
-    """Return which of these lines, from 1, holds the character at fault."""
+    """Return the number, from 1, of the line with the character that cannot be encoded."""
     end = 0
     for number, text in enumerate(lines.to_pylist(), start=1):
         end += len(text or "")

@@ -11,7 +11,7 @@ from orchestrator.config.exports import EVERY_BRAND, KINDS, Export, Kind
 from orchestrator.errors import ConfigError, ExportError, GateError, LedgerError, escaped
 from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
-from orchestrator.files.writing import WrittenFile
+from orchestrator.files.packing import WrittenFile
 from orchestrator.jobs import Job, ledger_name
 from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import PLANNED
@@ -134,7 +134,7 @@ class Maker:
         assert self.warehouse  # noqa: S101 - make() opened it
         if (found := self._formats.get((id(export), kind))) is None:
             columns = self.warehouse.view_columns
-            found = formats.file_format(self._run.config, export, kind, columns)
+            found = formats.resolve(self._run.config, export, kind, columns)
             self._formats[id(export), kind] = found
         return found
 
@@ -143,10 +143,10 @@ class Maker:
         groups: dict[str, tuple[FileFormat, dict[str, Job]]] = {}
         for job in jobs:
             for kind in KINDS:
-                form = self.format(job.export, kind)
+                file_format = self.format(job.export, kind)
                 # A brand has one export of each interval and ordinal.
-                name = form.identity + ledger_name("", job.export, job.ordinal)
-                groups.setdefault(name, (form, {}))[1][job.brand] = job
+                name = file_format.identity + ledger_name("", job.export, job.ordinal)
+                groups.setdefault(name, (file_format, {}))[1][job.brand] = job
         return [*groups.values()]
 
     def _refuse_files_of_before(self, jobs: Sequence[Job]) -> None:
@@ -232,10 +232,10 @@ class Maker:
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
         contents: dict[str, dict[Kind, Summary]] = {job.entry.export: {} for job in jobs}
         groups = self.by_format(jobs)
-        for form, by_brand in groups:
-            summaries = stage.summaries(form.kind, condition=form.condition())
+        for file_format, by_brand in groups:
+            summaries = stage.summaries(file_format.kind, condition=file_format.condition())
             for brand, job in by_brand.items():
-                contents[job.entry.export][form.kind] = summaries.get(brand, Summary())
+                contents[job.entry.export][file_format.kind] = summaries.get(brand, Summary())
         rows = sum(each.rows for found in contents.values() for each in found.values())
         done = Tally()
         if jobs:
@@ -243,16 +243,16 @@ class Maker:
             self._run.progress(
                 f"{jobs[0].entry.window}: writing {to_do}", lambda: f"{done} written"
             )
-        for number, (form, by_brand) in enumerate(groups):
+        for number, (file_format, by_brand) in enumerate(groups):
             folder = self._run.outbox.work / "files" / str(number)
             names: Counter[str] = Counter()  # brands may have files of one name in two directories
             targets: dict[str, writing.Target] = {}
             for brand, job in by_brand.items():
-                name = job.plain_name(form.kind)
-                targets[brand] = folder / str(names[name]) / name, job.path(form.kind)
+                name = job.plain_name(file_format.kind)
+                targets[brand] = folder / str(names[name]) / name, job.path(file_format.kind)
                 names[name] += 1
-            for brand, file in writing.write(stage, form, targets, done).items():
-                written[by_brand[brand].entry.export, form.kind] = file
+            for brand, file in writing.write(stage, file_format, targets, done).items():
+                written[by_brand[brand].entry.export, file_format.kind] = file
         for job in jobs:
             export = job.entry.export
             files = {kind: written[export, kind] for kind in KINDS}

@@ -87,7 +87,7 @@ def prune(config: Config, *, now: datetime, abandon: bool = False) -> PruneResul
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
         gone = unsettled.unowned(config, ledger) if abandon else {}
-        outbox.tidy(ledger.abandon(entry for entries in gone.values() for entry in entries))
+        outbox.remove(ledger.abandon(entry for entries in gone.values() for entry in entries))
         found = Retention(config, outbox=outbox, ledger=ledger, now=now).prune()
     return replace(found, abandoned=_windows(gone))
 

@@ -233,7 +233,7 @@ def resendable(run: Run) -> list[Job]:
     for job in found:
         for item in run.ledger.deliveries(job.entry):
             name = f"{job.entry.export} {job.entry.window}: {item.file.path}"
-            if not run.outbox.holds(item.file):
+            if not run.outbox.contains(item.file):
                 raise ExportError(
                     f"{name} is no longer in the outbox as it was delivered (keep_local says how "
                     "long it stays); nothing is sent. Build that window again, as the next "

@@ -9,7 +9,7 @@ from orchestrator.config.dialect import COMPRESSION_SUFFIXES
 from orchestrator.config.exports import COMPLETION, KINDS, Export, File, Kind
 from orchestrator.errors import ExportError, GateError, escaped
 from orchestrator.files import completion
-from orchestrator.files.writing import WrittenFile
+from orchestrator.files.packing import WrittenFile
 from orchestrator.jobs import Job, brand_of
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, ManifestLinks
 from orchestrator.pipeline import Run
@@ -96,7 +96,7 @@ def finished(run: Run, job: Job) -> WindowFiles | None:
     waiting = [item for item in deliveries if item.delivered_at is None]
     if any(is_plain(job.export, item.file) for item in waiting):
         return None
-    if not all(run.outbox.holds(item.file) for item in waiting):
+    if not all(run.outbox.contains(item.file) for item in waiting):
         return None
     if deliveries != noted:
         run.ledger.write([(job.entry, deliveries)])
@@ -155,7 +155,7 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
         return WindowFiles(replace(job, entry=entry), error=error)
     run.outbox.publish([(file.local, file.file.path) for file in files])
     if not any(item.delivered_at or item.rename_sent for item in other):
-        run.outbox.tidy({item.file.path for item in other} - {file.file.path for file in files})
+        run.outbox.remove({item.file.path for item in other} - {file.file.path for file in files})
         deliveries = [earlier.get(_identity(item), item) for item in deliveries]
     return WindowFiles(replace(job, entry=entry), deliveries)
 

@@ -15,7 +15,14 @@ from unpacked_files import Unpacker
 
 SEED = 20170515
 WHEN = ("before", "after")
-ONCE = {"ledger.open", "ledger.plan", "warehouse.open", "dbt.parse", "sftp.connect", "outbox.tidy"}
+ONCE = {
+    "ledger.open",
+    "ledger.plan",
+    "warehouse.open",
+    "dbt.parse",
+    "sftp.connect",
+    "outbox.remove",
+}
 """Points that a run passes once; ledger.plan is passed again for the brands of `*`."""
 
 

@@ -23,9 +23,8 @@ from orchestrator.config.dialect import Dialect
 from orchestrator.config.exports import Content, File
 from orchestrator.errors import ExportError
 from orchestrator.files import writing
-from orchestrator.files.fields import FileField
-from orchestrator.files.formats import FileFormat
-from orchestrator.files.writing import WrittenFile
+from orchestrator.files.formats import FileField, FileFormat
+from orchestrator.files.packing import WrittenFile
 from orchestrator.warehouse import stage
 from orchestrator.warehouse.stage import Stage
 
@@ -202,7 +201,7 @@ def test_a_character_that_the_encoding_lacks_is_an_error(writer: Writer, encodin
     writer.fill(["fine: é", "also\nfine", "not: 日"])
     written = writer.write(encoding=encoding)["ACME"]
     assert isinstance(written, ExportError)
-    message = f"the broadcast file of ACME: row 3 holds U+65E5, which {encoding} lacks"
+    message = f"the broadcast file of ACME: row 3 contains U+65E5, which {encoding} does not have"
     assert message in str(written)
     assert list(writer.folder.iterdir()) == []
     writer.fill(["fine: é"])

@@ -285,7 +285,7 @@ def test_a_failing_brand_does_not_stop_the_others(acme: Workspace) -> None:
     result = acme.run(NOW)
     assert statuses(result) == {"ACME daily": Status.DELIVERED, "OTHER daily": Status.FAILED}
     assert result.exit_code == 3
-    assert "row 1 holds U+65E5, which latin-1 lacks" in str(result.windows[0].error)
+    assert "row 1 contains U+65E5, which latin-1 does not have" in str(result.windows[0].error)
     assert acme.files() == [ACTIVITY, BROADCAST]
 
 
@@ -462,7 +462,7 @@ def test_an_unknown_column_is_reported_with_line_and_key(acme: Workspace) -> Non
     with pytest.raises(ConfigError, match=r"activity_types: no activity 'opens'; .*mean open\?"):
         acme.run(NOW)
     acme.configure("  - {brand: ACME, activity_fields: [os, {column: url, as: os}], labels: names}")
-    with pytest.raises(ConfigError, match="two fields under the heading 'os'"):
+    with pytest.raises(ConfigError, match="two fields have the heading 'os'"):
         acme.run(NOW)
 
 

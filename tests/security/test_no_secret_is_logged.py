@@ -156,7 +156,7 @@ def test_failing_destinations_and_a_failing_row_log_no_secret(
         1,
         "the server says",
         "passphrase is wrong",
-        "holds U+2603, which latin-1 lacks",
+        "contains U+2603, which latin-1 does not have",
         "notify[1]: notification failed",
     )
     assert heard

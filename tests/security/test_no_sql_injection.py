@@ -15,9 +15,8 @@ from pydantic import SecretStr, ValidationError
 from orchestrator.config.dialect import Dialect
 from orchestrator.config.exports import Content
 from orchestrator.files import writing
-from orchestrator.files.fields import FileField
-from orchestrator.files.formats import FileFormat
-from orchestrator.files.writing import WrittenFile
+from orchestrator.files.formats import FileField, FileFormat
+from orchestrator.files.packing import WrittenFile
 from orchestrator.warehouse.sql import identifier
 from orchestrator.warehouse.stage import Stage
 

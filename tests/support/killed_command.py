@@ -42,7 +42,7 @@ POINTS = {
     "sftp.rename": "asyncssh:SFTPClient.posix_rename",
     "notes.close": "orchestrator.pipeline.shipping:DeliveryNotes.close",
     "ledger.finish": "orchestrator.ledger:Ledger.finish",
-    "outbox.tidy": "orchestrator.files.outbox:Outbox.tidy",
+    "outbox.remove": "orchestrator.files.outbox:Outbox.remove",
 }
 PACKED = {
     "openpgp.encrypt": "orchestrator.files.packing:encrypt",

@@ -106,7 +106,7 @@ def test_a_model_that_fails_is_named(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("event_id", "event_number", "activities_daily has no column event_id: files are parted"),
+        ("event_id", "event_number", "activities_daily has no column event_id: files are divided"),
         ("activity,", "activity as kind,", "has no column activity: .*; keep them in its SQL"),
         (
             "is_machine",
