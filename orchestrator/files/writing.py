@@ -120,7 +120,7 @@ def _located(stage: Stage, file_format: FileFormat, brand: str, error: ExportErr
                 f"{n} '{v}'" for n, v in zip(_KEY[file_format.kind], row, strict=True)
             )
             return ExportError(
-                f"{file}: the row with {where}: {column} cannot be written: {reason}. Correct "
+                f"{file}: the row with {where}: {column} cannot be in a file: {reason}. Correct "
                 "the row in the raw tables; the next run builds the window again"
             )
     return ExportError(f"{file} would not be valid UTF-8. Correct the texts in the raw tables")

@@ -105,7 +105,7 @@ def test_bytes_that_are_not_text_fail_only_their_brand(
     assert acme.error
     assert (
         "the activity file of ACME: the row with activity 'open', event_id 'E1': email_address "
-        "cannot be written: it is not valid UTF-8" in acme.error
+        "cannot be in a file: it is not valid UTF-8" in acme.error
     )
     assert {name[:13] for name in workspace.files()} == {"activity_BETA", "broadcast_BET"}
     # The window is delivered once the row is corrected.
