@@ -1,7 +1,8 @@
 """The warehouse: the engine on which the views run, and dbt, which builds and tests them.
 
-An engine is a package next to this module. Its `reader` builds and reads windows; its `loader`
-takes raw rows. Code outside this package does not know which engine it works with.
+Each engine (DuckDB, PostgreSQL, Spark) is a package or module below this one. It implements
+`Engine`, which reads windows, and except for Spark also `Loader`, which stores raw rows. Code
+outside this package does not depend on a certain engine.
 """
 
 import functools
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from orchestrator.warehouse.contract import Table, ViewColumn
     from orchestrator.warehouse.dbt import Dbt, TestWarning
 
-# By the type of dbt's target: `Engine(output, folder)` and `Loader(output, schema=…)`. They are
-# imported on use: an import of one engine must not cost the commands that use another, or none.
+# The classes by the type of dbt's target, called as `Engine(output, folder)` and
+# `Loader(output, arriving, schema=…)`. They are imported on use, because the imports of an engine
+# take time that commands without it must not spend.
 _ENGINES = {
     "duckdb": "orchestrator.warehouse.duckdb.reader:DuckDB",
     "postgres": "orchestrator.warehouse.postgres.reader:PostgreSQL",
@@ -38,22 +40,23 @@ _LOADERS = {
 
 
 class Engine(Protocol):
-    """A connection to one warehouse for one run. Its constructor takes dbt's target and a folder.
+    """A connection to one warehouse for one run.
 
-    The folder is the run's own: what the engine writes there may be deleted after the run.
+    Its constructor takes dbt's target and the private folder of the run. The engine may write
+    there; the folder is deleted after the run.
     """
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The target that dbt runs with, in the form of profiles.yml (templates not rendered)."""
+        """The target with which dbt runs, as in profiles.yml (templates are not rendered)."""
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The dbt vars that say where the raw tables are, if the engine moves them."""
+        """The dbt vars that say where the raw tables are, if not where the project says."""
 
     @property
     def dbt_table_config(self) -> dict[str, Any]:
-        """The dbt configs of a run's tables, such as `unlogged`."""
+        """The dbt configs of the tables that a run creates, such as `unlogged`."""
 
     def open(self) -> None:
         """Connect. Raises UsageError or ExportError if the warehouse cannot be read."""
@@ -61,10 +64,10 @@ class Engine(Protocol):
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> "Stage":
-        """Return a stage with one window's rows, all read at one moment.
+        """Return a stage with the rows of one window, all read in one snapshot.
 
         `relations` maps the name of each view to the table that dbt built from it. `columns` maps
-        the name of a view to the columns that are needed; a view that is missing there needs all.
+        the name of a view to the columns to read; a view that is not in it is read completely.
         """
 
     def close(self) -> None:
@@ -73,7 +76,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """How many rows of a load were added, replaced a stored row, or were present already."""
+    """How many rows of a load were added, changed a stored row, or were already present."""
 
     added: int
     replaced: int
@@ -82,39 +85,38 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Arrival:
-    """Rows of one raw table that belong to one quarter of an hour, see the model `arrivals`.
-
-    `period` is None for events that do not say when they were loaded, `loaded_from` for those and
-    for broadcasts.
-    """
+    """The rows of one raw table in one quarter of an hour. See the dbt model `arrivals`."""
 
     table: str
     period: datetime | None
+    """The start of the quarter; None for events without `loaded_at`."""
     loaded_from: datetime | None
+    """The earliest `loaded_at`; None for events without one, and for broadcasts."""
     rows: int
     fingerprint: int
+    """A hash of the keys of the rows, in any order."""
 
 
 class Loader(Protocol):
-    """A connection to one warehouse that takes raw rows."""
+    """A connection to one warehouse that stores raw rows."""
 
     def prepare(self, table: "Table") -> None:
-        """Create the raw table if it is missing: the views need every one of them.
+        """Create the raw table if it is missing, because the views need all raw tables.
 
-        Adds the nullable columns that an existing table lacks. Raises UsageError if the table
-        cannot take rows of the contract.
+        Adds the nullable columns that an existing table does not have. Raises UsageError if the
+        table cannot store rows of the contract.
         """
 
     def load(self, table: "Table", arriving: str, now: datetime) -> Loaded:
-        """Merge rows into the raw table, all or nothing; `now` is the `loaded_at` of new rows.
+        """Merge rows into the raw table, all or none; `now` is the `loaded_at` of new rows.
 
-        `arriving` is a relation of the connection that the loader was opened with. Its columns
-        are those of the contract and `merging.OMITTED`; of one event or entity it has one row.
+        `arriving` is a relation of the DuckDB connection with which the loader was opened. It has
+        the columns of the contract and `merging.OMITTED`, and one row for each event or entity.
         """
 
 
 def check_target(project: Project) -> None:
-    """Raise UsageError if no engine has the type of the project's target."""
+    """Raise UsageError if there is no engine for the type of the project's target."""
     kind = project.output.get("type")
     if kind not in _ENGINES:
         known = ", ".join(_ENGINES)
@@ -122,7 +124,7 @@ def check_target(project: Project) -> None:
 
 
 def open_engine(project: Project, folder: Path) -> Engine:
-    """Return the engine of the project's target, not connected yet. Its files go below `folder`.
+    """Return the engine of the project's target, not yet connected. It writes files to `folder`.
 
     Raises UsageError as `check_target` does.
     """
@@ -134,20 +136,20 @@ def open_engine(project: Project, folder: Path) -> Engine:
 def open_loader(
     project: Project, arriving: "duckdb.DuckDBPyConnection"
 ) -> AbstractContextManager[Loader]:
-    """Open the warehouse of the project's target for raw rows, in the schema `raw_schema`.
+    """Open the warehouse of the project's target to store raw rows, in the schema `raw_schema`.
 
-    `arriving` is the connection in which the rows to load are.
+    `arriving` is the connection that has the rows to load.
 
-    Raises LockedError if another process holds the warehouse, ConfigError if the target names an
-    environment variable that is not set, UsageError if the engine has no loader, if the warehouse
-    cannot be opened, or as `check_target` does.
+    Raises LockedError if another process has locked the warehouse, ConfigError if the target names
+    an environment variable that is not set, UsageError if the engine has no loader or the warehouse
+    cannot be opened, and as `check_target` does.
     """
     check_target(project)
     kind = project.output["type"]
     if kind not in _LOADERS:
         raise UsageError(
-            f"load does not write to {kind} (target '{project.target}'): there the raw tables are"
-            " filled by the platform's own pipeline; docs/scale.md shows how, in plain SQL"
+            f"load does not write to {kind} (target '{project.target}'): fill the raw tables with"
+            " the platform's own pipeline; docs/scale.md shows how, in plain SQL"
         )
     schema = str(project.variables.get("raw_schema", "raw"))
     loader: AbstractContextManager[Loader] = resolve_name(_LOADERS[kind])(
@@ -164,23 +166,23 @@ _DAY = timedelta(days=1)
 class Warehouse:
     """A connected engine and a parsed dbt project.
 
-    A run opens it at the first window that needs it: dbt alone takes seconds to import.
+    A run opens it only when a window needs it, because importing dbt takes seconds.
     """
 
     engine: Engine
     dbt: "Dbt"
     columns: dict[str, set[str]] = field(default_factory=dict)
-    """The columns that a stage reads, by view; all columns of a view that is not named."""
+    """The columns that a stage reads, by view. A view that is not in it is read completely."""
 
     @classmethod
     def open(cls, project: Project, folder: Path, cache: Path) -> "Warehouse":
         """Connect the engine and parse the dbt project.
 
-        Files of this run go below `folder`; what makes the next parse quick goes into `cache`.
+        `folder` gets the files of this run, `cache` what dbt keeps to parse faster next time.
 
-        Raises UsageError or ExportError if either is not possible.
+        Raises UsageError or ExportError if it cannot connect or parse.
         """
-        from orchestrator.warehouse.dbt import Dbt  # noqa: PLC0415 - seconds that a run with nothing due saves
+        from orchestrator.warehouse.dbt import Dbt  # noqa: PLC0415 - takes seconds
 
         engine = open_engine(project, folder)
         engine.open()
@@ -204,30 +206,30 @@ class Warehouse:
 
     @functools.cached_property
     def view_columns(self) -> dict[str, list["ViewColumn"]]:
-        """The columns that the YAML of the views declares, by kind of file."""
+        """The columns that the YAML of the views declares, by the kind of the file."""
         return {kind: self.dbt.columns(view) for kind, view in VIEWS.items()}
 
     def newest_event(self, since: datetime) -> datetime | None:
-        """Return when the newest event of any brand came in, None if none did since a moment.
+        """Return when the newest event of any brand came in; None if none came in after `since`.
 
-        The moment lets the engine pass over history. Raises GateError if dbt cannot tell.
+        `since` lets the engine skip old rows. Raises GateError if dbt cannot query it.
         """
         bounds = {"window_start": since.isoformat(), "window_end": _FAR.isoformat()}
         ((found,),) = (row.values() for row in self.dbt.rows("newest_event", bounds))
-        return _moment(found)
+        return _instant(found)
 
     def arrivals(self, loaded_since: datetime | None, now: datetime) -> list[Arrival]:
-        """Return which rows reached the warehouse since a moment, or since ever, and when.
+        """Return which rows reached the warehouse since a time, and when; None means all rows.
 
-        Raises GateError if dbt cannot tell.
+        Raises GateError if dbt cannot query it.
         """
         day = {"window_start": (now - _DAY).isoformat(), "window_end": now.isoformat()}
         since = {"loaded_since": loaded_since.isoformat()} if loaded_since else {}
         return [
             Arrival(
                 str(row["raw_table"]),
-                _moment(row["period_start"]),
-                _moment(row["loaded_from"]),
+                _instant(row["period_start"]),
+                _instant(row["loaded_from"]),
                 int(row["row_count"]),
                 int(row["fingerprint"]),
             )
@@ -235,33 +237,35 @@ class Warehouse:
         ]
 
     def known_brands(self, brands: Collection[str]) -> set[str]:
-        """Return which of these brands have any broadcast, customer or event, ever."""
+        """Return those of these brands that have at least one broadcast, customer or event."""
         rows = self.dbt.rows("known_brands", {"named_brands": sorted(brands)})
         return {str(row["brand"]) for row in rows}
 
     def stage(self, window: Window, *, tested: bool = True) -> tuple[Stage, list["TestWarning"]]:
-        """Freeze the rows of a window and, if `tested`, run the data tests on them.
+        """Freeze the rows of a window, run the data tests on them if `tested`, and read them.
 
-        dbt builds each view as a table of this run, so the rows that the tests check are the rows
-        that ship, even while other programs write to the raw tables. How each engine does this is
-        explained at the top of its reader. The tables of the previous window are replaced, so a
-        stage is valid until the next call.
+        To freeze means that dbt builds the views as tables of this run. So the tests check exactly
+        the rows that are delivered, even if other programs write to the raw tables meanwhile. The
+        module of each engine explains how it does this.
 
-        Raises GateError if dbt or a test fails. The error also lists what the raw tables lack.
+        Returns the stage, and what tests of severity warn found. The stage is valid until the next
+        call, which replaces its tables. Raises GateError if dbt or a test fails; if raw tables or
+        columns are missing, the error lists them.
         """
         try:
             warnings = self.dbt.build(window, tested=tested)
         except GateError as error:
             try:
                 self.dbt.check_raw_tables()
-            except GateError as lacking:
-                raise GateError(f"{lacking}\n{error}") from error
+            except GateError as missing:
+                raise GateError(f"{missing}\n{error}") from error
             raise
         relations = {view: self.dbt.relation(view) for view in VIEWS.values()}
         brands = self.dbt.relation("brands")
         return self.engine.read(relations, brands, self.columns), warnings
 
 
-def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - as dbt shows it
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+def _instant(value: Any) -> datetime | None:  # noqa: ANN401 - a text or a datetime, by engine
+    """Return a timestamp of `dbt show` in UTC; one without a time zone is in UTC already."""
+    found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

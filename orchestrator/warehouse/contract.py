@@ -1,8 +1,9 @@
-"""What the dbt project's YAML says about columns: those of the raw tables, and those of the views.
+"""What the YAML of the dbt project says about the columns of the raw tables and of the views.
 
-The raw contract is `models/staging/_sources.yml`: `load` creates and checks the raw tables by it,
-so a column that is added there is loaded, with no Python touched. The labels of a view's columns
-are in the view's own YAML. Both are checked as exports.yml is: an error names file, line and key.
+`models/staging/_sources.yml` is the raw contract. `load` creates and checks the raw tables
+according to it, so a column that is added there is loaded without a change of Python code. The
+labels of a view's columns are in the view's own YAML. Errors in both name file, line and key, as
+those in exports.yml do.
 """
 
 from collections.abc import Collection, Container, Mapping
@@ -28,7 +29,7 @@ ColumnType = Literal["text", "timestamp", "boolean"]
 TableKind = Literal["event", "entity"]
 
 SOURCES = Path("models/staging/_sources.yml")
-RECEIVED = "received_at"  # when a row came in, in the tables that say so
+RECEIVED = "received_at"  # when the platform registered a row; not every table has it
 _SOURCE = "raw"
 _META = ("config", "meta")
 
@@ -41,13 +42,13 @@ def _meta(key: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
 
 
 def _checked_meta(values: Any, *known: str) -> Any:  # noqa: ANN401 - any of YAML
-    """Raise ValueError for a misspelled key. Keys that resemble none of ours are the team's own."""
+    """Raise ValueError for a misspelled key. Other keys are allowed: a team may have its own."""
     if not isinstance(values, dict):
-        return  # pydantic says so
+        return  # pydantic reports this
     config = values.get("config") or {}
     meta = config.get("meta") or {} if isinstance(config, dict) else None
     if not isinstance(meta, dict):
-        raise ValueError("config.meta must be a mapping")  # noqa: TRY004 - pydantic wants it
+        raise ValueError("config.meta must be a mapping")  # noqa: TRY004 - pydantic only catches ValueError
     for key in meta.keys() - {*known}:
         if hint := did_you_mean(str(key), known, cutoff=0.8):
             raise ValueError(f"config.meta.{key} is unknown{hint}")
@@ -55,7 +56,7 @@ def _checked_meta(values: Any, *known: str) -> Any:  # noqa: ANN401 - any of YAM
 
 @dataclass(frozen=True)
 class Column:
-    """One raw column, and what its values may be."""
+    """One raw column, and which values it may have."""
 
     name: _Name
     type: Annotated[ColumnType, Field(validation_alias="data_type")]
@@ -64,12 +65,12 @@ class Column:
 
     @model_validator(mode="before")
     @classmethod
-    def _knows_its_meta(cls, values: Any) -> Any:  # noqa: ANN401 - any of YAML
+    def _check_meta(cls, values: Any) -> Any:  # noqa: ANN401 - any of YAML
         _checked_meta(values, "nullable", "accepted_values")
         return values
 
     @model_validator(mode="after")
-    def _accepts_texts(self) -> "Column":
+    def _check_accepted_values(self) -> "Column":
         if self.accepted_values and self.type != "text":
             raise ValueError("config.meta.accepted_values is for columns of type text")
         return self
@@ -77,7 +78,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One raw table. Of an entity the newest row counts; an event is never changed."""
+    """One raw table, of events (which never change) or of entities (whose newest row counts)."""
 
     name: _Name
     kind: Annotated[TableKind, _meta("kind")]
@@ -86,12 +87,12 @@ class Table:
 
     @model_validator(mode="before")
     @classmethod
-    def _knows_its_meta(cls, values: Any) -> Any:  # noqa: ANN401 - any of YAML
+    def _check_meta(cls, values: Any) -> Any:  # noqa: ANN401 - any of YAML
         _checked_meta(values, "kind", "key")
         return values
 
     @model_validator(mode="after")
-    def _has_each_column_once(self) -> "Table":
+    def _check_columns(self) -> "Table":
         names = [column.name for column in self.columns]
         _refuse_repeats("column", names)
         if unknown := ", ".join(name for name in self.key if name not in names):
@@ -100,21 +101,22 @@ class Table:
 
     @property
     def is_received(self) -> bool:
-        """Tell whether its rows say when they came in."""
+        """Whether the table has the column `received_at`."""
         return any(column.name == RECEIVED for column in self.columns)
 
-    def lacking(self, existing: Container[str], *, where: str) -> list[Column]:
-        """Return the columns to add to `where`, which has the `existing` ones, in lower case.
+    def missing_columns(self, existing: Container[str], *, where: str) -> list[Column]:
+        """Return the columns that the stored table does not have, to be added.
 
-        Raises UsageError where one of them may not be null.
+        `existing` are the names of its columns in lower case, `where` is its name for the error.
+        Raises UsageError if one of the missing columns is required.
         """
-        lacking = [column for column in self.columns if column.name.lower() not in existing]
-        if needed := [column.name for column in lacking if not column.nullable]:
+        missing = [column for column in self.columns if column.name.lower() not in existing]
+        if required := [column.name for column in missing if not column.nullable]:
             raise UsageError(
-                f"{where} lacks {', '.join(needed)}, which may not be null: add and fill it in the"
-                " warehouse, or mark it nullable in the raw contract.",
+                f"{where} has no column {', '.join(required)}, which may not be null: add and fill"
+                " it in the warehouse, or mark it nullable in the raw contract.",
             )
-        return lacking
+        return missing
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Contract:
     tables: Annotated[tuple[Table, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _has_each_table_once(self) -> "Contract":
+    def _check_tables(self) -> "Contract":
         _refuse_repeats("table", [table.name for table in self.tables])
         return self
 
@@ -137,11 +139,11 @@ class _Sources:
 def read_contract(project_dir: Path) -> Contract:
     """Read the raw contract of the dbt project in `project_dir`.
 
-    Raises UsageError that names file, line and key of everything wrong in it.
+    Raises UsageError that names file, line and key of every mistake in it.
     """
     path = project_dir / SOURCES
     if not path.exists():
-        raise UsageError(f"{path} does not exist: is this the dbt project's folder?")
+        raise UsageError(f"{path} does not exist: is {project_dir} the folder of the dbt project?")
     source = yaml_source.read_dbt(path)
     sources = _validated(_Sources, source.values, source, ()).sources
     found = [index for index, each in enumerate(sources) if each.get("name") == _SOURCE]
@@ -181,13 +183,14 @@ class _Labels:
 class ColumnFacts:
     """What a view's YAML promises of a column: its description, and what its data tests check.
 
-    `is_key` says that the column belongs to the combination of columns that is unique. A test of
-    severity warn promises nothing: the rows that it finds are delivered.
+    A test of severity warn promises nothing, because the rows that it finds are delivered.
     """
 
     description: str = ""
     is_required: bool = False
+    """It is never null."""
     is_key: bool = False
+    """It is one of the columns that are unique together."""
     accepted_values: tuple[str, ...] = ()
 
 
@@ -195,9 +198,9 @@ class ColumnFacts:
 class ViewColumn:
     """A column of a view, with the labels of the column and of its values, by language.
 
-    A mistake in a label, such as `No`, which YAML reads as false, is an error only when somebody
-    asks for that label: it must not stop the exports that do not use it. `errors` has the text of
-    each mistake by its key below `config.meta`.
+    A mistake in a label, such as `No`, which YAML reads as false, must not stop the exports that do
+    not use the label. So it is kept in `errors`, by its key below `config.meta`, and raised only
+    when the label is used.
     """
 
     name: str
@@ -207,9 +210,9 @@ class ViewColumn:
     facts: ColumnFacts = ColumnFacts()
 
     def label(self, language: str) -> str | None:
-        """Return the label of the column, or None where it has none in this language.
+        """Return the label of the column, or None if it has none in this language.
 
-        Raises LabelError where the YAML does not give it as text.
+        Raises LabelError if it is not text in the YAML.
         """
         if language not in self.labels:  # a mistake in another label does not matter
             self._refuse("labels")
@@ -217,7 +220,7 @@ class ViewColumn:
         return self.labels.get(language)
 
     def labels_of_values(self, language: str) -> dict[str, str]:
-        """Return the labels of values, for the values that have one. Raises as `label` does."""
+        """Return the labels of those values that have one. Raises LabelError as `label` does."""
         for value in self.values:
             self._refuse("value_labels", value)
             self._refuse("value_labels", value, language)
@@ -226,7 +229,7 @@ class ViewColumn:
 
     @property
     def values(self) -> Collection[str]:
-        """The values that have labels: of `activity`, all values. Raises as `label` does."""
+        """The values with labels; for the column `activity` all its values. Raises LabelError."""
         self._refuse("value_labels")
         return self.value_labels.keys()
 
@@ -249,16 +252,16 @@ def view_column(
     try:
         TypeAdapter(_Labels).validate_python(given)
     except ValidationError as error:
-        source, at = _place(path, model, name)
+        source, at = _locate(path, model, name)
         problems = Problems(source)
         problems.add_all(error, at)
-        errors = {place[len(at) :]: text for text, place in problems.bullets.items()}
+        errors = {where[len(at) :]: text for text, where in problems.bullets.items()}
         given = {key: value for key, value in given.items() if isinstance(value, dict)}
     return ViewColumn(name, **given, errors=errors, facts=facts)
 
 
-def _place(path: Path, model: str, column: str) -> tuple[Source, Location]:
-    """Return a model's YAML file, and where in it is the `meta` of a column."""
+def _locate(path: Path, model: str, column: str) -> tuple[Source, Location]:
+    """Return a model's YAML file, and the location of a column's `meta` in it."""
     source = yaml_source.read_dbt(path)
     for index, each in enumerate(source.values.get("models") or ()):
         for number, item in enumerate(each.get("columns") or ()):

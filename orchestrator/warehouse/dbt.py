@@ -1,4 +1,4 @@
-"""dbt, in this process: parse once, then freeze and test the rows window by window."""
+"""Run dbt in this process: parse the project once, then build and test one window after another."""
 
 import copy
 import io
@@ -29,13 +29,11 @@ from orchestrator.windows import Window
 _log = logging.getLogger(__name__)
 
 QUESTIONS = ("newest_event", "known_brands", "arrivals")
-"""Models of one run's questions about the raw tables. They stay views, so dbt can show them."""
+"""Models with which a run queries the raw tables. They stay views, so that `dbt show` works."""
 EXPORTS = ("activities_daily", "broadcasts_daily", "brands")
-"""The models that a run reads."""
-
-
+"""The models that a run builds as tables and reads."""
 _COMPILE_LINES = 8
-"""Lines of an error of compilation that are shown."""
+"""How many lines of a compilation error are shown."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,17 @@ class Dbt:
         output: Mapping[str, Any],
         variables: Mapping[str, str],
     ) -> None:
-        """Parse the project, with the target `output`.
+        """Parse the project, with the target `output` and these vars of the engine.
 
-        dbt's own files go below `folder`, and what makes the next parse quick into `cache`.
-        Raises UsageError where dbt cannot parse it.
+        dbt writes its own files to `folder`, and to `cache` what makes the next parse faster.
+        Raises UsageError if dbt cannot parse the project.
         """
         self._manifest: Manifest | None = None
-        self._faults: list[str] = []
+        self._errors: list[str] = []
         self._project = project
         self._folder = folder
         self._cache = cache
-        # What the project itself says about its sources counts.
+        # A var of the project overrides the engine's: a team may keep its raw tables elsewhere.
         self._variables = {k: v for k, v in variables.items() if k not in project.variables}
         profile = {project.profile: {"target": project.target, "outputs": {project.target: output}}}
         (folder / "profiles.yml").write_text(yaml.safe_dump(profile), encoding="utf-8")
@@ -89,19 +87,20 @@ class Dbt:
         self._manifest, self._nodes = result.result, copy.deepcopy(result.result.nodes)
 
     def freeze(self, table_config: Mapping[str, Any]) -> None:
-        """Make the exports tables, and the views below them part of their statements.
+        """Materialize the exports as tables and the models below them as ephemeral.
 
-        Then a window is computed once, and the data tests check the very rows that ship.
-        `table_config` are further dbt configs of those tables, such as `unlogged`. The project
-        says none of this, because it concerns a run alone: dbt by hand makes views.
-        Raises UsageError where the project lacks an export, or it cannot be a table.
+        So each window is computed once, and the data tests check exactly the rows that are
+        delivered. This is set here and not in the project, because it concerns only a run: somebody
+        who calls dbt by hand gets views. `table_config` are further dbt configs of the tables, such
+        as `unlogged`. Raises UsageError if the project does not have an export, or declares one as
+        ephemeral.
         """
         for model in EXPORTS:
             node = self._node(model)
             if (kind := node.config.materialized) == "ephemeral":
                 raise UsageError(
                     f"{self._project.folder}: {model} is materialized as {kind}: a run tests and"
-                    " ships the rows of a table; remove `materialized` from its config"
+                    " delivers the rows of a table; remove `materialized` from its config"
                 )
             table = {**table_config, "materialized": "table"}
             node.config = node.config.update_from(table, type(node.config))
@@ -111,7 +110,7 @@ class Dbt:
                 node.config.materialized = "ephemeral"
 
     def columns(self, model: str) -> list[ViewColumn]:
-        """Return the columns that the YAML of a model declares, with their labels."""
+        """Return the columns that the YAML of a model declares, with labels and facts."""
         node = self._node(model)
         path = self._project.folder / str(node.patch_path or "").partition("://")[2]
         required, keys, accepted = self._tested_columns(node.unique_id)
@@ -132,10 +131,10 @@ class Dbt:
         ]
 
     def _tested_columns(self, model: str) -> tuple[set[str], set[str], dict[str, tuple[str, ...]]]:
-        """Return what the data tests of a model promise, of those that stop a delivery.
+        """Return what the data tests of a model (given by its unique id) promise.
 
-        That is the columns that are never null, those that together are unique, and the accepted
-        values by column. `model` is the model's unique id.
+        That is: the columns that are never null, the columns that together are unique, and the
+        accepted values by column. Only tests whose failure stops a delivery count.
         """
         required: set[str] = set()
         keys: set[str] = set()
@@ -157,15 +156,16 @@ class Dbt:
         return required, keys, accepted
 
     def relation(self, model: str) -> str:
-        """Return the name of a model's relation, for SQL."""
+        """Return the quoted name of a model's relation."""
         return str(self._node(model).relation_name)
 
     def build(self, window: Window, *, tested: bool = True) -> list[TestWarning]:
-        """Freeze the rows of this window, and run the data tests on them.
+        """Build the exports as tables with the rows of a window and, if `tested`, test them.
 
         Returns what tests of severity warn found. Raises GateError that says which model or test
-        failed, how many rows, and how to see them, DiskFullError where there is no room for them,
-        ExportError where the warehouse itself failed: it has no memory, restarts, is full.
+        failed, for how many rows, and how to see them; DiskFullError if the disk is full; and
+        ExportError if the warehouse failed for another reason than its data, such as a restart or
+        too little memory.
         """
         bounds = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
         selection = ["--select", *(f"+{model}" for model in EXPORTS)]
@@ -184,31 +184,31 @@ class Dbt:
         built = {node.node.name for node in nodes if node.status == "success"}
         if not result.success or not built.issuperset(EXPORTS):
             missing = ", ".join(sorted(set(EXPORTS) - built))
-            why = self._why(result)
-            text = f"dbt did not build {missing or 'everything'}: {why}"
-            raise temporary_failure(why) or GateError(text)
+            reason = self._reason(result)
+            text = f"dbt did not build {missing or 'everything'}: {reason}"
+            raise temporary_failure(reason) or GateError(text)
         return [TestWarning(n.node.name, n.failures or 0) for n in nodes if n.status == "warn"]
 
     def rows(self, model: str, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the rows of a small model, by column, under these vars. Nothing is created.
+        """Return the rows of a small model, each a dict by column, without creating a relation.
 
-        Raises GateError where dbt or the warehouse cannot, UsageError where there is no such model.
+        Raises GateError if dbt or the warehouse fails, UsageError if there is no such model.
         """
         self._node(model)
         result = self._invoke("show", variables, "--select", model, "--limit", "-1", "--quiet")
         shown: Any = result.result
         if not result.success or not shown or not shown.results:
             nodes = list(getattr(shown, "results", None) or [])
-            why = [str(node.message) for node in nodes] or self._faults or [str(result.exception)]
+            why = [str(node.message) for node in nodes] or self._errors or [str(result.exception)]
             raise GateError(f"dbt cannot query {model}: {redacted(chr(10).join(why))}")
         table = shown.results[0].agate_table
         return [dict(zip(table.column_names, row, strict=True)) for row in table.rows]
 
     def freshness(self) -> list[SourceAge]:
-        """Return the age of each raw table that has `freshness` in its YAML; often there are none.
+        """Return the raw tables that are too old according to the `freshness` in their YAML.
 
         dbt compares the newest `loaded_at_field` with `warn_after` and `error_after`. Raises
-        GateError where it cannot.
+        GateError if it cannot.
         """
         assert self._manifest  # noqa: S101 - the constructor parsed the project
         if not any(source.has_freshness for source in self._manifest.sources.values()):
@@ -226,33 +226,33 @@ class Dbt:
         ]
 
     def document(self) -> Path:
-        """Build every view and write dbt's own pages; return the folder that they are in.
+        """Build every view and write dbt's documentation; return its folder.
 
-        It contains manifest.json, catalog.json and static_index.html.
-        Raises ExportError where dbt cannot write them.
+        The folder contains manifest.json, catalog.json and static_index.html. Raises ExportError if
+        dbt cannot write them.
         """
-        # dbt takes the types of columns from what exists in the warehouse.
+        # dbt reads the types of columns from the relations that exist in the warehouse.
         results: Any = getattr(self._invoke("run", {}).result, "results", None) or []
         if failed := [node.node.name for node in results if node.status != "success"]:
-            _log.warning("no types are shown of views that dbt cannot build: %s", ", ".join(failed))
+            _log.warning("column types are not shown for views that dbt cannot build: %s", ", ".join(failed))
         result = self._invoke("docs", {}, "generate", "--static")
         if not result.success:
-            why = self._why(result)
-            raise ExportError(f"dbt cannot document {self._project.folder}: {why}")
+            reason = self._reason(result)
+            raise ExportError(f"dbt cannot document {self._project.folder}: {reason}")
         return self._cache
 
     def check_raw_tables(self) -> None:
-        """Raise GateError that lists what the raw tables lack of their contract."""
+        """Raise GateError that lists what the raw contract has and the raw tables do not."""
         result = self._invoke("run-operation", {}, "check_raw_tables")
         if not result.success:
-            raise GateError(self._why(result, hide=False))
+            raise GateError(self._reason(result, redact=False))
 
-    def _why(self, result: dbtRunnerResult, *, hide: bool = True) -> str:
-        """Return why dbt failed; `hide` the values of rows that a database quotes."""
-        why = "\n".join(self._faults) or str(result.exception or "")
-        if not why:
+    def _reason(self, result: dbtRunnerResult, *, redact: bool = True) -> str:
+        """Return why dbt failed; `redact` removes the values of rows that a database quotes."""
+        reason = "\n".join(self._errors) or str(result.exception or "")
+        if not reason:
             return f"dbt gave no reason; run 'dbt build' in {self._project.folder} to see it"
-        return _compile_error(why) or (redacted(why) if hide else why)
+        return _compile_error(reason) or (redacted(reason) if redact else reason)
 
     def _node(self, model: str) -> Any:  # noqa: ANN401 - dbt's own, which differs by release
         for node in self._nodes.values():
@@ -260,7 +260,7 @@ class Dbt:
                 return node
         if model in QUESTIONS:
             raise UsageError(
-                f"{self._project.folder}: has no model '{model}'; copy models/questions and the "
+                f"{self._project.folder} has no model '{model}'; copy models/questions and the "
                 "macros that they use from the dbt_project of this version"
             )
         renamed = (
@@ -268,7 +268,7 @@ class Dbt:
             " models/exports/brands.sql and .yml from the dbt_project of this version"
         )
         raise UsageError(
-            f"{self._project.folder}: has no model '{model}'{renamed if model == 'brands' else ''}"
+            f"{self._project.folder} has no model '{model}'{renamed if model == 'brands' else ''}"
         )
 
     def _invoke(self, command: str, variables: Mapping[str, Any], *more: str) -> dbtRunnerResult:
@@ -283,22 +283,22 @@ class Dbt:
         ]
         arguments += [] if command == "docs" else ["--no-write-json"]
         if self._manifest:
-            # dbt keeps what it compiles in the nodes, and takes an ephemeral model from there
-            # again: each window needs nodes in which nothing is compiled yet.
+            # dbt stores compiled SQL in the nodes and reuses it for ephemeral models. So each call
+            # gets nodes without compiled SQL: otherwise it would have the window before.
             self._manifest.nodes = copy.deepcopy(self._nodes)
-        self._faults.clear()
-        runner = dbtRunner(manifest=self._manifest, callbacks=[self._hear])
-        # Until dbt has read its log level it prints any error, with the traceback, on stdout.
-        # An interrupt it returns as one more failure.
+        self._errors.clear()
+        runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
+        # Before dbt has read its log level, it prints errors with their traceback on stdout. And it
+        # returns a KeyboardInterrupt as an ordinary failure, so that is raised again here.
         with system.reraised_interrupts(), redirect_stdout(io.StringIO()):
             return runner.invoke(arguments)
 
-    def _hear(self, event: EventMsg) -> None:
-        """Keep what went wrong in an ephemeral model or a macro, of which dbt has no result."""
+    def _on_event(self, event: EventMsg) -> None:
+        """Keep the errors of ephemeral models and macros: dbt returns no result for them."""
         if event.info.name == "CatchableExceptionOnRun":
-            self._faults.append(event.data.exc)
+            self._errors.append(event.data.exc)
         elif event.info.name == "JinjaLogInfo":
-            self._faults.append(event.data.msg)
+            self._errors.append(event.data.msg)
 
     def _failure(self, node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
         name = node.node.name
@@ -317,7 +317,7 @@ class Dbt:
         return f"the data test {name} found {node.failures} rows{nulls}; see them with: {see}"
 
     def _nulls(self, node: Any, bounds: Mapping[str, str]) -> str:  # noqa: ANN401 - dbt's own
-        """Say which columns a test of several found null, which its failure count does not."""
+        """Return ` (column: rows, …)` for the test columns_not_null, else an empty text."""
         if not node.node.test_metadata or node.node.test_metadata.name != "columns_not_null":
             return ""
         shown: Any = self._invoke("show", bounds, "--select", node.node.name, "--quiet").result
@@ -326,9 +326,9 @@ class Dbt:
 
 
 def _compile_error(message: str) -> str:
-    """Return what is wrong with SQL or Jinja, without the stack of macros; empty if it compiles.
+    """Return a compilation error of dbt without its stack of macros; "" for any other error.
 
-    It names the file, and quotes the project's own names: no row was read.
+    It need not be redacted: no row was read yet, so it quotes only names of the project.
     """
     if not message.lstrip().startswith("Compilation Error"):
         return ""

@@ -14,25 +14,26 @@ from orchestrator.errors import ConfigError, UsageError, valid_names
 
 @dataclass(frozen=True)
 class Project:
-    """The folders of the dbt project and its profiles, and one target as profiles.yml has it.
-
-    `output` is not rendered: it may contain Jinja such as `{{ env_var('DUCKDB_PATH') }}`.
-    """
+    """A dbt project, and one target of its profile."""
 
     folder: Path
     profiles: Path
+    """The folder of profiles.yml."""
     profile: str
     target: str
     output: dict[str, Any]
+    """The target as in profiles.yml, with Jinja such as `{{ env_var('DUCKDB_PATH') }}`."""
     variables: dict[str, Any]
+    """The `vars` of dbt_project.yml."""
 
 
 def find(beside: Path, target: str | None) -> Project:
     """Return the project and the target to use.
 
-    The folders are $DBT_PROJECT_DIR and $DBT_PROFILES_DIR, else `dbt_project` and `profiles` in
-    the folder `beside`, else the product's own. The target is the given one, else
-    $ORCHESTRATE_TARGET, else duckdb. Raises UsageError that names what is missing.
+    The folders are $DBT_PROJECT_DIR and $DBT_PROFILES_DIR, or else `dbt_project` and `profiles` in
+    the folder `beside` (that of exports.yml), or else those of this package. The target is the
+    given one, or else $ORCHESTRATE_TARGET, or else duckdb. Raises UsageError that names the folder,
+    file or target that does not exist.
     """
     folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
     profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
@@ -58,15 +59,15 @@ def targets(beside: Path) -> list[str]:
 
 
 def rendered(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target of profiles.yml with its Jinja filled in by dbt's own renderer.
+    """Return a target of profiles.yml with its Jinja rendered by dbt's own renderer.
 
-    So the orchestrator and dbt always connect to the same place, whatever expression dbt accepts:
-    env_var with a default, `as_number`, secrets in DBT_ENV_SECRET_… . Raises ConfigError if an
-    environment variable is not set or an expression is not valid.
+    So the orchestrator accepts every expression that dbt accepts (env_var with a default,
+    `as_number`, secrets in DBT_ENV_SECRET_…) and connects to the same warehouse as dbt. Raises
+    ConfigError if an environment variable is not set or an expression is not valid.
     """
     if "{{" not in repr(output) and "{%" not in repr(output):
         return dict(output)
-    # dbt takes seconds to import, which a run with nothing due does not spend.
+    # Importing dbt takes seconds, which a run with nothing due must not spend.
     from dbt.config.renderer import ProfileRenderer  # noqa: PLC0415 - as above
     from dbt.exceptions import EnvVarMissingError  # noqa: PLC0415 - as above
     from dbt_common.context import set_invocation_context  # noqa: PLC0415 - as above
@@ -86,8 +87,8 @@ def rendered(output: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_profiles() -> str:
-    """Return the text of the product's own profiles.yml."""
-    files = (folder / "profiles.yml" for folder in _own("profiles"))
+    """Return the text of the profiles.yml of this package."""
+    files = (folder / "profiles.yml" for folder in _packaged("profiles"))
     return next(file for file in files if file.is_file()).read_text(encoding="utf-8")
 
 
@@ -100,15 +101,15 @@ def _folder(variable: str, beside: Path, file: str) -> Path:
     if given := os.environ.get(variable):
         candidates = [Path(given).expanduser()]
     else:
-        candidates = [beside, *_own(beside.name)]
+        candidates = [beside, *_packaged(beside.name)]
     for folder in candidates:
         if (folder / file).is_file():
             return folder.absolute()
     raise UsageError(f"{candidates[0]}: contains no {file}; set {variable} to the folder that does")
 
 
-def _own(name: str) -> list[Path]:
-    """Return where a folder of the product's own can be: in its wheel, or next to its source."""
+def _packaged(name: str) -> list[Path]:
+    """Return where a folder of this package can be: in its wheel, or in a checkout."""
     package = Path(__file__).parent.parent
     return [package / "project" / name, package.parent / name]
 

@@ -1,12 +1,12 @@
-"""Names and texts in SQL, and the error texts of databases without the values that they quote."""
+"""Quote names and texts for SQL, and remove quoted values from the error texts of databases."""
 
 import re
 from collections.abc import Collection
 
-# An error of DuckDB about a value: a failed conversion, or a value that breaks a constraint.
+# How DuckDB begins an error that quotes a value: a failed conversion, a broken constraint.
 _ABOUT_A_VALUE = re.compile(r"\b(?:Conversion|Invalid Input|Out of Range|Constraint) Error: ")
-# Where a quoted value can begin: a quote that is not an apostrophe, a number of three digits or
-# more, or the lines in which PostgreSQL shows a row or a key.
+# Where a quoted value may begin: at a quote that is not an apostrophe, at a number of three digits
+# or more, or at the lines in which PostgreSQL shows a row or a key.
 _VALUE = re.compile(r"(?<![a-z])'|'(?![ts]\b)|[\"`]|=\(|(?<!\w\()\d{3}|\n\s*(?:DETAIL|CONTEXT):")
 _NOUN = re.compile(
     "(?:column|relation|table|view|schema|function|type|constraint|near) $", re.IGNORECASE
@@ -31,12 +31,12 @@ def names(columns: Collection[str] | None) -> str:
 
 
 def redacted(message: str, sql: str = "") -> str:
-    """Return the error text of another program up to the first value that it quotes.
+    """Return an error text of another program, cut before the first value of a row that it quotes.
 
-    Any value of a row may be an address or an id, and may itself contain quotes and line breaks.
-    So everything behind the first value is cut, except lines of the `sql` that was run, where the
-    program points at one. A quoted name of a column, table and the like stays if it is a word of
-    that SQL.
+    A value may be an e-mail address or an id, and may contain quotes and line breaks itself. So
+    everything after the first value is removed, except for lines of `sql`, the statement that
+    failed, to which the text points. The quoted name of a column, table and the like is kept if it
+    is a word of `sql`.
     """
     words = {word for word in re.findall(r"\w+", sql) if not word[0].isdigit()}
     end = len(message)

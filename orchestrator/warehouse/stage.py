@@ -1,8 +1,8 @@
 """The stage: the rows of one window, of every brand, read from the warehouse once.
 
-It is two relations in a DuckDB database, `stage.activities` and `stage.broadcasts`. They are
-views of the rows that dbt froze: the tables themselves, or copies of them. All files of a window
-are written from the stage and from nothing else.
+The stage consists of two relations in a DuckDB database, `stage.activities` and
+`stage.broadcasts`. They are views over the rows that dbt froze, either in place or over copies. All
+files of a window are written from the stage and from nothing else.
 """
 
 import os
@@ -30,14 +30,14 @@ ORDER = {
 }
 """The order of rows within a brand: moments as instants, texts by their bytes (DuckDB's order)."""
 _GROUPS = {"activity": ("activity", "activity, event_id"), "broadcast": ("null", "broadcast_id")}
-"""What a summary groups the rows of a brand by, and their key within the brand."""
+"""By what a summary groups the rows of a brand, and their key within the brand."""
 KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
-"""The columns that every stage needs."""
-_WIDE = 1_000  # bytes of text in a row, from which on rows are sorted in pieces
-_PIECE = 48_000_000  # bytes of text that are sorted at once then
-_ROWS_PER_BATCH = 8_192  # rows of 5 kB are 40 MB then, of which two batches are in memory
-# Texts of failures that end by themselves, or with more memory: those of DuckDB, then those of
-# PostgreSQL and libpq, which dbt passes on without their SQLSTATE.
+"""The columns that every stage has, by kind of file."""
+_WIDE = 1_000  # bytes of text in an average row: wider rows are sorted in pieces
+_PIECE = 48_000_000  # bytes of text in one piece
+_ROWS_PER_BATCH = 8_192  # with rows of 5 kB a batch has 40 MB; two batches are in memory
+# What error texts contain if a retry, or more memory, may help. dbt passes on the errors of
+# PostgreSQL and libpq as text without SQLSTATE, so the text is all there is to compare.
 _OUT_OF_MEMORY = "Out of Memory Error"
 _TEMPORARY = (
     "server closed the connection unexpectedly",
@@ -55,37 +55,39 @@ _TEMPORARY = (
     "deadlock detected",
 )
 _MEMORY = "512MB"
-_THREADS = 4  # each needs about 100 MB of the limit
+_THREADS = 4  # each needs about 100 MB of the memory limit
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How many rows a brand has, a fingerprint of their keys, and the rows by activity, if any.
-
-    `size` is the number of bytes of all their texts.
-    """
+    """A summary of the rows of one brand."""
 
     rows: int = 0
     fingerprint: int = 0
+    """A hash of the keys of the rows that does not depend on their order."""
     size: int = 0
+    """The number of bytes of all texts."""
     activities: Mapping[str, int] = field(default_factory=dict)
+    """The number of rows by activity; empty for broadcasts."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A filled stage, the types of its columns, and the brands of the warehouse.
-
-    `parts` lists, by kind of file, relations that together are the table of that kind. All rows of
-    one part are ordered before all rows of the next, so each part can be sorted separately, which
-    needs less memory. `most` limits how many rows a query returns, for commands that only look at
-    the first rows of one brand.
-    """
+    """The rows of one window."""
 
     connection: "duckdb.DuckDBPyConnection"
     types: Mapping[str, Mapping[str, str]]
+    """DuckDB's types of the columns, by kind of file and column."""
     brands: Sequence[str]
+    """The brands of the warehouse."""
     parts: Mapping[str, Sequence[str]]
+    """By kind of file, the relations that together are the table of that kind.
+
+    Within a brand, all rows of one part come before all rows of the next. So each part can be
+    sorted separately, which needs less memory.
+    """
     most: int | None = None
+    """How many rows a query returns at most, for commands that only show the first rows."""
     _summaries: dict[tuple[str, str], dict[str, Summary]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -97,7 +99,7 @@ class Stage:
         brands: Sequence[str],
         parts: Mapping[str, Sequence[str]] | None = None,
     ) -> "Stage":
-        """Return the stage of a connection whose two relations an engine has created."""
+        """Return the stage of a connection in which the two relations exist."""
         types = {
             kind: {row[0]: row[1] for row in connection.execute(f"describe {table}").fetchall()}
             for kind, table in TABLES.items()
@@ -113,9 +115,10 @@ class Stage:
         brands_source: str,
         columns: Mapping[str, set[str]],
     ) -> "Stage":
-        """Create the two relations over what DuckDB can read in place, and return their stage.
+        """Create the two relations as views over what DuckDB can read, and return their stage.
 
-        `sources` maps a view to an SQL source; `columns` is as in Engine.read. Raises ExportError.
+        `sources` maps each view to what DuckDB selects from; `columns` is as in Engine.read. Raises
+        ExportError if DuckDB cannot read it.
         """
         with translated_errors():
             for kind, table in TABLES.items():
@@ -131,9 +134,9 @@ class Stage:
         return str(rows[0][0])
 
     def summaries(self, kind: str, *, condition: str = "true") -> Mapping[str, Summary]:
-        """Return the summary of the rows of each brand that meet an SQL condition.
+        """Return the summary of the rows of each brand that satisfy an SQL condition.
 
-        It is computed once for each condition: most exports want the same rows.
+        It is computed once for each condition, because most exports have the same one.
         """
         if (kind, condition) not in self._summaries:
             self._summaries[kind, condition] = self._summarised(kind, condition)
@@ -164,9 +167,9 @@ class Stage:
         return found
 
     def fingerprint(self, summaries: Mapping[Kind, Summary]) -> str:
-        """Return a text that differs between two sets of rows of a brand, by their keys.
+        """Return a text that is equal for equal sets of rows of a brand, compared by their keys.
 
-        Its first word is the release of DuckDB, on which the hashes depend.
+        Its first word is the release of DuckDB, because the hashes depend on it.
         """
         import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
 
@@ -204,10 +207,10 @@ class Stage:
     def _pieces(
         self, kind: str, *, brands: Sequence[str], condition: str
     ) -> Iterator[tuple[str, Sequence[str], str]]:
-        """Yield relation, brands and condition of what is sorted at once, in file order.
+        """Yield relation, brands and condition of each set of rows to sort, in file order.
 
-        DuckDB sorts narrow rows in any number within its memory limit, but cannot spill enough of
-        rows of some kB. So those are sorted in pieces, a brand at a time.
+        Within its memory limit DuckDB sorts any number of narrow rows, but with rows of some kB it
+        cannot write enough to disk. So brands with wide rows are sorted one by one, in pieces.
         """
         table = TABLES[kind]
         if self.most is None and len(brands) == 1 and len(self.parts[kind]) > 1:
@@ -219,35 +222,37 @@ class Stage:
         if not wide:
             yield table, brands, condition
             return
-        for brand in sorted(sizes):  # as UTF-8 bytes are ordered
-            edges = 0
+        for brand in sorted(
+            sizes
+        ):  # Python and DuckDB order texts alike (by code point and by byte)
+            bounds = 0
             if brand in wide:
                 every = max(1, sizes[brand].rows * _PIECE // sizes[brand].size)
-                edges = self._edge(kind, brand, condition, every=every)
-            for number in range(edges + 1):
+                bounds = self._find_bounds(kind, brand, condition, every=every)
+            for number in range(bounds + 1):
                 key = f"row({', '.join(ORDER[kind])})"
-                above = f"{key} > (select key from temp.edges where number = {number})"  # noqa: S608 - a number
-                below = f"{key} <= (select key from temp.edges where number = {number + 1})"  # noqa: S608 - a number
-                bounds = [above] * (number > 0) + [below] * (number < edges)
-                yield table, [brand], " and ".join([f"({condition})", *bounds])
+                above = f"{key} > (select key from temp.bounds where number = {number})"  # noqa: S608 - a number
+                below = f"{key} <= (select key from temp.bounds where number = {number + 1})"  # noqa: S608 - a number
+                within = [above] * (number > 0) + [below] * (number < bounds)
+                yield table, [brand], " and ".join([f"({condition})", *within])
 
-    def _edge(self, kind: str, brand: str, condition: str, *, every: int) -> int:
-        """Keep the sort key of each `every`-th row of a brand in `temp.edges`; return how many."""
+    def _find_bounds(self, kind: str, brand: str, condition: str, *, every: int) -> int:
+        """Store the sort key of each `every`-th row of a brand in `temp.bounds`; count them."""
         keys = ", ".join(ORDER[kind])
         self.connection.execute(
             f"""
-            create or replace temp table edges as
-            select row_number() over (order by place) as number, key
+            create or replace temp table bounds as
+            select row_number() over (order by position) as number, key
             from (
-                select row({keys}) as key, row_number() over (order by {keys}) as place
+                select row({keys}) as key, row_number() over (order by {keys}) as position
                 from {TABLES[kind]}
                 where brand = $brand and {condition}
             )
-            where place % $every = 0
+            where position % $every = 0
             """,  # noqa: S608 - as in _select()
             {"brand": brand, "every": every},
         )
-        ((number,),) = self.connection.sql("select count(*) from temp.edges").fetchall()
+        ((number,),) = self.connection.sql("select count(*) from temp.bounds").fetchall()
         return int(number)
 
     def texts(
@@ -263,7 +268,7 @@ class Stage:
     def _select(
         self, kind: str, selected: str, relation: str, *, brands: Sequence[str], condition: str
     ) -> "duckdb.DuckDBPyRelation":
-        # A sort key that is equal in every row would cost a third of the sort's time.
+        # With one brand it is left out of the sort key, which saves a third of the time.
         order = ", ".join(ORDER[kind] if len(brands) == 1 else ("brand", *ORDER[kind]))
         return self.connection.sql(
             f"""
@@ -278,12 +283,12 @@ class Stage:
 
 
 def read_ahead(batches: Iterator["pa.RecordBatch"]) -> Generator["pa.RecordBatch"]:
-    """Yield the batches, while one thread already fetches the next one.
+    """Yield the batches, while a thread already fetches the next one.
 
-    To fetch a batch (DuckDB sorts, PostgreSQL sends) and to write it to files take about the same
-    time, and both release Python's lock, so a run with two cores needs half the time. At most one
-    batch is fetched in advance: memory stays bounded. The thread uses the connection behind
-    `batches`, so close this generator before that connection; closing waits for the thread.
+    Fetching a batch (DuckDB sorts, PostgreSQL sends) and writing it to files take about the same
+    time, and both release Python's global lock. So with two cores a run needs half the time. At
+    most one batch is fetched in advance, which keeps memory bounded. The thread uses the connection
+    behind `batches`, so close this generator before that connection; closing waits for the thread.
     """
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(next, batches, None)
@@ -304,9 +309,10 @@ def runs(values: "pa.Array[Any]") -> Iterator[tuple[Any, int, int]]:
 
 
 def limits() -> dict[str, str]:
-    """Return the settings that limit one DuckDB instance; larger work goes to disk.
+    """Return the settings that limit memory and threads of one DuckDB instance.
 
-    The memory is $DUCKDB_MEMORY_LIMIT. Raises UsageError if DuckDB cannot read that value.
+    The memory limit is $DUCKDB_MEMORY_LIMIT; beyond it, DuckDB writes to disk. Raises UsageError if
+    the value is not valid.
     """
     import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
 
@@ -318,30 +324,34 @@ def limits() -> dict[str, str]:
             f"DUCKDB_MEMORY_LIMIT is '{memory}': expected a size such as {_MEMORY}"
         ) from None
     threads = str(min(os.cpu_count() or 1, _THREADS))
-    # DuckDB draws a progress bar on stdout where it takes the process for an interactive one.
+    # In what it considers an interactive session, DuckDB prints a progress bar on stdout.
     return {"memory_limit": memory, "threads": threads, "enable_progress_bar": "false"}
 
 
 def settings() -> dict[str, str]:
-    """Return DuckDB's settings in a run: a window of any size within limited memory."""
+    """Return the settings of DuckDB in a run, which allow windows larger than memory."""
     return {
         "TimeZone": "UTC",
         **limits(),
-        # Each query names its order. To keep the order of tables would hold their rows in memory.
+        # Every query has an `order by`. Keeping the order of insertion as well needs memory.
         "preserve_insertion_order": "false",
-        # Offsets of 64 bits in Arrow: the texts of one batch may be more than 2 GB together.
+        # 64-bit offsets in Arrow, because the texts of one batch may have more than 2 GB.
         "arrow_large_buffer_size": "true",
     }
 
 
-def apply(connection: "duckdb.DuckDBPyConnection", chosen: Mapping[str, object]) -> None:
-    """Set settings on a connection: in the config of connect(), TimeZone would precede ICU."""
-    for name, value in chosen.items():
+def apply(connection: "duckdb.DuckDBPyConnection", options: Mapping[str, object]) -> None:
+    """Set settings of a connection.
+
+    They are not passed to connect(), because TimeZone cannot be set before the extension ICU is
+    loaded.
+    """
+    for name, value in options.items():
         connection.execute(f"set {name} = {literal(str(value))}")
 
 
 def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
-    """Open a new stage database in a file in `folder`; its catalog is named `stage`."""
+    """Open a new database for a stage in the file `stage.duckdb` in `folder`."""
     import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
 
     connection = duckdb.connect(folder / "stage.duckdb")
@@ -350,23 +360,23 @@ def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
 
 
 def out_of_memory() -> str:
-    """Return the words for DuckDB's out-of-memory error, with the remedy."""
+    """Return a message for DuckDB's out-of-memory error."""
     return (
         f"DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than {limits()['memory_limit']}"
     )
 
 
 def temporary_failure(text: str) -> ExportError | None:
-    """Return the error to raise if a text that dbt passes on says that the warehouse failed.
+    """Return an ExportError if an error text from dbt means that the warehouse failed, else None.
 
-    Such a failure says nothing about the models or the rows: the same command works later, or
-    with more memory. None for every other text.
+    Such a failure is not caused by the models or the rows: the same command works later, or with
+    more memory.
     """
     if _OUT_OF_MEMORY in text:
         return ExportError(f"dbt failed: {out_of_memory()}")
-    for words in _TEMPORARY:
-        if words in text:
-            line = next(line for line in text.splitlines() if words in line)
+    for phrase in _TEMPORARY:
+        if phrase in text:
+            line = next(line for line in text.splitlines() if phrase in line)
             return ExportError(f"the warehouse failed while dbt worked: {redacted(line.strip())}")
     return None
 
@@ -380,7 +390,7 @@ def translated_errors() -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         raise ExportError(f"the stage failed: {out_of_memory()}") from error
-    except duckdb.OperationalError as error:  # of the disk or the memory: it quotes no value
+    except duckdb.OperationalError as error:  # about disk or memory: the text quotes no value
         full = system.disk_full(error, "the outbox")
         raise full or ExportError(f"the stage failed: {error}") from error
     except duckdb.Error as error:

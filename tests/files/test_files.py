@@ -391,8 +391,8 @@ def test_wide_rows_are_sorted_in_pieces_and_give_the_same_bytes(
     at_once = writer.write(brands)
     monkeypatch.setattr(stage, "_PIECE", 500_000)
     assert writer.write(brands) == at_once
-    ((edges,),) = writer.connection.execute("select count(*) from temp.edges").fetchall()
-    assert edges == 12  # between 13 pieces of 6.4 MB
+    ((bounds,),) = writer.connection.execute("select count(*) from temp.bounds").fetchall()
+    assert bounds == 12  # between 13 pieces of 6.4 MB
 
 
 def test_rows_that_need_too_much_memory_fail_only_their_brand(writer: Writer) -> None:

@@ -281,4 +281,4 @@ def test_a_raw_table_with_other_constraints_logs_no_value(workspace: Workspace) 
     rows = [OPEN, {**OPEN, "event_id": "kanarie-2"}]
     folder = raw_folder(workspace, "email_opens.jsonl", "\n".join(map(json.dumps, rows)))
     ran = orchestrate(workspace.folder, "load", str(folder), "-v", "--log-format", "json")
-    ran.assert_silent(2, "does not take rows of the raw contract (ConstraintException)")
+    ran.assert_silent(2, "cannot store rows of the raw contract (ConstraintException)")

@@ -154,7 +154,7 @@ def test_a_second_run_at_the_same_time_is_refused(
     workspace.prepare()
     workspace.mailing("ACME", "2026-11-21")
     engine.open()
-    with pytest.raises(LockedError, match="another run is at work in the schema exports_run"):
+    with pytest.raises(LockedError, match="another run uses the schema exports_run"):
         workspace.run(_NOW)
     engine.close()
     assert _statuses(workspace.run(_NOW)) == {Status.DELIVERED}

@@ -46,7 +46,7 @@ def test_a_preview_has_the_bytes_of_a_run_and_leaves_no_table(
     engine = open_engine(project.find(tmp_path, "postgres"), tmp_path)
     engine.open()
     try:
-        with pytest.raises(LockedError, match="another run is at work in the schema exports_run"):
+        with pytest.raises(LockedError, match="another run uses the schema exports_run"):
             heads(path)
     finally:
         engine.close()

@@ -260,11 +260,11 @@ def test_a_cluster_without_workers_is_given_up(
     try:
         settings = {"spark.master": cluster.url}
         output = {"method": "session", "connect_timeout": 3, "server_side_parameters": settings}
-        with pytest.raises(ExportError, match=f"^no worker of {cluster.url} takes up work: "):
+        with pytest.raises(ExportError, match=f"^no worker of {cluster.url} runs a job: "):
             Session(output)
     finally:
         cluster.stop()
-    assert f"{cluster.url} has had no worker for 4 seconds: given up" in caplog.text
+    assert f"{cluster.url} has had no worker for 4 seconds: all jobs are cancelled" in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["pyspark", "dbt.adapters.spark"])

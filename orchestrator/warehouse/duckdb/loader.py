@@ -1,4 +1,4 @@
-"""Raw rows into a DuckDB warehouse."""
+"""Store raw rows in a DuckDB warehouse."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -21,19 +21,20 @@ _CATALOG = "warehouse"
 
 
 class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
-    """A DuckDB file that takes raw rows. It is attached, and locked, until the `with` ends.
+    """A DuckDB file that stores raw rows. It is locked until the `with` block ends.
 
-    It is attached to the database in which the rows arrive, so they are copied once and one
-    memory limit applies. Its name there is fixed: a file `raw.duckdb` would otherwise be a
-    catalog `raw`, next to the schema `raw`.
+    The file is attached to the database in which the rows arrive, so they are copied only once and
+    one memory limit applies. It always gets the same catalog name there: by default a file
+    `raw.duckdb` would become the catalog `raw`, which DuckDB confuses with the schema `raw`.
 
-    Tables get no primary key: DuckDB's indexes cost memory, and the views' tests check keys.
+    Tables get no primary key, because DuckDB's indexes need memory for all rows. The data tests of
+    the views check the keys.
     """
 
     def __init__(
         self, output: Mapping[str, Any], arriving: duckdb.DuckDBPyConnection, *, schema: str = "raw"
     ) -> None:
-        """Open or create the database of dbt's target; `arriving` is where the rows are.
+        """Open or create the database of dbt's target; `arriving` is the connection with the rows.
 
         Raises LockedError if another process has it open, UsageError if it cannot be opened.
         """
@@ -53,12 +54,14 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
         """Close the database and release its lock."""
         try:
             self._con.execute(f"detach {_CATALOG}")
-        except duckdb.Error:  # it is closed, without a checkpoint: the next use makes that up
+        except (
+            duckdb.Error
+        ):  # closed without a checkpoint, which the next user of the file makes up for
             if kind is None:
                 raise
 
     def prepare(self, table: Table) -> None:
-        """Create the raw table, or add the nullable columns that it lacks."""
+        """Create the raw table, or add the nullable columns that are missing."""
         with self._translated_errors(table):
             self._con.execute(f"create schema if not exists {_CATALOG}.{identifier(self._schema)}")
             definitions = {
@@ -71,7 +74,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
                 f"create table if not exists {stored} ({', '.join(definitions.values())})"
             )
             existing = self._types(table)
-            for column in table.lacking(existing, where=f"{self._schema}.{table.name}"):
+            for column in table.missing_columns(existing, where=f"{self._schema}.{table.name}"):
                 self._con.execute(f"alter table {stored} add column {definitions[column.name]}")
 
     def load(self, table: Table, arriving: str, now: datetime) -> Loaded:
@@ -91,7 +94,8 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
                 execute=lambda statement: self._fetch(statement, default=(0,))[0],
                 fetch=self._fetch,
             ).compare()
-            # DuckDB writes to one database in a transaction; the temporary tables are another.
+            # begin() comes only now, because a transaction of DuckDB can write to one database
+            # only, and the temporary tables are in another one.
             self._con.begin()
             try:
                 loaded = merge.write(now)
@@ -117,8 +121,8 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
         try:
             yield
         except (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError) as error:
-            # DuckDB's text may quote a value, and so an address: only the kind is shown.
+            # DuckDB's text may quote a value, and so an e-mail address: only the class is shown.
             raise UsageError(
-                f"{self._schema}.{table.name} does not take rows of the raw contract"
+                f"{self._schema}.{table.name} cannot store rows of the raw contract"
                 f" ({type(error).__name__}): compare its columns and types with models/staging."
             ) from None

@@ -1,10 +1,10 @@
-"""Windows on DuckDB, the embedded engine.
+"""Read windows from DuckDB, the embedded engine.
 
-How a window is frozen: dbt writes the run's tables to a database in the run's folder,
-`frozen.duckdb`, with the warehouse attached read-only. So a run shares the warehouse with other
-readers and leaves nothing in it. dbt and this module use the same DuckDB instance of this
-process. The stage is therefore those very tables, without a copy, and one memory limit applies
-to both. While the run has the file open, no other process can write to the warehouse.
+How a window is frozen: dbt creates the tables of the run in the file `frozen.duckdb` in the run's
+folder, with the warehouse attached read-only. So other processes can read the warehouse during a
+run, and the run leaves nothing in it. dbt and this module use the same DuckDB instance of this
+process. So the stage consists of those tables, without a copy, and one memory limit applies to
+both. While a run is active, no other process can write to the warehouse file.
 """
 
 import re
@@ -27,14 +27,14 @@ class DuckDB:
     """The databases of one run: the warehouse (read-only), the frozen rows, the stage."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
-        """Take dbt's target and the folder of the run."""
+        """Take dbt's target and the private folder of the run."""
         self._output = output
         self._frozen = folder / "frozen.duckdb"
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The same target, except that dbt writes to the database of the run."""
+        """The target, changed so that dbt writes to the database of the run."""
         warehouse = {"path": self._output.get("path"), "alias": _ALIAS, "read_only": True}
         attach = [warehouse, *(self._output.get("attach") or [])]
         chosen = {**settings(), **(self._output.get("settings") or {})}
@@ -67,12 +67,12 @@ class DuckDB:
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
-        """Return a stage over the frozen tables themselves."""
+        """Return a stage of views over the frozen tables."""
         assert self._connection  # noqa: S101 - open() comes first
         return Stage.over(self._connection, relations, brands_relation, columns)
 
     def close(self) -> None:
-        """Close the databases. dbt's own connection would otherwise stay open in this process."""
+        """Close the databases, including dbt's own connection, which would stay open."""
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415 - slow
 
         if self._connection:
@@ -81,20 +81,22 @@ class DuckDB:
 
 
 def path_of(output: Mapping[str, Any]) -> Path:
-    """Return the path of a rendered target.
+    """Return the path of the database of a rendered target.
 
-    Raises UsageError if it names a database in memory, which no other process can see.
+    Raises UsageError if the database is in memory, where no other process can see it.
     """
     path = str(output.get("path", ":memory:"))
     if path.startswith(":memory:"):
-        raise UsageError("the warehouse would be in memory and be lost: set DUCKDB_PATH to a file")
+        raise UsageError(
+            "the warehouse would be in memory and would be lost: set DUCKDB_PATH to a file"
+        )
     return Path(path)
 
 
 def unavailable(path: Path, error: duckdb.Error) -> ExportError:
     """Return the error to raise if the warehouse cannot be opened.
 
-    It is LockedError if another process has the warehouse open: the same command works later.
+    It is a LockedError if another process has the file open: then the same command works later.
     """
     holder = re.search(r"Conflicting lock is held in (.*?\(PID \d+\))", str(error))
     if holder:

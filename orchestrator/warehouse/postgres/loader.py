@@ -1,4 +1,4 @@
-"""Raw rows into a PostgreSQL warehouse."""
+"""Store raw rows in a PostgreSQL warehouse."""
 
 # ruff: noqa: S608 -- names come from the checked contract, types from the database
 import logging
@@ -30,15 +30,15 @@ _ROWS_AT_ONCE = 100_000
 
 
 class PostgresLoader(AbstractContextManager["PostgresLoader"]):
-    """A PostgreSQL database that takes raw rows, each table in one transaction.
+    """A PostgreSQL database that stores raw rows, each table in one transaction.
 
-    Loads of one table wait for each other; readers wait for none.
+    Two loads of the same table wait for each other; readers never wait.
     """
 
     def __init__(
         self, output: Mapping[str, Any], arriving: duckdb.DuckDBPyConnection, *, schema: str = "raw"
     ) -> None:
-        """Connect to the database of dbt's target; `arriving` is where the rows are.
+        """Connect to the database of dbt's target; `arriving` is the connection with the rows.
 
         Raises ExportError if it cannot be reached.
         """
@@ -52,9 +52,9 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         self._connection.close()
 
     def prepare(self, table: Table) -> None:
-        """Create the raw table and its indexes, or add the nullable columns that it lacks.
+        """Create the raw table and its indexes, or add the nullable columns that are missing.
 
-        A table that exists keeps the indexes that it has.
+        An existing table gets no other indexes.
         """
         with self._transaction(table):
             run_cancellable(self._connection, lambda: self._prepare(table))
@@ -65,7 +65,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             return run_cancellable(self._connection, lambda: self._load(table, arriving, now))
 
     def _prepare(self, table: Table) -> None:
-        self._wait_for_loads(self._schema)  # two loads may find the same table missing
+        self._wait_for_loads(self._schema)  # otherwise two loads could create the same table
         existing, stored = self._types(table), self._stored(table)
         definitions = {
             column.name: f"{_name(column.name)} {_TYPES[column.type]}"
@@ -81,8 +81,8 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             self._created.add(table.name)
             return
         where = f"{self._schema}.{table.name}"
-        for column in table.lacking(existing, where=where):
-            if column.name == LOADED and not self._is_ours(table):
+        for column in table.missing_columns(existing, where=where):
+            if column.name == LOADED and not self._may_alter(table):
                 _log.warning(
                     "%s has no column %s, and this role may not add it: late rows cannot be found",
                     *(where, LOADED),
@@ -100,7 +100,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         with self._connection.cursor() as cursor:
             reader = rows.to_arrow_reader(_ROWS_AT_ONCE)
             cursor.adbc_ingest("arriving", reader, mode="create", temporary=True)
-        self._wait_for_loads(self._stored(table))  # the stored rows are looked up once
+        self._wait_for_loads(self._stored(table))  # no other load adds rows after the comparison
         self._execute("analyze arriving")
         merge = Merge(
             table=table,
@@ -114,7 +114,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             execute=self._execute,
             fetch=self._fetch,
         ).compare()
-        # One pass over all rows builds an index for less than each row's insert would extend it.
+        # It is faster to build an index once over all rows than to extend it with each row.
         is_new = table.name in self._created
         if is_new:
             self._drop_indexes(table)
@@ -134,7 +134,10 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
                 self._create_brin_index(table, column.name)
 
     def _create_brin_index(self, table: Table, column: str) -> None:
-        """Create an index of some kilobytes that finds a window: rows are in order of arrival."""
+        """Create a BRIN index on a timestamp: a few kilobytes, enough to find the rows of a window.
+
+        It relies on the order of the rows, which are inserted in the order of arrival.
+        """
         options = "with (autosummarize = true)"
         self._execute(f"create index on {self._stored(table)} using brin ({column}) {options}")
 
@@ -146,23 +149,23 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         if indexes:
             self._execute(f"drop index {indexes}")
 
-    def _is_ours(self, table: Table) -> bool:
-        """Whether the role may alter the table."""
+    def _may_alter(self, table: Table) -> bool:
+        """Return whether the role may alter the table."""
         query = f"""select pg_has_role(relowner, 'usage') from pg_class
             where oid = to_regclass({literal(self._stored(table))})"""
         return bool(self._fetch(query)[0])
 
     def _wait_for_loads(self, name: str) -> None:
-        """Wait for other loads that use this name; they then wait for this transaction.
+        """Lock a name until the end of the transaction, and wait for other loads that locked it.
 
-        A lock on the table itself would need more rights than a load needs.
+        It is an advisory lock, because a lock on the table would require more privileges.
         """
         self._execute(
             f"select pg_advisory_xact_lock(hashtext('orchestrate load'), hashtext({literal(name)}))"
         )
 
     def _types(self, table: Table) -> dict[str, str]:
-        """Return the type of each column of the stored table; empty if there is none."""
+        """Return the type of each column of the stored table; empty if the table does not exist."""
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "select attname, format_type(atttypid, atttypmod), relkind"
@@ -172,7 +175,9 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             )
             columns = cursor.fetchall()
         if any(kind not in ("r", "p") for _, _, kind in columns):
-            raise UsageError(f"{self._schema}.{table.name} is not a table: raw rows go into tables")
+            raise UsageError(
+                f"{self._schema}.{table.name} is not a table: load can only write to tables"
+            )
         return {name: type_name for name, type_name, _ in columns}
 
     @contextmanager
@@ -183,7 +188,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
                 yield
                 self._connection.commit()
             except BaseException:
-                with suppress(adbc.Error):  # a connection that is lost has rolled back
+                with suppress(adbc.Error):  # a lost connection has rolled back already
                     self._connection.rollback()
                 raise
 
@@ -202,4 +207,4 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
 
 
 def _name(name: str) -> str:
-    return identifier(name.lower())  # as SQL that quotes nothing reads it
+    return identifier(name.lower())  # PostgreSQL lowers names that are not quoted

@@ -1,11 +1,11 @@
-"""Windows on PostgreSQL, one warehouse for many users.
+"""Read windows from PostgreSQL, one warehouse for many users.
 
-How a window is frozen: dbt builds the run's tables in a schema of the run, `<schema>_run`, so it
-drops no view of other users and waits for none of their transactions (dbt drops relations with
-cascade). An advisory lock keeps a second run out of that schema. This module then copies the
-tables, within one repeatable-read transaction, to Arrow files in the run's folder. DuckDB reads
-those files like tables. A large table is copied in parts of consecutive moments, one file each,
-because DuckDB needs twice the size of what it sorts.
+How a window is frozen: dbt creates the tables of the run in a separate schema, `<schema>_run`. dbt
+drops relations with cascade, so in a shared schema it would drop views of other users and wait for
+their transactions. An advisory lock keeps a second run out of the schema. This module then copies
+the tables in one repeatable-read transaction to Arrow files in the run's folder, which DuckDB reads
+like tables. A large table is copied in parts, one file each, that follow each other in time,
+because DuckDB needs twice the memory of what it sorts.
 """
 
 import shutil
@@ -34,23 +34,23 @@ from orchestrator.warehouse.stage import ORDER, TABLES, VIEWS, Stage, read_ahead
 
 _SUFFIX = "_run"
 _BATCH = StatementOptions.BATCH_SIZE_HINT_BYTES.value
-_BATCHES = (2_000_000, 32_000_000)  # bytes at least and at most; several are in memory at a time
-_LOCK_TIMEOUT = "5s"  # at the end of a run, for other readers of its tables, such as pg_dump
+_BATCHES = (2_000_000, 32_000_000)  # minimum and maximum bytes; several are in memory at a time
+_LOCK_TIMEOUT = "5s"  # when tables are dropped that others may be reading, such as pg_dump
 _PART = 64 * 1024 * 1024  # bytes of a table in one part
-_MOST_PARTS = 128  # files that are open at once
+_MOST_PARTS = 128  # each part is an open file
 _SAMPLE = 8 * 1024 * 1024  # bytes of a table that are sampled to find where the parts begin
 _ROWS = 20_000  # in a batch of a file; several batches are in memory while it is read
 _DAYS = 10_957  # from 1970 to 2000
-# ADBC returns these as numbers that differ from what PostgreSQL shows. Types that it returns as
-# opaque bytes (numeric, for one) are selected as text too.
+# ADBC returns these types as numbers that differ from what PostgreSQL displays. Types that it
+# returns as opaque bytes, such as numeric, are selected as text too.
 _AS_TEXT = ("money", "oid")
 
 
 class PostgreSQL:
-    """One run's schema, and the stage."""
+    """The connection, the schema and the stage of one run."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
-        """Take dbt's target and the folder of the run."""
+        """Take dbt's target and the private folder of the run."""
         self._output = output
         self._folder = folder
         self._credentials = credentials(output)
@@ -60,28 +60,28 @@ class PostgreSQL:
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The same target, in the schema of the run."""
+        """The target, with the schema of the run."""
         return {**self._output, "schema": self._schema}
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The raw tables are where the dbt project says."""
+        """No vars: the raw tables are where the dbt project says."""
         return {}
 
     @property
     def dbt_table_config(self) -> dict[str, Any]:
-        """The dbt configs of a run's tables."""
-        # PostgreSQL expects that next to no row is left of the deduplication. It would then loop
-        # over the customers, all of them for each event: an index cannot be used through a `with`.
-        for_many_rows = {"sql": "set local enable_nestloop = off"}
-        # These tables go with the run: they need not outlive a crash of the server.
-        return {"unlogged": True, "pre-hook": [for_many_rows]}
+        """Unlogged tables, created without nested loops."""
+        # PostgreSQL estimates that the deduplication leaves almost no row. So it would choose a
+        # nested loop, and scan all customers for each event, because a `with` has no index.
+        without_loops = {"sql": "set local enable_nestloop = off"}
+        # The tables are dropped after the run, so they need not survive a crash of the server.
+        return {"unlogged": True, "pre-hook": [without_loops]}
 
     def open(self) -> None:
         """Connect, and keep other runs out of the run's schema until close().
 
-        Raises ExportError if the server cannot be reached, LockedError if another run is at work,
-        UsageError if the role may not create the schema.
+        Raises ExportError if the server cannot be reached, LockedError if another run uses the
+        schema, UsageError if the role may not create the schema.
         """
         self._connection = connect(self._credentials, autocommit=True)
         try:
@@ -95,7 +95,7 @@ class PostgreSQL:
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
-        """Copy the window's rows into the stage, in one snapshot."""
+        """Copy the rows of the window in one snapshot, and return a stage of them."""
         assert self._connection  # noqa: S101 - open() comes first
         return run_cancellable(
             self._connection, lambda: self._read(relations, brands_relation, columns)
@@ -106,7 +106,7 @@ class PostgreSQL:
         if self._stage:
             self._stage.close()
         if self._connection:
-            with suppress(adbc.Error):  # the next run replaces what is left
+            with suppress(adbc.Error):  # the next run replaces tables that are left
                 run_cancellable(self._connection, self._drop)
             self._connection.close()
 
@@ -141,11 +141,11 @@ class PostgreSQL:
 
     def _take_schema(self) -> None:
         name = literal(self._schema)
-        # The connection is idle while files are written and delivered.
+        # The connection is idle while files are written and delivered, which may take hours.
         self._execute("set idle_session_timeout = 0")
         lock = f"select pg_try_advisory_lock(hashtext('orchestrate'), hashtext({name}))"
         if self._fetch(lock) != [True]:
-            raise LockedError(f"another run is at work in the schema {self._schema}; try again")
+            raise LockedError(f"another run uses the schema {self._schema}; try again")
         if not self._fetch(f"select oid from pg_namespace where nspname = {name}"):  # noqa: S608 - quoted
             self._execute(f"create schema {identifier(self._schema)}")
 
@@ -154,28 +154,28 @@ class PostgreSQL:
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
             schema = cursor.adbc_execute_schema(f"select * from {relation}")  # noqa: S608 - dbt's
-            raw = self._fetch("select current_setting('server_encoding')") == ["SQL_ASCII"]
+            unchecked = self._fetch("select current_setting('server_encoding')") == ["SQL_ASCII"]
             pairs = [*_wanted(schema, wanted)]
-            texts = {name for field, name in pairs if raw and field.type == "string"}
+            texts = {name for field, name in pairs if unchecked and field.type == "string"}
             columns = ", ".join(
-                _raw(field, name) if name in texts else _selected(field, name)
+                _as_bytes(field, name) if name in texts else _selected(field, name)
                 for field, name in pairs
             )
             (size,) = self._fetch(f"select pg_table_size({literal(relation)})")
             part = _part(schema, ORDER[kind][0], relation, size=size)
-            # Each part gets about a thousand rows of a batch; fewer would cost more to read.
+            # A batch is distributed over up to 128 parts. Small pieces would be slow to read.
             batch = min(max(_BATCHES[0], size // 500), _BATCHES[1])
             cursor.adbc_statement.set_options(**{_BATCH: str(batch)})
             cursor.execute(f"select {columns}, {part} from {relation}")  # noqa: S608 - quoted
-            # Closed in this order: the thread that reads ahead ends before its source is freed.
+            # The order matters: the thread that reads ahead must end before its source is closed.
             with (
                 cursor.fetch_record_batch() as rows,
                 closing(read_ahead(_checked(rows, texts))) as batches,
             ):
-                return _write(self._folder / kind, batches, _with_texts(rows.schema, texts))
+                return _write_parts(self._folder / kind, batches, _with_texts(rows.schema, texts))
 
     def _create_views(self, kind: str, files: list[Path]) -> list[str]:
-        """Create the stage's relation over all files, and one view for each; return the latter."""
+        """Create the stage's relation over all files and one view for each; return the views."""
         table = TABLES[kind]
         parts = {f"{table}_{number}": [file] for number, file in enumerate(files)}
         if len(files) == 1:
@@ -194,7 +194,7 @@ class PostgreSQL:
             cursor.execute(statement)
 
     def _fetch(self, query: str) -> list[Any]:
-        """Return the first column."""
+        """Return the first column of a query's rows."""
         assert self._connection  # noqa: S101 - open() comes first
         with self._connection.cursor() as cursor:
             cursor.execute(query)
@@ -202,10 +202,10 @@ class PostgreSQL:
 
 
 def _checked(rows: pa.RecordBatchReader, texts: Collection[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the batches, with these binary columns as texts.
+    """Yield the batches, with the binary columns `texts` as text.
 
-    Raises ExportError with the server's text if it sends an error instead. That text quotes no
-    value: the query computes nothing from one.
+    Raises ExportError with the server's text if it sends an error. That text quotes no value of a
+    row, because the query only copies values.
     """
     schema = _with_texts(rows.schema, texts)
     while True:
@@ -230,9 +230,9 @@ def _with_texts(schema: pa.Schema, texts: Collection[str]) -> pa.Schema:
 
 
 def _wanted(schema: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Field[Any]", str]]:
-    """Yield each wanted column and its name in dbt's YAML, which may have capitals.
+    """Yield each wanted column, and its name in dbt's YAML.
 
-    PostgreSQL lowers the capitals of a name that SQL does not quote.
+    The latter may have capitals, while PostgreSQL lowers names that are not quoted.
     """
     if wanted is None:
         yield from ((field, field.name) for field in schema)
@@ -245,19 +245,19 @@ def _wanted(schema: pa.Schema, wanted: set[str] | None) -> Iterator[tuple["pa.Fi
             yield field, lowered[field.name]
 
 
-def _raw(field: "pa.Field[Any]", name: str) -> str:
-    """Return the SQL that selects the bytes of a text as they are.
+def _as_bytes(field: "pa.Field[Any]", name: str) -> str:
+    """Return the SQL that selects a text as bytes, unchecked.
 
-    The server does not know the encoding of an SQL_ASCII database. If it sent texts, one that is
-    not UTF-8 would end the query for all brands; as bytes it stops the one file that it is in
-    (files/writing.py).
+    The server does not know the encoding of an SQL_ASCII database. Sent as text, one invalid value
+    would end the query for all brands. Sent as bytes, it only stops the file that would contain it
+    (see orchestrator.files.writing).
     """
     text = f"cast({identifier(field.name)} as text)"
     return f"convert_to({text}, 'SQL_ASCII') as {identifier(name)}"
 
 
 def _selected(field: "pa.Field[Any]", name: str) -> str:
-    """Return the SQL that selects a column in PostgreSQL."""
+    """Return the SQL that selects a column in a type that ADBC returns correctly."""
     column, name = identifier(field.name), identifier(name)
     kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
     opaque = isinstance(field.type, pa.OpaqueType) and field.type.storage_type == pa.binary()
@@ -265,17 +265,18 @@ def _selected(field: "pa.Field[Any]", name: str) -> str:
     return f"{value} as {name}"
 
 
-def _part(schema: pa.Schema, moment: str, relation: str, *, size: int) -> str:
-    """Return the SQL of the number of a row's part, from 0; later moments have greater numbers.
+def _part(schema: pa.Schema, time: str, relation: str, *, size: int) -> str:
+    """Return the SQL of the number of a row's part, from 0 in the order of the column `time`.
 
-    `size` is the size of the table in bytes. The parts are about equally large: their bounds are
-    percentiles of a sample. A small table, or one without such moments, has one part.
+    `size` is the size of the table in bytes. The parts are about equally large, because their
+    bounds are percentiles of a sample. A small table has one part, and so has a table in which the
+    column is not a timestamp.
     """
     parts = min(_MOST_PARTS, size // _PART + 1)
-    is_moment = moment in schema.names and pa.types.is_timestamp(schema.field(moment).type)
-    if parts == 1 or not is_moment:
+    is_timestamp = time in schema.names and pa.types.is_timestamp(schema.field(time).type)
+    if parts == 1 or not is_timestamp:
         return "0"
-    name, shares = identifier(moment), [number / parts for number in range(1, parts)]
+    name, shares = identifier(time), [number / parts for number in range(1, parts)]
     return f"""coalesce(width_bucket({name}, (
         select percentile_disc(array{shares}) within group (order by {name})
         from {relation} tablesample system ({min(100, 100 * _SAMPLE / size)})
@@ -283,10 +284,11 @@ def _part(schema: pa.Schema, moment: str, relation: str, *, size: int) -> str:
 
 
 def _corrected(field: "pa.Field[Any]") -> str:
-    """Return the SQL that selects a copied column in DuckDB, infinite moments included.
+    """Return the SQL that selects a copied column in DuckDB, with infinite times restored.
 
-    PostgreSQL counts moments from 2000 and has its last number for infinity. ADBC adds the years
-    from 1970 on without a check, so infinity has wrapped around to the number compared here.
+    PostgreSQL counts from the year 2000 and stores infinity as the greatest number. ADBC converts
+    to counting from 1970 by an addition without an overflow check, so infinity wraps around to the
+    numbers that are compared here.
     """
     name = identifier(field.name)
     if pa.types.is_date32(field.type):
@@ -304,10 +306,11 @@ def _corrected(field: "pa.Field[Any]") -> str:
     end as {name}"""
 
 
-def _write(folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[Path]:
-    """Write each row to the file that its last column numbers; return the files in order.
+def _write_parts(folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[Path]:
+    """Write each row to the file of its part; return the files in order.
 
-    The files do not have that column. The folder is replaced. `schema` is that of the batches.
+    The number of the part is the last column of the batches, which the files do not get. `schema`
+    is the schema of the batches. An existing folder is replaced.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -319,7 +322,7 @@ def _write(folder: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -
             sink = open_files.enter_context(pa.OSFile(str(folder / f"{number}.arrow"), "wb"))
             return open_files.enter_context(pa.ipc.new_file(sink, kept))
 
-        files[0] = open_file(0)  # even if there is no row
+        files[0] = open_file(0)  # even if there are no rows
         for batch in batches:
             for number, rows in _by_part(batch):
                 if number not in files:
@@ -342,9 +345,9 @@ def _by_part(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
 
 
 def _scanner(paths: Iterable[Path]) -> dataset.Scanner:
-    """Return an Arrow scanner of the files, which DuckDB may read any number of times.
+    """Return an Arrow scanner of the files, which DuckDB can read any number of times.
 
-    Threads that read ahead would need hundreds of MB more, and take longer.
+    It reads without threads: read-ahead by threads needs hundreds of MB more and is slower.
     """
     files = dataset.dataset([str(path) for path in paths], format="ipc")
     return files.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False)

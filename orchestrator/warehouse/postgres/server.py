@@ -1,4 +1,4 @@
-"""A PostgreSQL server: how to connect to it, and what its errors mean to an operator."""
+"""Connect to a PostgreSQL server, and translate its errors for operators."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -16,12 +16,12 @@ from orchestrator.warehouse.project import rendered
 
 _T = TypeVar("_T")
 
-# Classes of SQLSTATE (PostgreSQL manual, appendix A). The text of these errors may quote a value:
-# data exceptions, constraint violations, and what a trigger raises.
+# Classes of SQLSTATE (PostgreSQL manual, appendix A) whose error texts may quote a value: data
+# exceptions, constraint violations, and errors that a trigger raises.
 _QUOTING = ("22", "23", "P0")
-# Of the same class, with one character in the text: it is not in the encoding of the database.
-_OF_A_CHARACTER = ("22P05", "22021")
-# A change of the tables, the rights or the profile is needed; to try again does not help.
+# Of these classes, but the text quotes only a character that the encoding does not have.
+_QUOTING_A_CHARACTER = ("22P05", "22021")
+# Classes that need a change of tables, privileges or the profile: a retry does not help.
 _PERMANENT = ("0A", "22", "23", "3D", "3F", "42")
 
 
@@ -30,8 +30,8 @@ def credentials(output: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ConfigError if an environment variable is not set or a value is not valid.
     """
-    # dbt's own rules, so that both connect to one server in one way.
-    from dbt.adapters.postgres.connections import (  # noqa: PLC0415 - a second
+    # dbt's own code, so that dbt and this module always connect to the same server.
+    from dbt.adapters.postgres.connections import (  # noqa: PLC0415 - slow
         PostgresCredentials,
     )
     from dbt_common.dataclass_schema import ValidationError  # noqa: PLC0415 - the same
@@ -55,9 +55,9 @@ def connect(given: Mapping[str, Any], *, autocommit: bool) -> adbc.Connection:
 
     Raises ExportError if the server cannot be reached.
     """
-    # libpq's own variables, so that dbt's connections have them too. UTC: a moment without a zone
-    # is UTC. UTF-8: the server converts from the encoding of the database, and refuses bytes that
-    # are not valid in it; ADBC and DuckDB take every text for UTF-8.
+    # These are libpq's variables, so they apply to dbt's connections too. UTC, because a timestamp
+    # without a time zone means UTC. UTF-8, because ADBC and DuckDB assume it for every text: the
+    # server then converts from the encoding of the database, and refuses invalid bytes.
     os.environ["PGTZ"] = "UTC"
     os.environ["PGCLIENTENCODING"] = "UTF8"
     path = str(given.get("search_path") or "").replace(" ", "\\ ")
@@ -91,10 +91,10 @@ def connect(given: Mapping[str, Any], *, autocommit: bool) -> adbc.Connection:
 
 
 def run_cancellable(connection: adbc.Connection, work: Callable[[], _T]) -> _T:
-    """Return the result of `work`, which uses the connection; a signal cancels its statement.
+    """Run `work`, which uses the connection, and return its result. A signal cancels its query.
 
-    A thread runs it. In the main thread ADBC turns Ctrl-C into an error of the server, and no
-    other signal is handled until the server answers.
+    It runs in a thread, because in the main thread ADBC turns Ctrl-C into an error of the server
+    and Python handles no other signal before the server answers.
     """
     with ThreadPoolExecutor(1, "postgres") as thread:
         done = thread.submit(work)
@@ -110,8 +110,8 @@ def run_cancellable(connection: adbc.Connection, work: Callable[[], _T]) -> _T:
 def translated_errors(where: str) -> Iterator[None]:
     """Translate the server's errors, without the values that their texts may quote.
 
-    Raises LockedError if another session holds a lock for too long, UsageError if a table, a right
-    or a type must be changed, else ExportError. `where` begins the message.
+    Raises LockedError if another session keeps a lock for too long, UsageError if a table, a
+    privilege or a type must be changed, else ExportError. The message begins with `where`.
     """
     try:
         yield
@@ -120,15 +120,15 @@ def translated_errors(where: str) -> Iterator[None]:
 
 
 def translated(where: str, error: adbc.Error) -> ExportError:
-    """Return the error to raise for one of the server's."""
+    """Return the error to raise for an error of the server; `where` begins its message."""
     state = str(error.sqlstate or "")
     if not state:
         return ExportError(f"{where}: the connection to PostgreSQL was lost; run it again")
-    details: dict[Any, bytes] = dict(error.details)  # the keys are bytes, unlike ADBC's types say
+    details: dict[Any, bytes] = dict(error.details)  # ADBC's types are wrong: keys are bytes
     message = details.get(b"PG_DIAG_MESSAGE_PRIMARY", b"").decode(errors="replace")
-    if (state.startswith(_QUOTING) and state not in _OF_A_CHARACTER) or not message:
+    if (state.startswith(_QUOTING) and state not in _QUOTING_A_CHARACTER) or not message:
         message = f"a value does not fit: {psycopg.errors.lookup(state).__name__}"
     if state == "55P03":
-        return LockedError(f"{where}: another process holds it for too long; try again later")
+        return LockedError(f"{where}: another process has locked it for too long; try again later")
     kind = UsageError if state.startswith(_PERMANENT) else ExportError
     return kind(f"{where}: PostgreSQL says: {message} ({state})")

@@ -1,13 +1,13 @@
-"""Windows on Spark, for data that outgrow one machine.
+"""Read windows from Spark, for data that do not fit on one machine.
 
-How a window is frozen: dbt uses the Spark session that is started here and builds the run's
-tables in a schema of the run. The executors write those tables as Parquet to a folder that they
-share with this host (SPARK_WAREHOUSE_DIR), and the stage reads these files. No row passes through
-the driver's memory.
+How a window is frozen: dbt uses the Spark session that is started here, and creates the tables of
+the run in a separate schema. The executors write these tables as Parquet to a folder that they
+share with this host (SPARK_WAREHOUSE_DIR), and the stage reads the files. No row passes through the
+memory of the driver.
 
-Without a metastore, Spark's catalog ends with the session. The raw tables are then the folders of
-Parquet that another session wrote to `SPARK_WAREHOUSE_DIR/<schema>.db/<table>`, which is where
-Spark itself puts them; this module registers each of them again.
+Without a metastore, Spark's catalog ends with its session. The raw tables are then the folders of
+Parquet files in `SPARK_WAREHOUSE_DIR/<schema>.db/<table>`, which is where Spark stores tables. This
+module registers them in the catalog of each new session.
 """
 
 import glob
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
 
 class Spark:
-    """One run's session, and the schema in which dbt builds its tables."""
+    """The Spark session of one run, and the schema in which dbt creates its tables."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
-        """Take dbt's target and the folder of the run."""
+        """Take dbt's target and the private folder of the run."""
         self._output = output
         self._folder = folder
-        # One run at a time works in `folder`, so the next one finds what a killed one left.
-        mark = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-        self._schema = f"{output.get('schema', 'exports')}_{mark}"
+        # The same name in each run with this folder, so that a run drops what a killed one left.
+        suffix = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
+        self._schema = f"{output.get('schema', 'exports')}_{suffix}"
         self._session: Session | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
     def dbt_output(self) -> dict[str, Any]:
-        """The same target, in the schema of the run and in the session that runs already."""
+        """The target, changed to the schema of the run and to the session that is running."""
         return {**self._output, "schema": self._schema, "server_side_parameters": {}}
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The raw tables are where the dbt project says."""
+        """No vars: the raw tables are where the dbt project says."""
         return {}
 
     @property
@@ -61,7 +61,7 @@ class Spark:
         return {}
 
     def open(self) -> None:
-        """Start Spark. Raises UsageError if there are no raw tables, and as Session does."""
+        """Start Spark. Raises UsageError if there are no raw tables, and errors as `Session`."""
         self._session = session = Session(self._output)
         try:
             with translated_errors():
@@ -77,7 +77,7 @@ class Spark:
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> Stage:
-        """Return a stage over the files that the executors have written."""
+        """Return a stage of views over the files that the executors have written."""
         assert self._connection  # noqa: S101 - open() comes first
         sources = {view: self._files(relation) for view, relation in relations.items()}
         brands_source = self._files(brands_relation)
@@ -140,10 +140,10 @@ def _unchecked(paths: list[str]) -> "dataset.Dataset":
 
 
 def _register_tables(session: Session) -> None:
-    """Register each folder of Parquet in the session's catalog. Raises UsageError without any."""
+    """Register each folder of Parquet files in the catalog. Raises UsageError if there is none."""
     spark = session.spark
-    # A table format keeps a log next to its Parquet files, and only its own reader knows which
-    # of them count.
+    # A table format such as Delta keeps a log next to its Parquet files. Only its own reader knows
+    # which of the files are current.
     folders = [
         folder
         for folder in sorted(session.warehouse.glob("*.db/*/"))

@@ -1,4 +1,4 @@
-"""A Spark session: it starts quietly, and gives up on a cluster that does not answer or work."""
+"""Start a Spark session without output, and give up if the cluster does not respond."""
 
 import contextlib
 import importlib.util
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _WAREHOUSE = "spark.sql.warehouse.dir"
-# The bytes of the files depend on these, so they override the profile. By default Spark writes
-# moments as INT96, which has no zone, and refuses or shifts those before 1900.
+# The bytes of the files depend on these settings, so they override the profile. By default Spark
+# writes timestamps as INT96, which has no time zone, and refuses or shifts those before 1900.
 _FIXED = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
@@ -39,19 +39,26 @@ _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "WARN",
 }
-_CONNECT_TIMEOUT = 5.0  # seconds in which a master must accept a connection
+_CONNECT_TIMEOUT = 5.0  # seconds for the connection to a master
 _POLL = 2.0  # seconds between two counts of the workers
 _WORKER_TIMEOUT = 120.0  # seconds; the target's `connect_timeout` overrides it
 
 
 class Session:
-    """A running Spark session, and `warehouse`, the folder that it shares with its workers."""
+    """A running Spark session.
+
+    Attributes:
+        spark: the session of pyspark.
+        context: its SparkContext.
+        warehouse: the folder that this host shares with the workers.
+
+    """
 
     def __init__(self, output: Mapping[str, Any]) -> None:
-        """Start the session with dbt's target; dbt finds the running session and uses it.
+        """Start the session for dbt's target. dbt then uses the session that is running.
 
-        Raises UsageError if Spark or Java is not installed or the target cannot work, ExportError
-        if the cluster does not answer or has no worker.
+        Raises UsageError if Spark or Java is not installed or the target is not supported,
+        ExportError if the cluster does not respond or has no worker.
         """
         _check(output)
         given = rendered({"settings": output.get("server_side_parameters") or {}})["settings"]
@@ -68,14 +75,16 @@ class Session:
             threading.Thread(target=self._watch, args=(master,), daemon=True).start()
             try:
                 with translated_errors():
-                    self.spark.range(1).count()  # dynamic allocation starts workers for a job only
+                    self.spark.range(
+                        1
+                    ).count()  # a job, because dynamic allocation starts workers only for one
             except ExportError as error:
                 self.close()
-                raise ExportError(f"no worker of {master} takes up work: {error}") from error
+                raise ExportError(f"no worker of {master} runs a job: {error}") from error
 
     @property
     def has_catalog(self) -> bool:
-        """Whether the tables are in a catalog that outlives the session, such as a metastore."""
+        """Whether there is a catalog that survives the session, such as a metastore."""
         names = [name for name, _ in self.context.getConf().getAll()]
         return self.spark.conf.get("spark.sql.catalogImplementation") != "in-memory" or any(
             name.startswith("spark.sql.catalog.") for name in names
@@ -87,17 +96,20 @@ class Session:
         self.spark.stop()
 
     def _watch(self, master: str) -> None:
-        """Cancel all work if no worker appears: Spark itself would wait for ever."""
-        without = 0.0
+        """Cancel all jobs if no worker appears for a while: Spark itself would wait for ever."""
+        seconds = 0.0  # for how long there has been work and no worker
         while not self._ended.wait(_POLL):
             with contextlib.suppress(Exception):  # the session may end meanwhile
-                waits = self.context.statusTracker().getActiveJobsIds()
+                active = self.context.statusTracker().getActiveJobsIds()
                 known = self.context._jsc.sc().getExecutorMemoryStatus().size()  # noqa: SLF001 - Python has no such method
-                without = (
-                    without + _POLL if waits and known <= 1 else 0.0
-                )  # the driver counts as one
-                if without >= self._worker_timeout:
-                    _log.error("%s has had no worker for %d seconds: given up", master, without)
+                has_worker = known > 1  # the driver counts as one
+                seconds = seconds + _POLL if active and not has_worker else 0.0
+                if seconds >= self._worker_timeout:
+                    _log.error(
+                        "%s has had no worker for %d seconds: all jobs are cancelled",
+                        master,
+                        seconds,
+                    )
                     self.context.cancelAllJobs()
 
 
@@ -116,7 +128,7 @@ def _check(output: Mapping[str, Any]) -> None:
 
 
 def _shared_folder(given: str) -> Path:
-    """Return the folder that this host shares with the workers; UsageError if it is remote."""
+    """Return the folder that this host shares with the workers. Raises UsageError for a URL."""
     path = given.removeprefix("file://")
     if "://" in path or path.startswith("file:"):
         raise UsageError(
@@ -150,7 +162,7 @@ def _context(settings: Mapping[str, str], master: str) -> "SparkContext":
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415 - an extra
 
     conf = SparkConf().setAll(list(settings.items()))
-    gateway = SparkContext._gateway or _java(conf)  # noqa: SLF001 - one Java serves a process
+    gateway = SparkContext._gateway or _java(conf)  # noqa: SLF001 - a process has one Java
     try:
         return SparkContext(conf=conf, gateway=gateway)
     except _errors() as error:
@@ -158,18 +170,18 @@ def _context(settings: Mapping[str, str], master: str) -> "SparkContext":
 
 
 def _java(conf: "SparkConf") -> "JavaGateway":
-    """Start Java. The output of Java and Spark is shown only with -v; an error quotes line one."""
+    """Start Java. Its output is shown only with -v; an error contains the first line of it."""
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 - an extra
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415 - an extra
 
     is_verbose = logging.getLogger("orchestrator").isEnabledFor(logging.DEBUG)
-    if not is_verbose:  # at Ctrl-C it logs a traceback
+    if not is_verbose:  # at Ctrl-C py4j would log a traceback
         logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryFile() as output:
         log: int | IO[bytes] = 2 if is_verbose else output
         try:
             streams = {"stdout": log, "stderr": log}
-            with system.deferred_signals():  # a Java that is abandoned while it starts never ends
+            with system.deferred_signals():  # interrupted here, Java would run for ever
                 gateway = launch_gateway(conf, streams)  # type: ignore[no-untyped-call]
         except PySparkRuntimeError as error:
             output.seek(0)
@@ -206,7 +218,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error, for an error of Java with its class."""
+    """Return the first line of an error; for an error of Java this includes its class."""
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else str(error)
     return redacted(text.strip().split("\n")[0])
