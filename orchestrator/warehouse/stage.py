@@ -222,9 +222,7 @@ class Stage:
         if not wide:
             yield table, brands, condition
             return
-        for brand in sorted(
-            sizes
-        ):  # Python and DuckDB order texts alike (by code point and by byte)
+        for brand in sorted(sizes):  # the same order as that of UTF-8 bytes, which DuckDB has
             bounds = 0
             if brand in wide:
                 every = max(1, sizes[brand].rows * _PIECE // sizes[brand].size)

@@ -54,9 +54,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
         """Close the database and release its lock."""
         try:
             self._con.execute(f"detach {_CATALOG}")
-        except (
-            duckdb.Error
-        ):  # closed without a checkpoint, which the next user of the file makes up for
+        except duckdb.Error:  # no checkpoint: the next user of the file makes it
             if kind is None:
                 raise
 
