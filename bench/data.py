@@ -11,7 +11,7 @@ from adbc_driver_postgresql import dbapi
 
 from orchestrator.warehouse import project
 from orchestrator.warehouse.contract import Table, read_contract
-from orchestrator.warehouse.duckdb.loader import DuckdbLoader
+from orchestrator.warehouse.duckdb import DuckdbLoader
 from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 DAY, NEXT_DAY = "2026-11-01", "2026-11-02"

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 # `Loader(output, arriving, schema=…)`. They are imported on use, because the imports of an engine
 # take time that commands without it must not spend.
 _ENGINES = {
-    "duckdb": "orchestrator.warehouse.duckdb.reader:DuckDB",
+    "duckdb": "orchestrator.warehouse.duckdb:DuckDB",
     "postgres": "orchestrator.warehouse.postgres.reader:PostgreSQL",
     "spark": "orchestrator.warehouse.spark.reader:Spark",
 }
 _LOADERS = {
-    "duckdb": "orchestrator.warehouse.duckdb.loader:DuckdbLoader",
+    "duckdb": "orchestrator.warehouse.duckdb:DuckdbLoader",
     "postgres": "orchestrator.warehouse.postgres.loader:PostgresLoader",
 }
 

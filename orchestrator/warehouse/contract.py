@@ -6,7 +6,7 @@ labels of a view's columns are in the view's own YAML. Errors in both name file,
 those in exports.yml do.
 """
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -103,6 +103,16 @@ class Table:
     def is_received(self) -> bool:
         """Whether the table has the column `received_at`."""
         return any(column.name == RECEIVED for column in self.columns)
+
+    def definitions(
+        self, types: Mapping[ColumnType, str], quoted: Callable[[str], str]
+    ) -> dict[str, str]:
+        """Return the SQL definition of each column, by name; `types` are those of the engine."""
+        return {
+            column.name: f"{quoted(column.name)} {types[column.type]}"
+            + ("" if column.nullable else " not null")
+            for column in self.columns
+        }
 
     def missing_columns(self, existing: Container[str], *, where: str) -> list[Column]:
         """Return the columns that the stored table does not have, to be added.

@@ -25,7 +25,7 @@ from typing import Any
 
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.warehouse import Loaded
-from orchestrator.warehouse.contract import RECEIVED, Column, Table
+from orchestrator.warehouse.contract import RECEIVED, Column, ColumnType, Table
 from orchestrator.warehouse.sql import identifier, literal
 
 LOADED = "loaded_at"
@@ -63,7 +63,7 @@ class Merge:
     """The relation of the arriving rows. Of each event or entity it has one row."""
     types: Mapping[str, str]
     """The types of the stored columns, by name in lower case."""
-    usual: Mapping[str, str]
+    usual: Mapping[ColumnType, str]
     """The types of the arriving columns, by type in the raw contract."""
     row: str
     """The engine's hidden column that identifies a row: rowid, ctid."""

@@ -8,7 +8,7 @@ import pytest
 from raw_files import AT, Warehouse, event, write
 
 from orchestrator.errors import ExportError, LockedError, UsageError
-from orchestrator.warehouse.duckdb.loader import DuckdbLoader
+from orchestrator.warehouse.duckdb import DuckdbLoader
 
 
 @pytest.fixture

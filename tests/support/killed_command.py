@@ -23,7 +23,7 @@ POINTS = {
     "warehouse.open": "orchestrator.warehouse:Warehouse.open",
     "dbt.parse": "orchestrator.warehouse.dbt:Dbt.__init__",
     "dbt.build": "orchestrator.warehouse.dbt:Dbt.build",
-    "stage.read": "orchestrator.warehouse.duckdb.reader:DuckDB.read",
+    "stage.read": "orchestrator.warehouse.duckdb:DuckDB.read",
     "files.write": "orchestrator.files.writing:write",
     "completion.files": "orchestrator.files.completion:files",
     "outbox.publish": "orchestrator.files.outbox:Outbox.publish",

@@ -17,7 +17,7 @@ from orchestrator.loading import LoadResult, TableResult, load
 from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import Loader
 from orchestrator.warehouse.contract import Contract, read_contract
-from orchestrator.warehouse.duckdb.loader import DuckdbLoader
+from orchestrator.warehouse.duckdb import DuckdbLoader
 from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"

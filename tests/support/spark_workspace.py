@@ -20,7 +20,7 @@ from orchestrator.pipeline import run
 from orchestrator.pipeline.result import RunResult
 from orchestrator.warehouse import project
 from orchestrator.warehouse.project import Project
-from orchestrator.warehouse.spark.session import Session
+from orchestrator.warehouse.spark import Session
 from orchestrator.warehouse.sql import literal
 
 NOW = datetime(2026, 10, 22, 12, tzinfo=UTC)  # so 21 October is due

@@ -26,7 +26,7 @@ from orchestrator.errors import ExportError, UsageError
 from orchestrator.loading import load_into
 from orchestrator.pipeline.result import Status
 from orchestrator.warehouse import Warehouse
-from orchestrator.warehouse.spark.session import Session
+from orchestrator.warehouse.spark import Session
 from orchestrator.windows import Window
 
 ROOT = Path(__file__).parents[2]

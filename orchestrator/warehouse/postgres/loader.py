@@ -12,9 +12,9 @@ from adbc_driver_manager import dbapi as adbc
 
 from orchestrator.errors import UsageError
 from orchestrator.warehouse import Loaded
-from orchestrator.warehouse.contract import RECEIVED, Table
+from orchestrator.warehouse.contract import RECEIVED, ColumnType, Table
 from orchestrator.warehouse.merging import LOADED, OMITTED, Merge, data_columns
-from orchestrator.warehouse.postgres.server import (
+from orchestrator.warehouse.postgres import (
     connect,
     credentials,
     run_cancellable,
@@ -24,7 +24,11 @@ from orchestrator.warehouse.sql import identifier, literal
 
 _log = logging.getLogger(__name__)
 
-_TYPES = {"text": "text", "timestamp": "timestamp with time zone", "boolean": "boolean"}
+_TYPES: dict[ColumnType, str] = {
+    "text": "text",
+    "timestamp": "timestamp with time zone",
+    "boolean": "boolean",
+}
 _LOCK_TIMEOUT = "10min"  # for a load that waits for another load, or to add a column
 _ROWS_AT_ONCE = 100_000
 
@@ -67,11 +71,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
     def _prepare(self, table: Table) -> None:
         self._wait_for_loads(self._schema)  # otherwise two loads could create the same table
         existing, stored = self._types(table), self._stored(table)
-        definitions = {
-            column.name: f"{_name(column.name)} {_TYPES[column.type]}"
-            + ("" if column.nullable else " not null")
-            for column in table.columns
-        }
+        definitions = table.definitions(_TYPES, _name)
         if not existing:
             schema = identifier(self._schema)
             if self._fetch(f"select to_regnamespace({literal(schema)}) is null")[0]:

@@ -23,7 +23,7 @@ from pyarrow import dataset
 
 from orchestrator.errors import ExportError, LockedError
 from orchestrator.warehouse import stage
-from orchestrator.warehouse.postgres.server import (
+from orchestrator.warehouse.postgres import (
     connect,
     credentials,
     run_cancellable,

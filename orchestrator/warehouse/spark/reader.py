@@ -24,7 +24,7 @@ import duckdb
 
 from orchestrator.errors import UsageError
 from orchestrator.warehouse import stage
-from orchestrator.warehouse.spark.session import Session, translated_errors
+from orchestrator.warehouse.spark import Session, translated_errors
 from orchestrator.warehouse.sql import identifier, literal
 from orchestrator.warehouse.stage import Stage
 
