@@ -1,4 +1,4 @@
-{# True or false, whatever the warehouse keeps it as: a boolean, or 1 and 0. #}
+{# A value as a boolean, whether the warehouse stores booleans or 1 and 0. #}
 {% macro as_boolean(expression) -%}
     {{ return(adapter.dispatch('as_boolean')(expression)) }}
 {%- endmacro %}
@@ -7,7 +7,7 @@
     cast({{ expression }} as boolean)
 {%- endmacro %}
 
-{# PostgreSQL makes a boolean of an integer or a text, and of no other number. #}
+{# PostgreSQL casts integers and texts to boolean, but no other numbers. #}
 {% macro postgres__as_boolean(expression) -%}
     cast(cast({{ expression }} as text) as boolean)
 {%- endmacro %}

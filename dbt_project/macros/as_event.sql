@@ -1,7 +1,8 @@
 {# The select list of a stg_email_* model: each of event_columns(), cast to its type.
-   Every raw event table has the columns that are listed here. The arguments name those that this
-   table has in addition; the others are null. Where the warehouse has another name for a column,
-   or none, give that name or an SQL expression: `as_event('os', is_machine='is_bot')`. #}
+   Every raw event table has the columns that are listed here. The arguments are the names of the
+   columns that this table has in addition; the other columns are null. If a column has another name
+   in the warehouse, or must be computed, give that name or an SQL expression:
+   `as_event('os', is_machine='is_bot')`. #}
 {% macro as_event() -%}
     {%- set raw_names = {} -%}
     {%- for name in [

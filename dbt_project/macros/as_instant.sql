@@ -1,16 +1,17 @@
-{# A moment as an instant. A moment without a zone is read as UTC.
-   On a column that is an instant already this must cost nothing: anything but a cast to its own
-   type would keep zone maps, indexes and partitions from being used. #}
+{# A timestamp with its time zone; one without a time zone is in UTC.
+   A column that has a time zone already may only be cast to its own type: with any other expression
+   engines do not use zone maps, indexes and partitions. #}
 {% macro as_instant(expression) -%}
     {{ return(adapter.dispatch('as_instant')(expression)) }}
 {%- endmacro %}
 
-{# PostgreSQL reads a moment without a zone in the zone of the session: run it with PGTZ=UTC. #}
+{# PostgreSQL uses the time zone of the session, so a run sets PGTZ=UTC. #}
 {% macro default__as_instant(expression) -%}
     cast({{ expression }} as timestamp with time zone)
 {%- endmacro %}
 
-{# DuckDB knows typeof() when it plans, so only one branch is left, whatever the session's zone. #}
+{# DuckDB evaluates typeof() when it plans the query, so only one branch is left. The result does
+   not depend on the time zone of the session. #}
 {% macro duckdb__as_instant(expression) -%}
     case
         when
@@ -22,7 +23,7 @@
     end
 {%- endmacro %}
 
-{# Spark's timestamp is an instant; the profile sets the session's zone to UTC. #}
+{# Spark's timestamp has a time zone; the profile sets that of the session to UTC. #}
 {% macro spark__as_instant(expression) -%}
     cast({{ expression }} as timestamp)
 {%- endmacro %}

@@ -1,5 +1,5 @@
-{# Logs every raw table and column that is missing, or of a type from which the views cannot make
-   what _sources.yml says, and fails if there is any: `dbt run-operation check_raw_tables`. #}
+{# `dbt run-operation check_raw_tables` logs every raw table and column that is missing, or whose
+   type cannot be cast to the type in _sources.yml. It fails if there is one. #}
 {% macro check_raw_tables() -%}
     {%- set castable = {
         'text': '.',
@@ -7,12 +7,12 @@
         'boolean': 'bool|.*int|numeric|decimal|float|double|real|text|string|varchar|character',
     } -%}
     {%- set nested = '\\[|array|struct|map|blob|bytea|binary' -%}
-    {%- set faults = [] -%}
+    {%- set problems = [] -%}
     {%- for table in graph.sources.values() if table.source_name == 'raw' -%}
         {%- set found = adapter.get_relation(table.database, table.schema, table.identifier) -%}
         {%- set name = table.schema ~ '.' ~ table.identifier -%}
         {%- if not found -%}
-            {%- do faults.append(name ~ ' is missing') -%}
+            {%- do problems.append(name ~ ' is missing') -%}
         {%- else -%}
             {%- set types = {} -%}
             {%- for column in adapter.get_columns_in_relation(found) -%}
@@ -20,13 +20,13 @@
             {%- endfor -%}
             {%- for column in table.columns.values() -%}
                 {%- set type = types.get(column.name | lower, '') -%}
-                {#- The views go on without loaded_at, and late rows are not found. -#}
+                {#- loaded_at is optional; without it, late rows are not found. -#}
                 {%- if not type and column.name == 'loaded_at' -%}
                 {%- elif not type -%}
-                    {%- do faults.append(name ~ ': the column ' ~ column.name ~ ' is missing') -%}
+                    {%- do problems.append(name ~ ': the column ' ~ column.name ~ ' is missing') -%}
                 {%- elif modules.re.search(nested, type)
                     or not modules.re.match(castable[column.data_type], type) -%}
-                    {%- do faults.append(
+                    {%- do problems.append(
                         name ~ ': ' ~ column.name ~ ' is of type ' ~ type ~ ', not '
                         ~ column.data_type
                     ) -%}
@@ -34,10 +34,10 @@
             {%- endfor -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- for fault in faults | sort -%}
-        {%- do log(fault, info=true) -%}
+    {%- for problem in problems | sort -%}
+        {%- do log(problem, info=true) -%}
     {%- endfor -%}
-    {%- if faults -%}
+    {%- if problems -%}
         {%- do exceptions.raise_compiler_error('The raw tables are not what _sources.yml says.') -%}
     {%- endif -%}
 {%- endmacro %}

@@ -1,7 +1,8 @@
 {# The columns of an event, in order, with their types: text, instant or boolean.
-   Every stg_email_* model selects these columns, so int_activities can unite the six models with
-   `select *`. Receipts of one event that came in at the same moment are ordered by these columns,
-   so add a new column at the end: then the receipts that count today count tomorrow. #}
+   Every stg_email_* model selects these columns, so int_activities can combine the six models
+   with `select *`. They are also the order of the receipts of one event that came in at the same
+   time, of which the first is exported. So add a new column at the end: elsewhere it could
+   change which receipt is exported. #}
 {% macro event_columns() -%}
     {%- do return({
         'brand': 'text',

@@ -1,5 +1,5 @@
-{# The window as two UTC datetimes, `start` and `end`: the vars window_start and window_end, or
-   else yesterday in the var timezone. #}
+{# The window as two UTC datetimes, `start` and `end`. They are the vars window_start and
+   window_end. Without those vars the window is yesterday in the time zone of the var timezone. #}
 {% macro export_window() -%}
     {%- set start = var('window_start', none) -%}
     {%- set end = var('window_end', none) -%}

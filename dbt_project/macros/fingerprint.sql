@@ -1,5 +1,6 @@
-{# A number, as text, that differs between two sets of rows, whatever the order of the rows: the
-   exclusive or of a hash of each row's columns, which are texts. Engines hash differently. #}
+{# A number, as text, by which two sets of rows are compared: the exclusive or of one hash for
+   each row, so that the order of the rows does not matter. The columns must be texts. Each
+   engine has its own hash function, so fingerprints of two engines cannot be compared. #}
 {% macro fingerprint(columns) -%}
     {{ return(adapter.dispatch('fingerprint')(columns)) }}
 {%- endmacro %}

@@ -1,6 +1,6 @@
 {# The first instant of a local day, as a UTC datetime.
-   A midnight that happens twice (America/Havana) counts the first time. One that is skipped
-   (Africa/Cairo) is replaced by the moment of the skip: midnight by the clock before it. #}
+   If midnight occurs twice (America/Havana), it is the first one. If the clock skips midnight
+   (Africa/Cairo), it is the instant of the skip, which is midnight by the offset before it. #}
 {% macro first_instant(day, zone) -%}
     {%- set utc = modules.pytz.utc -%}
     {%- set midnight = modules.datetime.datetime(day.year, day.month, day.day) -%}

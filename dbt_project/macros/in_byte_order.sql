@@ -1,4 +1,4 @@
-{# Text to be ordered by its bytes, so that every engine breaks a tie the same way. #}
+{# A text for `order by` and `partition by`, compared by its bytes, as on every engine. #}
 {% macro in_byte_order(expression) -%}
     {{ return(adapter.dispatch('in_byte_order')(expression)) }}
 {%- endmacro %}

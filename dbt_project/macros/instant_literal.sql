@@ -1,4 +1,4 @@
-{# A UTC datetime as a literal that means the same in a session of any zone. #}
+{# A UTC datetime as a literal that means the same instant in every time zone of the session. #}
 {% macro instant_literal(moment) -%}
     {{ return(adapter.dispatch('instant_literal')(moment.strftime('%Y-%m-%d %H:%M:%S.%f+00:00'))) }}
 {%- endmacro %}

@@ -1,6 +1,6 @@
-{# The condition for receipts since late_start() that reached the warehouse at or after the dbt var
-   `loaded_since`, an instant; without the var, those of which it is known when they did. The bounds
-   are literals, as in received_in_reach. #}
+{# The condition that selects the receipts since late_start() that reached the warehouse at or
+   after the instant in the var `loaded_since`. Without that var it selects all those with a
+   loaded_at. The macro received_in_reach explains why it uses literals and compares the day. #}
 {% macro loaded_since() -%}
     {%- set since = var('loaded_since', none) -%}
     received_at >= {{ instant_literal(late_start()) }}

@@ -1,5 +1,5 @@
-{# The first instant of the quarter of an hour that an instant falls in. Every window, in every time
-   zone, consists of such quarters. #}
+{# The start of the quarter of an hour that contains an instant. Every window in every time zone
+   consists of complete quarters. #}
 {% macro quarter_start(expression) -%}
     {{ return(adapter.dispatch('quarter_start')(expression)) }}
 {%- endmacro %}

@@ -1,6 +1,6 @@
-{# The order of the receipts of one event (one brand, event_table and event_id): the first counts.
-   Receipts of one moment are ordered by every other column, texts by their bytes, so that each
-   engine chooses the same one. #}
+{# The order of the receipts of one event (one brand, event_table and event_id). The first one is
+   exported. Receipts that came in at the same time are ordered by all other columns, texts by their
+   bytes, so that every engine chooses the same one. #}
 {% macro receipt_order() -%}
     {%- set order = [] -%}
     {%- for name, type in event_columns().items() if name not in ('brand', 'event_id') -%}

@@ -1,6 +1,7 @@
-{# The condition for the receipts that a window needs: its own, and earlier ones of the same events.
-   The bounds are literals, because engines use zone maps and indexes for literals alone. Spark does
-   not derive a partition's day from the moment, so the day is compared as well. #}
+{# The condition that selects the receipts of the window, and those shortly before it, among
+   which earlier receipts of the same events may be. The bounds are literals, because engines use
+   zone maps and indexes only for literals. If the table is partitioned by day, the day is
+   compared as well, because Spark does not derive it from received_at. #}
 {% macro received_in_reach() -%}
     received_at >= {{ dedupe_start() }}
         and received_at < {{ window_end() }}

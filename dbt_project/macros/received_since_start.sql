@@ -1,5 +1,5 @@
-{# The condition for receipts since the start of the window, however recent. As in
-   received_in_reach, the bounds are literals, and the day is compared for engines with partitions. #}
+{# The condition that selects the receipts since the start of the window, also those after its end.
+   The macro received_in_reach explains why it uses literals and compares the day. #}
 {% macro received_since_start() -%}
     received_at >= {{ window_start() }}
     {%- if var('received_on_column', none) %}

@@ -1,4 +1,5 @@
-{# The value of a var, an ISO 8601 instant, as a UTC datetime. Without an offset it is UTC. #}
+{# A var whose value is an instant in ISO 8601, as a UTC datetime. Without an offset it is in
+   UTC. #}
 {% macro utc_datetime(name, value) -%}
     {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}
     {%- set clock = '[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?' -%}
@@ -9,7 +10,7 @@
             'The var ' ~ name ~ ' is ' ~ value ~ ': give an instant such as 2026-10-24T22:00:00Z.'
         ) -%}
     {%- endif -%}
-    {#- dbt v2 does not read the Z. -#}
+    {#- dbt v2 cannot parse the Z. -#}
     {%- set text = value | string | replace('Z', '+00:00') -%}
     {%- set moment = modules.datetime.datetime.fromisoformat(text) -%}
     {%- if moment.tzinfo is none -%}

@@ -1,4 +1,4 @@
-{# The local day before the one that `moment` falls in, as two UTC datetimes, `start` and `end`.
+{# The local day before the one that contains `moment`, as two UTC datetimes, `start` and `end`.
    A local day may have 23 or 25 hours. #}
 {% macro yesterday(moment, timezone) -%}
     {%- if timezone not in modules.pytz.all_timezones -%}

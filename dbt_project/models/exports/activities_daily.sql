@@ -18,8 +18,9 @@ customers as (
 
 ),
 
--- An activity of an unknown broadcast stays in: nothing is lost. Not by coalesce(), of which
--- PostgreSQL expects that it leaves next to nothing.
+-- Activities of an unknown broadcast are kept, so that nothing is lost. The condition is not
+-- `coalesce(channel, 'email') = 'email'`, because PostgreSQL would estimate that almost no row is
+-- left, and choose a slow plan.
 email_activities as (
 
     select activities.*

@@ -26,13 +26,13 @@ known as (
 
     union
 
-    -- A customer has no time at which it became known.
+    -- Customers have no received_at, so all of them count.
     select brand
     from customers
 
     union
 
-    -- Not the events of all time: a window costs what it contains, however long the history.
+    -- Only the activities of the window, so that the cost does not grow with the history.
     select brand
     from activities
 

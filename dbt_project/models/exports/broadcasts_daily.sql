@@ -12,7 +12,8 @@ activities as (
 
 ),
 
--- A broadcast that becomes known late is carried out once it is known.
+-- A broadcast that the platform registered after it was sent counts as carried out when it was
+-- registered. Otherwise it would belong to a window that is delivered already.
 email_broadcasts as (
 
     select
@@ -44,7 +45,7 @@ touched as (
 
 ),
 
--- A union of the two reasons: the same rule written with `or` is many times slower.
+-- A union, because the same rule with `or` in the `where` is many times slower.
 listed as (
 
     select * from carried_out

@@ -90,8 +90,8 @@ receipts as (
 
 ),
 
--- Receipts that do not count are left out before the first receipt of an event is chosen: a test
--- must never hide a real receipt.
+-- Tests and other receipts that are never exported are removed before the first receipt of an event
+-- is chosen. Otherwise a test could be the first one and hide a real receipt.
 counted as (
 
     select *

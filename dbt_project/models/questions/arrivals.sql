@@ -1,6 +1,6 @@
 with
 
--- Two statements a table: with `or` between the conditions, no zone map and no index would be used.
+-- Two selects per table: with an `or` of the two conditions, engines use no zone map and no index.
 receipts as (
 
     {% for event_table in event_tables() -%}
@@ -41,7 +41,7 @@ email_broadcasts as (
 
 ),
 
--- All of them count, as they are few. Those before the late days share one period.
+-- All broadcasts are counted, because they are few. Those before late_start() share one period.
 broadcasts as (
 
     select

@@ -1,6 +1,6 @@
-{# dbt's own `not_null` for several columns: one row per column that is null somewhere, with the
-   number of rows in which it is. One node and one scan check all columns; the failure count is the
-   number of nulls. #}
+{# Like dbt's own `not_null`, for several columns. Returns one row for each column that has
+   nulls, with their number, so the failure count is the number of nulls. One test, and so one
+   scan, checks all columns. #}
 {% test columns_not_null(model, columns) %}
 
     {{ config(fail_calc='coalesce(sum(null_rows), 0)') }}

@@ -1,4 +1,5 @@
-{# Rows for which the expression is false or null. As in dbt_utils, except that null is not true. #}
+{# Returns the rows for which the expression is false or null. dbt_utils accepts null; this does
+   not. #}
 {% test expression_is_true(model, expression, column_name=none) %}
 
 select *

@@ -1,4 +1,4 @@
-{# Rows whose moment is outside the window. #}
+{# Returns the rows whose timestamp is outside the window. #}
 {% test inside_window(model, column_name) %}
 
 select {{ column_name }}

@@ -1,4 +1,4 @@
-{# Rows whose combination of the columns does not occur in the model `to`. Like dbt's own
+{# Returns the rows whose combination of values does not occur in the model `to`. Like dbt's own
    `relationships`, for a key of several columns. #}
 {% test relationships_combination_of_columns(model, combination_of_columns, to) %}
 

@@ -1,4 +1,4 @@
-{# Combinations of the columns that more than one row has, each once. As in dbt_utils. #}
+{# Returns each combination of values that occurs in more than one row. As in dbt_utils. #}
 {% test unique_combination_of_columns(model, combination_of_columns) %}
 
 select {{ combination_of_columns | join(', ') }}
