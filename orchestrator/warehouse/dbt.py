@@ -234,7 +234,9 @@ class Dbt:
         # dbt reads the types of columns from the relations that exist in the warehouse.
         results: Any = getattr(self._invoke("run", {}).result, "results", None) or []
         if failed := [node.node.name for node in results if node.status != "success"]:
-            _log.warning("column types are not shown for views that dbt cannot build: %s", ", ".join(failed))
+            _log.warning(
+                "column types are not shown for views that dbt cannot build: %s", ", ".join(failed)
+            )
         result = self._invoke("docs", {}, "generate", "--static")
         if not result.success:
             reason = self._reason(result)
