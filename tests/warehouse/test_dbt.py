@@ -175,7 +175,7 @@ def test_an_older_project_without_the_export_brands_gets_instructions(
     brands = custom / "models/exports/brands.sql"
     brands.rename(custom / "models/intermediate/int_brands.sql")
     monkeypatch.setenv("DBT_PROJECT_DIR", str(custom))
-    found = "custom: has no model 'brands'; it was called int_brands before: .* copy models/exports"
+    found = "custom has no model 'brands'; it was called int_brands before: .* copy models/exports"
     with pytest.raises(UsageError, match=found), opened(workspace):
         pass
 
