@@ -375,4 +375,6 @@ def test_the_receiver_can_read_delivered_files(sftp_server: Sshd, tmp_path: Path
 
     deliver(sftp_server.destination(), [[upload]], ignore)
 
-    assert stat.S_IMODE((sftp_server.root / "a.csv").stat().st_mode) & 0o400
+    (tmp_path / "plain").touch()
+    mode = (sftp_server.root / "a.csv").stat().st_mode
+    assert stat.S_IMODE(mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
