@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from dbt_parse_cache import parsed_once, remember
+from dbt_parse_cache import cache_compilation, shared_parse
 from gpg import Gpg
 from postgres_server import Postgres
 from raw_files import PostgresWarehouse, Warehouse
@@ -30,9 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _parsed_once() -> Iterator[None]:
-    remember()
-    with parsed_once(Path(os.environ["PARSED"])):
+def _shared_parse() -> Iterator[None]:
+    cache_compilation()
+    with shared_parse(Path(os.environ["PARSED"])):
         yield
 
 

@@ -176,7 +176,7 @@ awkward = st.sampled_from(
     [
         "Africa/Cairo",  # to 23:00 at midnight, from midnight to 01:00
         "Africa/Casablanca",  # Ramadan
-        "America/Havana",  # midnight comes twice
+        "America/Havana",  # midnight is repeated
         "America/St_Johns",  # until 2011 at 00:01
         "America/Nuuk",
         "Antarctica/Casey",  # by three hours, over midnight

@@ -114,7 +114,7 @@ def test_no_unrelated_name_is_suggested(acme: Workspace) -> None:
     ran = orchestrate(acme.folder, "daily", "--date", "2026-11-19")
     assert ran.returncode == 2
     assert "expected an IANA time zone" in ran.stderr
-    assert "did you mean" not in ran.stderr  # not EST
+    assert "did you mean" not in ran.stderr  # such as EST
 
 
 def test_unknown_columns_and_activities_get_the_nearest_valid_name(acme: Workspace) -> None:

@@ -117,7 +117,7 @@ def test_progress_is_a_spinner_with_colours_and_lines_without(workspace: Workspa
     assert 120 < max(table) <= 160
 
 
-def test_how_far_a_step_is_moves_below_it_without_a_broken_line(tmp_path: Path) -> None:
+def test_the_progress_of_a_step_updates_on_the_line_below_it(tmp_path: Path) -> None:
     program = (
         "import time\n"
         "from orchestrator.cli import output\n"

@@ -143,7 +143,7 @@ def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
 ) -> None:
     browser.open(write_page(weeks), width=width, dark=dark)
     assert browser.run("return innerWidth") == width
-    assert not browser.spills()
+    assert not browser.overflows()
     assert marks(browser, "#lag", "dot") == 2 * DAYS
     paper = browser.run("return getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(22, 24, 29)" if dark else "rgb(255, 255, 255)")
@@ -185,7 +185,7 @@ def test_a_page_without_deliveries_says_so(browser: Browser, workspace: Workspac
     ):
         assert expected in text
     assert marks(browser, "#lag", "dot") == 0
-    assert not browser.spills()
+    assert not browser.overflows()
     assert browser.problems() == []
 
 

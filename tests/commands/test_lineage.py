@@ -32,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
         there = project.find(workspace.folder, None)
         where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
         words = ["docs", "generate", f"--target-path={folder}"]
-        Command(workspace.folder, "dbt", *words, *where).ended().check_returncode()
+        Command(workspace.folder, "dbt", *words, *where).wait().check_returncode()
     manifest, catalog = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("manifest", "catalog")

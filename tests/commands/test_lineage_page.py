@@ -179,6 +179,6 @@ def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
     page.open(index, width=width, dark=dark)
     choose(page, "activities_daily.email_address")
     assert page.run("return innerWidth") == width
-    assert not page.spills()
+    assert not page.overflows()
     paper = page.run("return getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(22, 24, 29)" if dark else "rgb(255, 255, 255)")

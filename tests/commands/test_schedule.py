@@ -54,10 +54,10 @@ def elapses(calendar: str, since: datetime, number: int) -> list[datetime]:
         ("interval: 30m, timezone: Asia/Kathmandu, settle: 40m", 1),
         ("interval: hourly, settle: 90s", 1),
         ("timezone: Europe/Amsterdam, interval: hourly", 1),  # an hour is repeated in autumn
-        ("timezone: Australia/Lord_Howe, interval: hourly", 2),  # whose clocks change by 30 minutes
-        ("timezone: Europe/Amsterdam, at: '02:30'", 2),  # which is skipped in spring
+        ("timezone: Australia/Lord_Howe, interval: hourly", 2),  # clocks change by 30 minutes
+        ("timezone: Europe/Amsterdam, at: '02:30'", 2),  # skipped in spring
         ("timezone: Europe/Amsterdam, at: '00:00', settle: 3h", 2),
-        ("timezone: America/New_York, at: '01:30'", 2),  # which comes twice in autumn
+        ("timezone: America/New_York, at: '01:30'", 2),  # repeated in autumn
         ("timezone: Australia/Sydney, interval: monthly, at: '02:30'", 2),
     ],
 )

@@ -321,7 +321,7 @@ def test_the_next_due_time_follows_the_calendar(
         ([["2026-11-21 06:10"], ["2026-11-21 15:00"]], 10 * 60),  # the first revision counts
         ([["2026-11-21 04:00"]], 0),  # requested and delivered before it was due
         ([["2026-11-21 06:10", None]], 3600),  # overdue: until now
-        ([["2026-11-21 06:10"], [None]], 3600),  # so is a revision that is not delivered
+        ([["2026-11-21 06:10"], [None]], 3600),  # overdue too: a later revision is not delivered
     ],
 )
 def test_lag_is_the_time_from_due_to_delivered(

@@ -418,7 +418,7 @@ COLLIDING = [
         "{brand: A, activity_file: 'a_{window_start:%Y%m%d}_20290503'}",
         "{brand: B, activity_file: 'a_20290503_{window_start:%Y%m%d}'}",
     ),
-    # Alike to a file system that ignores case, to one that composes letters, and to Windows.
+    # Equal on a file system that ignores case, on one that composes letters, and on Windows.
     ("{brand: ACME}", "{brand: acme}"),
     ("{brand: caf\u00e9}", "{brand: cafe\u0301}"),
     ("{brand: A, directory: 'x.'}", "{brand: A, directory: 'x '}"),

@@ -298,7 +298,7 @@ def test_progress_counts_the_bytes_of_a_file_while_it_is_sent(
     assert steps.details() == ["2 files, 2.6 MB sent"]
 
 
-def test_progress_counts_what_a_cut_upload_left_once(sftp_server: Sshd, tmp_path: Path) -> None:
+def test_progress_counts_each_byte_of_a_cut_upload_once(sftp_server: Sshd, tmp_path: Path) -> None:
     upload = make_upload(tmp_path, "a.csv", random_bytes(3 * MEBIBYTE))
     steps = Steps()
     with Proxy.before(sftp_server.port, cuts=(2 * MEBIBYTE,)) as proxy:
@@ -312,7 +312,7 @@ def test_progress_counts_what_a_cut_upload_left_once(sftp_server: Sshd, tmp_path
     assert steps.details() == ["1 file, 3.1 MB sent"]
 
 
-def test_nothing_to_deliver_is_no_step(tmp_path: Path) -> None:
+def test_empty_batches_are_not_reported_as_a_step(tmp_path: Path) -> None:
     steps = Steps()
     archive = Directory(directory=tmp_path)
     deliver_all({"archive": (archive, [[]])}, lambda *_: None, progress=steps)

@@ -54,7 +54,7 @@ state: {ledger}
 
 
 def outcome_of(run: Command) -> tuple[int, str, list[tuple[str, int]]]:
-    done = run.ended()
+    done = run.wait()
     assert "Traceback" not in done.stderr
     windows = json.loads(done.stdout).get("windows", [])
     return done.returncode, done.stderr, [(item["status"], item["revision"]) for item in windows]
@@ -63,7 +63,7 @@ def outcome_of(run: Command) -> tuple[int, str, list[tuple[str, int]]]:
 def wait_until_half_sent(run: Command, server: Sshd) -> None:
     deadline = time.monotonic() + 100
     while not any(parts(server)):
-        assert run.process.is_alive(), run.ended()
+        assert run.process.is_alive(), run.wait()
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -127,7 +127,7 @@ def test_the_second_host_exits_and_continues_once_the_first_is_killed(
     assert first.process.is_alive()
 
     first.process.kill()
-    first.ended()
+    first.wait()
     kept = parts(sftp_server)
     broadcast = (sftp_server.root / NAMES[1]).read_bytes()
     code, _, windows = two.run()
@@ -197,7 +197,7 @@ def test_an_unreachable_ledger_is_reported_without_its_password(
 ) -> None:
     ledger = "postgresql://u:hush@127.0.0.1:1/ledger"
     host = Host(workspace.folder / "one", ledger=ledger, server=sftp_server, port=sftp_server.port)
-    done = host.start("-v").ended()
+    done = host.start("-v").wait()
     assert done.returncode == 1
     assert "the ledger postgresql://u:***@127.0.0.1:1/ledger cannot be opened" in done.stderr
     assert "hush" not in done.stderr + done.stdout

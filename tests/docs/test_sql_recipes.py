@@ -85,7 +85,7 @@ def execute(folder: Path, line: str) -> None:
             skipped = shutil.ignore_patterns("target", "logs")
             shutil.copytree(ROOT / name, folder / name, ignore=skipped)
         return
-    done = Command(folder, program, *words).ended()
+    done = Command(folder, program, *words).wait()
     assert done.returncode == 0, (line, done.stdout, done.stderr)
 
 

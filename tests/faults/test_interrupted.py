@@ -41,7 +41,7 @@ def test_an_interrupted_run_reports_it_and_the_next_one_continues(
         workspace.opened("ACME", f"{_DAYS[0]} 12:00:00", "ACME-1", event_id="late")
     before = workspace.all_bytes()
     words = ("interrupted", str(int(sent)), where, str(seconds), "daily")
-    ran = Command(workspace.folder, *words, parsed=False).ended()
+    ran = Command(workspace.folder, *words, parsed=False).wait()
     logged = ran.stderr.splitlines()
     assert (ran.returncode, logged[-1], ran.stdout) == (128 + sent, _MESSAGES[sent], ""), ran.stderr
     # No line is from dbt or from Python itself.

@@ -166,7 +166,7 @@ def test_a_random_walk_of_some_weeks_delivers_every_event_once(seed: int) -> Non
     for step in random.choices(steps, weights=(10, 4, 2, 2, 1), k=30):
         step()
     platform.teardown()
-    assert platform.late  # else the walk proves little
+    assert platform.late  # otherwise the walk proves little
 
 
 @pytest.mark.faults

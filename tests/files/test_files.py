@@ -242,7 +242,7 @@ def test_newlines_become_one_space(writer: Writer) -> None:
     ]
 
 
-def test_a_text_that_reads_like_null_is_quoted(writer: Writer) -> None:
+def test_a_text_that_equals_null_is_quoted(writer: Writer) -> None:
     writer.fill(["N", None, "NN", ""])
     lines = writer.text(null="N", header=False).decode().splitlines()
     assert [line.split(",")[1] for line in lines] == ['"N"', "N", "NN", '""']

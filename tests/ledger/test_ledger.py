@@ -135,7 +135,7 @@ def test_a_window_requested_by_date_does_not_start_the_schedule(ledger: Ledger) 
     assert ledger.spans([ENTRY.export]) == {}
 
 
-def test_exports_are_kept_apart(ledger: Ledger) -> None:
+def test_windows_of_different_exports_are_separate_entries(ledger: Ledger) -> None:
     ledger.plan([ENTRY, replace(ENTRY, export="BETA daily")])
     assert ledger.entries(window=WINDOW).keys() == {("ACME daily", WINDOW), ("BETA daily", WINDOW)}
     other = Window(WINDOW.end, WINDOW.end + timedelta(days=1))
@@ -269,7 +269,7 @@ def test_names_that_a_database_refuses_are_escaped_and_cut(ledger: Ledger) -> No
     assert {each.reason for each in found} == {"\\ud800 \\x00"}
 
 
-def test_an_announced_rename_has_its_place(ledger: Ledger) -> None:
+def test_an_announced_rename_records_the_folder_of_its_destination(ledger: Ledger) -> None:
     written = replace(ENTRY, state=WRITTEN)
     ledger.write([(written, FILES)])
     there = DeliveryKey(written, "there", "b.csv")

@@ -1,4 +1,4 @@
-"""Runs on a real warehouse, dbt and ledger: what arrives, and what a second run does."""
+"""Runs on a real warehouse, dbt and ledger: which files arrive, and what a second run does."""
 
 import fcntl
 import hashlib

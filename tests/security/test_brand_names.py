@@ -236,7 +236,7 @@ def test_symlinks_in_a_destination_are_not_followed(tmp_path: Path, *, rename_se
     assert (top / "a.csv").read_bytes() == upload.local.read_bytes()
 
 
-def test_a_part_whose_rename_was_announced_stays_when_writing_fails(tmp_path: Path) -> None:
+def test_a_part_file_with_an_announced_rename_is_kept_if_writing_fails(tmp_path: Path) -> None:
     """Without the part file, the next run would treat the file as published."""
     upload = replace(make_upload(tmp_path, "a.csv"), rename_sent=True)
     top = tmp_path / "there"

@@ -26,7 +26,7 @@ ZONES = {
     "Café Zürich & Söhne": "Asia/Kathmandu",
     "brandnaam": "Asia/Kathmandu",
 }
-STRAY = "Stray"  # a brand known by its events alone
+STRAY = "Stray"  # a brand that has only events
 DAYS = (date(2026, 3, 29), date(2026, 10, 25), date(2026, 10, 26))
 DELAYS = (
     timedelta(microseconds=1),
@@ -130,7 +130,7 @@ def raw_tables() -> Tables:
                 row = _again(random, row)
                 tables[table].append(row)
         tables["email_sends"] += _around_the_lookback(random, brand)
-    # One id in two tables is two events.
+    # The same id in two tables is two events.
     for one in tables["email_opens"][:40]:
         tables["email_complaints"].append(
             {k: v for k, v in one.items() if k not in {"os", "is_machine"}} | {"message": "spam"}

@@ -69,7 +69,7 @@ class Browser:
         wait = WebDriverWait(self.driver, _SECONDS)
         wait.until(lambda driver: driver.execute_script(f"return {script}"), script)
 
-    def spills(self) -> bool:
+    def overflows(self) -> bool:
         """Return whether the page is wider than the viewport."""
         page = "document.documentElement"
         return bool(self.run(f"return {page}.scrollWidth > {page}.clientWidth"))

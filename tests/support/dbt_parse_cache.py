@@ -33,7 +33,7 @@ _PATHS = {"path", "attach", "settings"}
 
 
 @contextmanager
-def parsed_once(folder: Path) -> Iterator[None]:
+def shared_parse(folder: Path) -> Iterator[None]:
     """Let each run on DuckDB start with the parse of the last run, which is kept in a folder."""
     keys: Callable[..., tuple[str, ...]] = DuckDBCredentials._connection_keys  # noqa: SLF001 - dbt offers no other way
     parse, kept = Dbt.__init__, folder / _PARSE
@@ -61,7 +61,7 @@ def parsed_once(folder: Path) -> Iterator[None]:
         yield
 
 
-def remember() -> None:
+def cache_compilation() -> None:
     """Let dbt keep what it compiles for the lifetime of this process."""
     enable_test_caching()
     compiled: dict[tuple[type, str], Any] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dbt.mp_context
 import pytest
-from dbt_parse_cache import parsed_once, remember
+from dbt_parse_cache import cache_compilation, shared_parse
 from workspace import Workspace
 
 from orchestrator.warehouse import Warehouse, project
@@ -24,13 +24,13 @@ _DAY = datetime(2026, 11, 19, tzinfo=UTC)
 
 for _name in _SLOW:
     importlib.import_module(_name)
-remember()
+cache_compilation()
 # A process that is killed leaves named locks behind.
 dbt.mp_context._MP_CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment] # noqa: SLF001 - dbt offers no other way
 with pytest.MonkeyPatch.context() as _patch, tempfile.TemporaryDirectory() as _folder:
     _workspace = Workspace(Path(_folder), _patch)
     _patch.setenv("DBT_STATIC_PARSER", "false")
-    with parsed_once(Path(os.environ["PARSED"])):
+    with shared_parse(Path(os.environ["PARSED"])):
         _warehouse = Warehouse.open(
             project.find(_workspace.folder, None), _workspace.folder, _workspace.folder
         )

@@ -50,7 +50,7 @@ class Command:
             *(program, *arguments), cwd=folder, env=environment, output=self._output, parsed=parsed
         )
 
-    def ended(self) -> subprocess.CompletedProcess[str]:
+    def wait(self) -> subprocess.CompletedProcess[str]:
         """Wait for its end; return its exit code and output."""
         self.process.join(_PATIENCE)
         output = [path.read_text(encoding="utf-8") for path in self._output]
@@ -61,7 +61,7 @@ class Command:
 
 def orchestrate(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, as `Command` does."""
-    return Command(folder, "orchestrate", *arguments, env=env).ended()
+    return Command(folder, "orchestrate", *arguments, env=env).wait()
 
 
 def orchestrate_cold(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -127,7 +127,7 @@ def _run(
     sys.argv[:] = [str(ORCHESTRATE.with_name(words[0])), *words[1:]]
     module, _, function = _PROGRAMS[words[0]].partition(":")
     main = getattr(importlib.import_module(module), function)
-    from dbt_parse_cache import parsed_once  # noqa: PLC0415 - the fork server has it already
+    from dbt_parse_cache import shared_parse  # noqa: PLC0415 - the fork server has it already
 
-    with parsed_once(kept) if parsed else nullcontext():
+    with shared_parse(kept) if parsed else nullcontext():
         main()

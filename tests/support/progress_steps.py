@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class Steps:
-    """A `Progress` that keeps each step, and the function that returns how far it is."""
+    """A `Progress` that records each step, with the function that returns its details."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -16,5 +16,5 @@ class Steps:
             self._details[step] = detail
 
     def details(self) -> list[str]:
-        """Return how far each step is now, of the steps that say it."""
+        """Return the current details of the steps that have any."""
         return [detail() for detail in self._details.values()]
