@@ -14,7 +14,9 @@ from orchestrator.windows import Calendar, Interval
 
 KEPT, RETENTION = timedelta(days=14), timedelta(days=60)
 _DAY = timedelta(days=1)
-_ACTIVITIES = ("broadcast", "open", "click", "soft_bounce", "hard_bounce", "unsubscribe")
+_ACTIVITIES = (
+    '{"broadcast":20,"click":20,"hard_bounce":20,"open":20,"soft_bounce":20,"unsubscribe":20}'
+)
 
 
 def fill(folder: Path, *, brands: int, days: int) -> None:
@@ -52,13 +54,11 @@ def _rows(start: datetime, brands: int, now: datetime) -> Iterator[tuple[str, di
     age = now - sent
     key = {"window_start": _text(start), "window_end": _text(end), "revision": 1}
     state = {"scheduled": True, "state": "delivered", "updated_at": _text(sent)}
-    yield "windows", {"export": "* daily", **key, **state}
+    yield "windows", {"export": "* daily", **key, **state, "activities": None}
     for number in range(brands):
         own = {"export": f"BRAND{number} daily", **key}
-        yield "windows", {**own, **state}
+        yield "windows", {**own, **state, "activities": _ACTIVITIES}
         yield "recounts", {**own, "choice": "all include"}
-        for activity in _ACTIVITIES:
-            yield "activities", {**own, "activity": activity, "rows": 20}
         for position, kind in enumerate(("broadcast", "activity")):
             path = f"{kind}_BRAND{number}_{start:%Y%m%d}.csv"
             yield (

@@ -220,11 +220,6 @@ class Ledger:
             for entry, deliveries in written
             for position, delivery in enumerate(deliveries)
         ]
-        counted = [
-            {**records.key(entry), "activity": activity, "rows": rows}
-            for entry in built
-            for activity, rows in entry.activities.items()
-        ]
         manifests = [
             {**records.key(entry), "sha256": delivery.file.sha256}
             for entry, deliveries in written
@@ -236,8 +231,6 @@ class Ledger:
             session.each("forget_files", [records.key(entry) for entry, _ in written])
             session.each("put_file", files)
             session.each("put_recount", [records.chosen(entry) for entry in built])
-            session.each("forget_activities", [records.key(entry) for entry in built])
-            session.each("put_activity", counted)
             session.each("put_manifest", manifests)
 
     def taken(

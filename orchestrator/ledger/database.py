@@ -11,8 +11,9 @@ from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import records
 from orchestrator.ledger.session import LedgerSession, Row, SqliteSession
 
-TABLES = ("windows", "deliveries", "recounts", "activities", "failures", "manifests", "looks")
+TABLES = ("windows", "deliveries", "recounts", "failures", "manifests", "looks")
 COLUMNS = {
+    "activities": "windows",
     "path_key": "deliveries",
     "announced_to": "deliveries",
     "removed_at": "deliveries",
@@ -179,6 +180,9 @@ def _upgrade(session: LedgerSession) -> None:
             session.run(f"upgrades/{column}")
             if column == "is_late":
                 session.run("upgrades/late_windows")
+    if session.has("activities"):
+        session.run("upgrades/activity_rows")
+        session.run("upgrades/drop_activities")
     if session.has("removals"):
         session.run("upgrades/removals")
         session.run("upgrades/drop_removals")

@@ -1,6 +1,7 @@
 """The ledger's records: revisions of windows, their files and failures, and the rows of each."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -159,8 +160,14 @@ def values(of: Entry) -> dict[str, Any]:
         "scheduled": of.scheduled,
         "activity_rows": of.activity_rows,
         "broadcast_rows": of.broadcast_rows,
+        # Of files that an earlier run wrote, the ledger has them.
+        "activities": _compact_json(of.activities) if of.choice else None,
         "updated_at": datetime.now(UTC),
     }
+
+
+def _compact_json(rows: Mapping[str, int]) -> str:
+    return json.dumps(rows, sort_keys=True, separators=(",", ":"))
 
 
 def chosen(of: Entry) -> dict[str, Any]:

@@ -194,5 +194,5 @@ def _forget(ledger: Path, export: str) -> None:
     import sqlite3  # noqa: PLC0415 - only this helper needs it
 
     with sqlite3.connect(ledger) as connection:
-        for table in ("windows", "deliveries", "recounts", "activities"):
+        for table in ("windows", "deliveries", "recounts"):
             connection.execute(f"delete from {table} where export = ?", [export])

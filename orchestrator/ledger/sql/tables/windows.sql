@@ -9,5 +9,6 @@ create table windows (
     activity_rows bigint,
     broadcast_rows bigint,
     updated_at {moment} not null,
+    activities varchar, -- the rows of the activity file by activity, as a JSON object
     primary key (export, window_start, window_end, revision)
 )

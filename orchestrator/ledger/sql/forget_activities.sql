@@ -1,4 +1,0 @@
-delete from activities
-where
-    (export, window_start, window_end, revision)
-    = (:export, :window_start, :window_end, :revision)

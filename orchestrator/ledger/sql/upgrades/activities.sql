@@ -1,0 +1,1 @@
+alter table windows add column activities varchar
