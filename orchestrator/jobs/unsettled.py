@@ -18,11 +18,13 @@ def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
     No run delivers it. What another entry continues is left out.
     """
     exports = Exports(config, Request())
-    continuity = Continuity(exports, ledger)
+    waiting = [e for e in filter(is_wanted, ledger.open_entries()) if not exports.owner(e)]
     found: dict[str, list[Entry]] = {}
-    for entry in filter(is_wanted, ledger.open_entries()):
-        if not (exports.owner(entry) or continuity.heir(entry)):
-            found.setdefault(entry.export, []).append(entry)
+    if waiting:  # to read all spans takes long, and nearly always nothing waits
+        continuity = Continuity(exports, ledger)
+        for entry in waiting:
+            if not continuity.heir(entry):
+                found.setdefault(entry.export, []).append(entry)
     return found
 
 
@@ -45,10 +47,9 @@ def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
     """
     exports = Exports(config, Request())
     every = {each.export.interval for each in exports if each.export.brand == EVERY_BRAND}
-    if not every:
-        return
-    spans = ledger.spans(ledger.exports())
-    for brand in exports.own - {EVERY_BRAND}:
+    brands = exports.own - {EVERY_BRAND}
+    spans = ledger.spans(f"{brand} {interval}" for brand in brands for interval in every)
+    for brand in brands:
         own = exports.of_brand(brand)
         if any(each.export.start for each in own):
             continue
