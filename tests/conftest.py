@@ -51,7 +51,7 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     """Return a function that starts an OpenSSH server; all end with the test."""
     servers: list[Sshd] = []
 
-    def start(**options: Any) -> Sshd:  # noqa: ANN401 - of Sshd
+    def start(**options: Any) -> Sshd:  # noqa: ANN401 - as in Sshd
         folder = tmp_path / f"sshd{len(servers)}"
         server = Sshd(folder, **options)
         servers.append(server)

@@ -128,7 +128,7 @@ def test_unknown_columns_and_activities_get_the_nearest_valid_name(acme: Workspa
     assert "no activity 'clicks'; did you mean click?; valid: broadcast" in ran.stderr
 
 
-def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - typer's own
+def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - a type of typer
     for name, command in group.commands.items():
         yield (*names, name), command
         if hasattr(command, "commands"):

@@ -161,7 +161,7 @@ def test_a_message_is_a_line_above_the_spinner(tmp_path: Path) -> None:
     )
     code, text = run_on_terminal(tmp_path, "-c", program, command=sys.executable, columns="80")
     assert code == 0
-    # The spinner is erased, then the message follows from the start of a line, whole.
+    # The spinner is erased; then the complete message starts at the start of a line.
     assert f"{ESCAPE}[2Kwarning: {'x' * 100} [bold]end\r\n" in text
     assert text.endswith(f"{ESCAPE}[2Kdone\r\n")
 

@@ -29,8 +29,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
     with pytest.MonkeyPatch.context() as monkeypatch:
         workspace = Workspace(tmp_path_factory.mktemp("compiled"), monkeypatch)
         folder = workspace.folder / "target"
-        there = project.find(workspace.folder, None)
-        where = [f"--project-dir={there.folder}", f"--profiles-dir={there.profiles}", "--quiet"]
+        dbt = project.find(workspace.folder, None)
+        where = [
+            f"--project-dir={dbt.folder}",
+            f"--profiles-dir={dbt.profiles}",
+            "--quiet",
+        ]
         words = ["docs", "generate", f"--target-path={folder}"]
         Command(workspace.folder, "dbt", *words, *where).wait().check_returncode()
     manifest, catalog = (

@@ -271,7 +271,7 @@ def test_a_signature_arrives_next_to_each_file_before_the_completion_files(
 def test_an_encrypted_file_has_its_signature_inside(
     acme: Workspace, gpg: Gpg, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sender = signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - that is what is tested
+    sender = signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - of a test key
     monkeypatch.setenv("SIGN_PASSPHRASE", "kanarie")
     variable = "sign_passphrase: \"{{ env_var('SIGN_PASSPHRASE') }}\""
     line = f"brand: ACME, encrypt_for: key.asc, sign_with: sender.asc, {variable}"
@@ -290,7 +290,7 @@ def test_an_encrypted_file_has_its_signature_inside(
 
 
 def test_no_process_shows_the_passphrase(acme: Workspace, gpg: Gpg) -> None:
-    signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - that is what is tested
+    signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - of a test key
     variable = "sign_passphrase: \"{{ env_var('SIGN_PASSPHRASE') }}\""
     acme.configure(f"  - {{brand: ACME, sign_with: sender.asc, {variable}}}")
     words = ("daily", "--date", "2026-11-19", "-v", "--log-format", "json")

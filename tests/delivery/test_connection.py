@@ -291,11 +291,11 @@ class Prompting(Login):
     def kbdint_auth_supported(self) -> bool:
         return True
 
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ANN401 - of asyncssh
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ANN401 - as in asyncssh
         del username, lang, submethods
         return "", "", "", [(self.prompt, False)]
 
-    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:  # noqa: ANN401 - of asyncssh
+    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:  # noqa: ANN401 - as in asyncssh
         del username
         self.answers.append(responses)
         if [*responses] == [PASSWORD]:
@@ -332,7 +332,7 @@ def test_every_address_of_a_host_is_tried(
     port = sftp_server.port
     real = socket.getaddrinfo
 
-    def three(host: str, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - of getaddrinfo
+    def three(host: str, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - as in getaddrinfo
         if host != "three.example.test":
             return real(host, *args, **more)
         addresses = ("127.0.0.3", "127.0.0.2", "127.0.0.1")

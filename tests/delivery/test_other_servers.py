@@ -284,7 +284,7 @@ def test_a_part_file_that_disappears_during_comparison_gives_no_incomplete_file(
     tmp_path: Path,
 ) -> None:
     class Vanishes(asyncssh.SFTPServer):
-        def read(self, file_obj: Any, offset: int, size: int) -> Any:  # noqa: ANN401 - of asyncssh
+        def read(self, file_obj: Any, offset: int, size: int) -> Any:  # noqa: ANN401 - as in asyncssh
             for path in (tmp_path / "root").glob(".*.part"):
                 path.unlink()
             return super().read(file_obj, offset, size)

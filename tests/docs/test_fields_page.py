@@ -37,18 +37,18 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 def test_a_snippet_gives_the_files_below_it(loaded: Workspace, title: str) -> None:
     text = SNIPPETS[title]
     (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    there = re.sub(r"\W", "_", title)
-    own = f"destinations: {{there: {{directory: {there}}}}}\n"
-    own += f"state: sqlite:///{there}.db\noutbox: {there}.outbox\n"
-    (loaded.folder / there).mkdir()
+    destination = re.sub(r"\W", "_", title)
+    own = f"destinations: {{there: {{directory: {destination}}}}}\n"
+    own += f"state: sqlite:///{destination}.db\noutbox: {destination}.outbox\n"
+    (loaded.folder / destination).mkdir()
     (loaded.folder / "exports.yml").write_text(own + snippet, encoding="utf-8")
     assert loaded.run("2026-11-19 07:00", days=days("2026-11-18")).exit_code == 0
     files = shown_files(text, "text")
     assert files
     for name, expected in files.items():
-        assert loaded.text(name, there) == expected, name
+        assert loaded.text(name, destination) == expected, name
     brands = {name.split("_")[1] for name in files}
-    assert {name.split("_")[1] for name in loaded.files(there)} == brands
+    assert {name.split("_")[1] for name in loaded.files(destination)} == brands
 
 
 def test_a_command_prints_the_output_below_it() -> None:

@@ -128,11 +128,11 @@ class Sender:
             self._click(moments[number % len(moments)], number, text, event=number)
             for number, text in enumerate(TEXTS)
         ]
-        alike = [  # in every delivered column
+        equal = [  # in every delivered column
             self._click("2026-10-25 11:00:00", 3, "https://example.com", event=number)
             for number in (1000, 1001)
         ]
-        workspace.add("email_clicks", *clicks, *alike)
+        workspace.add("email_clicks", *clicks, *equal)
 
     def copy(self, workspace: Workspace) -> "Sender":
         """Return a copy in another workspace, with all delivered files."""

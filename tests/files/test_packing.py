@@ -149,7 +149,7 @@ def test_more_than_four_gibibytes_are_compressed_in_bounded_memory(
     file.wait()
     assert peak_memory() - before < 64 << 20
     counted = f"{' '.join(READ[compression])} {tmp_path / NAME} | wc -c"
-    done = subprocess.run(counted, shell=True, capture_output=True, check=True)  # noqa: S602 - the test's own words
+    done = subprocess.run(counted, shell=True, capture_output=True, check=True)  # noqa: S602 - a fixed command
     assert int(done.stdout) == number * len(part) > 1 << 32
 
 

@@ -125,12 +125,12 @@ class Receiver:
             assert len(str(outcome.error)) > 20
             assert outcome.error.exit_code == 1
         for number, upload in enumerate(uploads):
-            there = root / upload.file.path
+            delivered = root / upload.file.path
             right = upload.local.read_bytes()
             if number < len(published):
-                assert there.read_bytes() == right
-            elif there.exists():
-                assert there.read_bytes() in (right, OLD)
+                assert delivered.read_bytes() == right
+            elif delivered.exists():
+                assert delivered.read_bytes() in (right, OLD)
         left = [
             replace(upload, rename_sent=upload == outcome.unsure)
             for upload in uploads[len(published) :]

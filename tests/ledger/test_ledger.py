@@ -103,10 +103,10 @@ def test_a_window_goes_from_planned_to_delivered(ledger: Ledger, url: LedgerUrl)
     ledger.write([(written, FILES)])
     assert ledger.entries(window=WINDOW) == {("ACME daily", WINDOW): written}
     assert ledger.deliveries(written) == FILES
-    there = DeliveryKey(written, "there", "b.csv")
-    ledger.announce([there])
+    key = DeliveryKey(written, "there", "b.csv")
+    ledger.announce([key])
     assert ledger.deliveries(written)[0].rename_sent
-    ledger.announce([], arrived={there: datetime.now(UTC)})
+    ledger.announce([], arrived={key: datetime.now(UTC)})
     ledger.finish([written])
     ledger.close()
     reopened = Ledger(url)
@@ -251,9 +251,9 @@ def test_a_path_belongs_to_one_file(ledger: Ledger) -> None:
     other = replace(ENTRY, export="BETA daily")
     assert ledger.claim(ENTRY, [file]) is None
     for path in ("Straße/a\u0301.csv", "STRASSE./\u00c1.csv", "/strasse /\u00e1.CSV"):
-        alike = replace(file, path=path)
-        assert "broadcast file of ACME daily" in str(ledger.claim(other, [alike]))  # in this run
-        assert ledger.claim(replace(ENTRY, revision=2), [alike]) is None
+        similar = replace(file, path=path)
+        assert "broadcast file of ACME daily" in str(ledger.claim(other, [similar]))  # in this run
+        assert ledger.claim(replace(ENTRY, revision=2), [similar]) is None
     ledger.write([(other, [Delivery(replace(file, path="elsewhere.csv"), "there")])])
     assert "of BETA daily" in str(ledger.claim(ENTRY, [replace(file, path="Elsewhere.csv")]))
     # A file that was not delivered and will not be does not reserve its path.
@@ -272,14 +272,14 @@ def test_names_that_a_database_refuses_are_escaped_and_cut(ledger: Ledger) -> No
 def test_an_announced_rename_records_the_folder_of_its_destination(ledger: Ledger) -> None:
     written = replace(ENTRY, state=WRITTEN)
     ledger.write([(written, FILES)])
-    there = DeliveryKey(written, "there", "b.csv")
-    ledger.announce([there], places={"there": "/srv/exports"})
+    key = DeliveryKey(written, "there", "b.csv")
+    ledger.announce([key], places={"there": "/srv/exports"})
     found = ledger.deliveries(written)
     assert [(item.rename_sent, item.announced_to) for item in found] == [
         (True, "/srv/exports"),
         (False, None),
     ]
-    ledger.withdraw([there])
+    ledger.withdraw([key])
     assert ledger.deliveries(written) == FILES
 
 

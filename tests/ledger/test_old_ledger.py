@@ -132,8 +132,8 @@ def test_an_old_ledger_is_continued(ledger: Ledger) -> None:
     sent = [replace(FILES[1], delivered_at=None, rename_sent=False)]
     ledger.write([(again, sent)])
     assert {*ledger.earlier(again)} == {*FILES}
-    there = DeliveryKey(again, "there", "a.csv")
-    ledger.announce([there], arrived={there: utc("2026-10-28 05:00")})
+    key = DeliveryKey(again, "there", "a.csv")
+    ledger.announce([key], arrived={key: utc("2026-10-28 05:00")})
     ledger.finish([again])
     assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
     assert [

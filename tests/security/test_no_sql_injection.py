@@ -112,7 +112,7 @@ def test_hostile_texts_are_written_unchanged(  # noqa: PLR0913, PLR0917 - each i
     try:
         dialect = Dialect.model_validate({"null": null, "delimiter": delimiter, "quoting": quoting})
     except ValidationError:
-        assume(False)  # noqa: FBT003 - hypothesis' own
+        assume(False)  # noqa: FBT003 - as hypothesis defines it
         return
     name = identifier(column)
     connection.execute(

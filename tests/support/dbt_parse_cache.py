@@ -41,18 +41,18 @@ def shared_parse(folder: Path) -> Iterator[None]:
     def connection_keys(self: DuckDBCredentials) -> tuple[str, ...]:
         return tuple(key for key in keys(self) if key not in _PATHS)
 
-    def begin(self: Dbt, project: Project, work: Path, cache: Path, **more: Any) -> None:  # noqa: ANN401 - of Dbt
-        alike = project.folder == ROOT / "dbt_project" and more["output"]["type"] == "duckdb"
-        mine = cache / _PARSE
-        if alike and kept.exists() and not mine.exists():
+    def begin(self: Dbt, project: Project, work: Path, cache: Path, **more: Any) -> None:  # noqa: ANN401 - as in Dbt
+        shared = project.folder == ROOT / "dbt_project" and more["output"]["type"] == "duckdb"
+        own = cache / _PARSE
+        if shared and kept.exists() and not own.exists():
             try:
-                shutil.copyfile(kept, mine)
+                shutil.copyfile(kept, own)
             except OSError:  # disk full: the run should report it
-                mine.unlink(missing_ok=True)
+                own.unlink(missing_ok=True)
         parse(self, project, work, cache, **more)
-        if alike and mine.exists():  # keep the newest: dbt may have refused the kept one
+        if shared and own.exists():  # keep the newest: dbt may have refused the kept one
             temporary = kept.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(mine, temporary)
+            shutil.copyfile(own, temporary)
             temporary.replace(kept)  # another process may be reading it
 
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def cache_compilation() -> None:
     compiled: dict[tuple[type, str], Any] = {}
     compile_again, inject_again = MacroFuzzEnvironment.compile, dbt.compilation.inject_ctes_into_sql
 
-    def compile_once(self: MacroFuzzEnvironment, source: Any, *more: Any) -> Any:  # noqa: ANN401 - Jinja's
+    def compile_once(self: MacroFuzzEnvironment, source: Any, *more: Any) -> Any:  # noqa: ANN401 - as in Jinja
         if more or not isinstance(source, str):
             return compile_again(self, source, *more)
         key = type(self), source

@@ -21,14 +21,14 @@ def main() -> None:
     invoke, find = dbtRunner.invoke, late.LateWindows.find
     waiting = {where}
 
-    def invoked(runner: Any, words: list[str]) -> Any:  # noqa: ANN401 - dbt's own
+    def invoked(runner: Any, words: list[str]) -> Any:  # noqa: ANN401 - as in dbt
         if words[0] in waiting:
             waiting.clear()
             interrupt = (os.getpid(), int(number))
             threading.Timer(float(seconds), os.kill, interrupt).start()
         return invoke(runner, words)
 
-    def looked(*words: Any) -> Any:  # noqa: ANN401 - of LateWindows.find
+    def looked(*words: Any) -> Any:  # noqa: ANN401 - as in LateWindows.find
         waiting.update({"build"} if "late" in waiting else ())
         return find(*words)
 

@@ -59,7 +59,7 @@ def _parquet(path: Path, rows: Sequence[Row]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), path)
 
 
-def _text(value: object, zone: ZoneInfo | Any) -> str:  # noqa: ANN401 - UTC is no ZoneInfo
+def _text(value: object, zone: ZoneInfo | Any) -> str:  # noqa: ANN401 - UTC is not a ZoneInfo
     if isinstance(value, datetime):
         return value.astimezone(zone).isoformat()
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -97,7 +97,7 @@ class SparkWorkspace:
         return {path.name: path.read_bytes() for path in root.rglob("*.csv")}
 
 
-def fill(there: Project, warehouse: Path, **texts: str) -> None:
+def fill(target: Project, warehouse: Path, **texts: str) -> None:
     """Fill the raw tables of a Spark target with the rows of a DuckDB warehouse, in Spark SQL.
 
     Event tables have the day of receipt in `received_on`; those with rows are partitioned by it.
@@ -108,7 +108,7 @@ def fill(there: Project, warehouse: Path, **texts: str) -> None:
     arrived = warehouse.with_suffix(".arrived")
     shutil.rmtree(arrived, ignore_errors=True)
     arrived.mkdir()
-    session = Session(there.output)
+    session = Session(target.output)
     try:
         session.spark.sql("create schema if not exists raw")
         with duckdb.connect(warehouse, read_only=True) as raw:

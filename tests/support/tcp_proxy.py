@@ -43,7 +43,7 @@ class Proxy:
 
     @classmethod
     @contextmanager
-    def before(cls, target: int, **faults: Any) -> Iterator[Self]:  # noqa: ANN401 - of __init__
+    def before(cls, target: int, **faults: Any) -> Iterator[Self]:  # noqa: ANN401 - as in __init__
         """Run a proxy in front of the loopback port `target`."""
         proxy = cls(target, **faults)
         threading.Thread(target=proxy._accept, daemon=True).start()

@@ -15,7 +15,7 @@ VALIDATOR = Draft202012Validator(config_schema.schema())
 
 
 class _Core(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - pyyaml's own, filled below
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - as in PyYAML, filled below
 
 
 def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:

@@ -68,14 +68,14 @@ def _assert_same_bytes(
     reference_files.write_replacements(tmp_path / "more", tables)
     stored = reference_export.warehouse(tables, awkward_rows.replacements(tables))
     broken = sum(len(rows) for rows in awkward_rows.broken(tables).values())
-    there = project.find(tmp_path, None)
-    assert there.target == target
+    dbt = project.find(tmp_path, None)
+    assert dbt.target == target
     warehouse = tmp_path / "warehouse.duckdb"
     if target == "spark":  # `load` does not write there
         monkeypatch.setenv("DUCKDB_PATH", str(warehouse))
-        there = project.find(tmp_path, "duckdb")
+        dbt = project.find(tmp_path, "duckdb")
     for folder, rejected in (("raw", broken), ("raw", broken), ("more", 0)):
-        loaded = load_into(there, tmp_path / folder, rejected=tmp_path / "rejected", now=_NOW)
+        loaded = load_into(dbt, tmp_path / folder, rejected=tmp_path / "rejected", now=_NOW)
         assert loaded.rejected == rejected
     if target == "spark":
         fill(project.find(tmp_path, None), warehouse)
@@ -139,9 +139,9 @@ def _assert_same_packed(found: dict[str, Path], name: str, wanted: bytes, brand:
 
 def _run(folder: Path, day: date) -> None:
     loaded = config.load(folder / "exports.yml")
-    there = project.find(folder, None)
+    dbt = project.find(folder, None)
     request = Request(days=Days(day, day), daily_only=True)
-    result = run.run(loaded, there, request, now=_NOW)
+    result = run.run(loaded, dbt, request, now=_NOW)
     assert result.windows
     assert {window.status for window in result.windows} == {Status.DELIVERED}
     assert not [warning for warning in result.warnings if "late rows" in warning]
