@@ -417,7 +417,7 @@ def test_an_old_failure_is_not_a_problem_of_a_reopened_window(
 def test_a_ledger_of_an_older_version_is_read_and_then_upgraded(acme: Workspace) -> None:
     acme.run(FIRST)
     with closing(sqlite3.connect(acme.folder / "state/ledger.db")) as connection:
-        connection.execute("drop table activities")
+        connection.execute("alter table windows drop column activities")
         connection.execute("drop table failures")
     export = export_at(acme, FIRST)
     assert export.last
