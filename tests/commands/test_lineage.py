@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 from forked_commands import Command
 from workspace import ROOT, Workspace
@@ -122,3 +123,13 @@ def test_the_pages_load_nothing_from_the_network(pages: Path) -> None:
     assert not re.findall(r"<(?:script|img|iframe)[^>]* src=|<link", index)
     assert "d3js.org v7" in index
     assert "<html" in (pages / "dbt.html").read_text(encoding="utf-8")[:500]
+
+
+def test_views_that_cannot_be_built_are_named_and_the_pages_come(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with duckdb.connect(str(workspace.warehouse)) as connection:
+        connection.execute("drop table raw.customers")
+    index = docs.write(project.find(workspace.folder, None), workspace.folder / "pages")
+    assert "no types are shown of views that dbt cannot build: stg_customers, " in caplog.text
+    assert "stg_customers" in index.read_text(encoding="utf-8")

@@ -171,6 +171,17 @@ def test_links_open_the_pages_of_dbt(browser: Browser, index: Path) -> None:
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
+def test_the_pages_of_dbt_begin_with_ours_and_show_types(browser: Browser, index: Path) -> None:
+    browser.open(index.with_name("dbt.html"))
+    browser.wait("document.body.innerText.includes('Where to begin')")
+    links = browser.driver.find_elements(By.CSS_SELECTOR, ".model-markdown a, .markdown a, p a")
+    assert {"activities_daily", "brands"} <= {link.text for link in links}
+    browser.driver.find_element(By.LINK_TEXT, "int_activities").click()
+    browser.wait("document.querySelector('h1')?.innerText.startsWith('int_activities')")
+    browser.wait(r"/received_at\s+TIMESTAMP WITH TIME ZONE/.test(document.body.innerText)")
+    assert [url for url in browser.requests() if not url.startswith(("file:", "data:"))] == []
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
