@@ -6,6 +6,7 @@ from typing import Protocol
 
 ROWS = ("row", "rows")
 FILES = ("file", "files")
+EXPORTS = ("export", "exports")
 
 
 class Progress(Protocol):

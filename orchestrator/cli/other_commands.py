@@ -263,6 +263,7 @@ def _schedule(
     else:
         report.show(result.units.rstrip("\n"))
         lines = []
+        report.log("Write the files with --output DIR.")
     report.log(f"Next: {schedules.NEXT_STEPS[scheduler]}")
     report.finish(result, lines)
 

@@ -215,7 +215,7 @@ def check_lines(result: "CheckResult") -> Iterator[str]:
         yield f"{'ok' if finding.ok else 'FAILED':<6} {finding.subject}: {finding.text}"
     failed = sum(1 for finding in result.findings if not finding.ok)
     if failed:
-        yield f"{count(failed, ('check', 'checks'))} failed: correct what they say, and check again"
+        yield f"{count(failed, ('check', 'checks'))} failed: correct each of them, and check again"
     else:
         yield "A run has everything that it needs. See what it would do: orchestrate run --dry-run"
 

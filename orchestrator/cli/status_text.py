@@ -12,7 +12,7 @@ from orchestrator.cli.report import NOUNS, export_name, window_start
 from orchestrator.commands.status import ExportStatus, Problem, ProblemKind, StatusResult
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import escaped
-from orchestrator.progress import count, size
+from orchestrator.progress import EXPORTS, count, size
 
 COLUMNS = {
     "Brand": "name",
@@ -97,7 +97,7 @@ def summary(status: StatusResult) -> str:
     """Return the number of exports, and of those with problems."""
     exports = listed(status)
     wrong = sum(1 for export in exports if export.problems)
-    text = count(len(exports), ("export", "exports"))
+    text = count(len(exports), EXPORTS)
     text += f", {wrong:,} with problems" if wrong else ", no problems"
     return (
         text if any(export.last for export in status.exports) else f"{text}, nothing delivered yet"

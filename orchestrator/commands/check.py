@@ -18,7 +18,7 @@ from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import unsettled
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import holding, late
-from orchestrator.progress import Progress, count, no_progress
+from orchestrator.progress import EXPORTS, Progress, count, no_progress
 from orchestrator.warehouse import project
 from orchestrator.windows import Window
 
@@ -53,7 +53,7 @@ def check_all(
     """
     brands: list[str] = []
     intervals = ", ".join(sorted({export.interval.value for export in config.exports}))
-    findings = [Finding("exports.yml", f"{len(config.exports)} exports ({intervals})")]
+    findings = [Finding("exports.yml", f"{count(len(config.exports), EXPORTS)} ({intervals})")]
     findings.append(_checked("ledger", lambda: _ledger(config)))
     findings.append(_checked("outbox", lambda: _outbox(config.outbox)))
     findings += [
@@ -70,7 +70,7 @@ def check_all(
     progress(f"checking {count(len(config.destinations), ('destination', 'destinations'))}")
     findings += _destinations(config, brands, now)
     if config.notify:
-        text = f"{len(config.notify)} URLs that Apprise knows; nothing was sent"
+        text = f"{count(len(config.notify), ('URL', 'URLs'))} that Apprise knows; nothing was sent"
         findings.append(Finding("notify", text))
     return CheckResult(findings)
 
@@ -173,7 +173,7 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
     if not brands and any(export.brand == EVERY_BRAND for export in config.exports):
         raise ExportError(f"target {found.target}: {holding.NO_BRANDS}")
     text = f"target {found.target}: the views can be built and have every field"
-    text += f"; {len(brands)} brands"
+    text += f"; {count(len(brands), ('brand', 'brands'))}"
     return f"{text}; {late.cannot_find(undated)}" if undated else text
 
 
@@ -219,7 +219,11 @@ def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Itera
         subject = f"destination '{name}'"
         notes = "".join(f"; {note}" for note in sorted(result.notes))
         if not result.errors:
-            text = f"files can be written, replaced and removed; folders: {len(folders[name])}"
+            text = "files can be written, replaced and removed"
+            if folders[name]:
+                text += f" in {count(len(folders[name]), ('folder', 'folders'))}"
+            else:
+                text += "; no export is delivered there"
             yield Finding(subject, text + notes)
         for error in dict.fromkeys(map(str, result.errors)):
             yield Finding(subject, error + notes, ok=False)

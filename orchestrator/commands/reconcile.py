@@ -168,8 +168,8 @@ class _Comparison:
 
     def compare(self, window: Window, jobs: list[Job]) -> Iterator[WindowCheck]:
         """Yield what is found of each brand's window."""
-        self.run.progress(f"{window}: building the views")
         warehouse = self.maker.open()
+        self.run.progress(f"{window}: building the views")
         try:
             stage, _ = warehouse.stage(window, tested=False)
         except ExportError as error:

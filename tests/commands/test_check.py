@@ -82,7 +82,7 @@ def test_a_valid_setup_passes_and_nothing_is_left_behind(
     ]
     assert result.exit_code == 0
     assert "have every field; 3 brands" in result.findings[3].text
-    assert "folders: 3" in result.findings[4].text
+    assert "in 3 folders" in result.findings[4].text
     after = tree(acme.folder)
     assert {name for name in after.keys() ^ before.keys() if "sshd.log" not in name} == set()
     changed = {name for name, facts in after.items() if facts != before[name]}
@@ -223,7 +223,7 @@ def test_a_destination_that_fails_does_not_hide_the_others(
         ("destination 'there'", True),
     ]
     assert "only if it is the same, add the key: ssh-keyscan -p" in result.findings[4].text
-    assert "folders: 2" in result.findings[5].text
+    assert "in 2 folders" in result.findings[5].text
 
 
 def test_notify_urls_are_reported_and_nothing_is_sent(acme: Workspace) -> None:
@@ -232,7 +232,7 @@ def test_notify_urls_are_reported_and_nothing_is_sent(acme: Workspace) -> None:
     config_file.write_text(f"{config_file.read_text()}notify: ['json://127.0.0.1:1/hush']\n")
     finding = checked(acme).findings[-1]
     assert (finding.subject, finding.ok) == ("notify", True)
-    assert finding.text.startswith("1 URLs that Apprise knows")
+    assert finding.text.startswith("1 URL that Apprise knows")
 
 
 def test_brand_names_that_collide_or_are_invalid_at_a_receiver_are_reported(

@@ -30,7 +30,7 @@ def test_missing_tables_and_wrong_columns_of_postgresql_are_reported(
     workspace.mailing("ACME", "2026-11-19")
     found = warehouse_finding(path, "postgres")
     assert found.ok, found.text
-    assert "target postgres: the views can be made, and have every field; 1 brands" in found.text
+    assert "target postgres: the views can be built and have every field; 1 brand" in found.text
     workspace.execute("alter table raw.email_clicks drop column url")
     workspace.execute("alter table raw.customers alter email_address type text[] using null")
     workspace.execute("alter table raw.email_bounces alter received_at type bigint using 1")
