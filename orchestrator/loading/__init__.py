@@ -18,9 +18,9 @@ import duckdb
 from orchestrator import system
 from orchestrator.errors import ExportError
 from orchestrator.loading import files, staging
-from orchestrator.loading.staging import Staging
+from orchestrator.loading.staging import StagingTable
 from orchestrator.progress import Progress, Tally, no_progress
-from orchestrator.warehouse import Loaded, Loader, open_loader
+from orchestrator.warehouse import Loader, MergeCounts, open_loader
 from orchestrator.warehouse.contract import Contract, read_contract
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import out_of_memory
@@ -124,15 +124,15 @@ def load(  # noqa: PLR0913 - what load_into() takes, and the two that it finds
             for table in contract.tables:
                 warehouse.prepare(table)
             for table, raw_files in found:
-                with closing(Staging(arriving, work / table.name, table)) as staged:
+                with closing(StagingTable(arriving, work / table.name, table)) as staged:
                     _read(staged, raw_files, progress)
                     reject_file = staged.write_rejects(rejected, now)
                     received = staged.received()
                     distinct = staged.deduplicate()
                     # Not `now`: each run looks for late rows by `loaded_at`, since its previous
                     # look. Rows of a long load must not appear with a time before that look.
-                    moment = now + timedelta(seconds=time.monotonic() - started)
-                    done = warehouse.load(table, staged.good, moment)
+                    loaded_at = now + timedelta(seconds=time.monotonic() - started)
+                    done = warehouse.load(table, staged.good, loaded_at)
                     results.append(
                         _result(
                             staged,
@@ -150,7 +150,7 @@ def load(  # noqa: PLR0913 - what load_into() takes, and the two that it finds
     return LoadResult(tuple(results))
 
 
-def _read(staged: Staging, raw_files: tuple[files.RawFile, ...], progress: Progress) -> None:
+def _read(staged: StagingTable, raw_files: tuple[files.RawFile, ...], progress: Progress) -> None:
     sizes = [file.path.stat().st_size for file in raw_files]
     files_read = 0
 
@@ -167,11 +167,11 @@ def _read(staged: Staging, raw_files: tuple[files.RawFile, ...], progress: Progr
 
 
 def _result(  # noqa: PLR0913 - each step of a load found one of them
-    staged: Staging,
+    staged: StagingTable,
     raw_files: tuple[files.RawFile, ...],
     *,
     distinct: int,
-    done: Loaded,
+    done: MergeCounts,
     received: tuple[datetime | None, datetime | None],
     reject_file: Path | None,
 ) -> TableResult:

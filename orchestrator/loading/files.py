@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from orchestrator.errors import UsageError, did_you_mean
 from orchestrator.loading.records import csv_header
 from orchestrator.warehouse.contract import Contract, Table
-from orchestrator.warehouse.merging import LOADED, data_columns
+from orchestrator.warehouse.merging import LOADED_AT, data_columns
 
 _log = logging.getLogger(__name__)
 
@@ -110,9 +110,9 @@ def check_columns(path: Path, table: Table, names: Sequence[str]) -> None:
         raise UsageError(
             f"{path}: {table.name} has no such columns.{_questions(misspelled)} Rename them."
         )
-    if LOADED in unknown:
-        unknown.remove(LOADED)
-        _log.warning("%s: column %s is ignored: load fills it itself", path, LOADED)
+    if LOADED_AT in unknown:
+        unknown.remove(LOADED_AT)
+        _log.warning("%s: column %s is ignored: load fills it itself", path, LOADED_AT)
     if unknown:
         shown = [_displayed(name) for name in unknown[:_MOST_SHOWN]]
         more = f" and {len(unknown) - len(shown)} more" if len(unknown) > len(shown) else ""

@@ -132,6 +132,29 @@ def json_lines(path: Path) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(_SCHEMA, _json_batches(path))
 
 
+def scan_json_lines(path: Path, nullable: list[str]) -> tuple[int, str | None]:
+    """Return how many lines a JSON Lines file has, and the SQL condition that a key is omitted.
+
+    DuckDB returns null both for a null and for an omitted key, but the two are loaded differently.
+    Counting bytes decides the common cases: if "null" occurs nowhere in the file, every null is an
+    omitted key; if each line has all `nullable` keys, none is omitted. In the other cases the
+    condition is None, and the file is read line by line. It is None too if a line is longer than
+    LONGEST_RECORD, because DuckDB does not always refuse such a line.
+    """
+    lines, nulls, longest = 0, False, 0
+    for block in _blocks(path):
+        lines += len(block) - sum(map(bytes.isspace, block))
+        nulls = nulls or b"null" in b"".join(block)
+        longest = max(longest, len(block[-1]))  # a very long line is the last of its block
+    if longest > LONGEST_RECORD:
+        return lines, None
+    if not nulls:
+        return lines, "{} is null"
+    keys = [b'"%b":' % name.encode() for name in nullable]
+    found = [sum(b"".join(block).count(key) for block in _blocks(path)) for key in keys]
+    return lines, "false" if all(number == lines for number in found) else None
+
+
 def json_reason(raw: bytes) -> str:
     """Return why a line is not a JSON object."""
     if len(raw) > LONGEST_RECORD:
@@ -218,6 +241,12 @@ def _json_batches(path: Path) -> Iterator[pa.RecordBatch]:
                 pa.array(texts, pa.string()),
             ]
             yield pa.record_batch(columns, schema=_SCHEMA)
+
+
+def _blocks(path: Path) -> Iterator[list[bytes]]:
+    with path.open("rb") as file:
+        while block := file.readlines(_LINES_AT_ONCE):
+            yield block
 
 
 def _csv_reason(record: bytes, width: int) -> str:

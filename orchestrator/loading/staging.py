@@ -24,13 +24,13 @@ import pyarrow as pa
 from orchestrator.errors import UsageError
 from orchestrator.loading.files import RawFile, check_columns
 from orchestrator.loading.records import (
-    LONGEST_RECORD,
     csv_records,
     csv_rows,
     json_keys,
     json_lines,
     json_reason,
     parquet_batches,
+    scan_json_lines,
 )
 from orchestrator.loading.rules import (
     Cell,
@@ -43,15 +43,14 @@ from orchestrator.loading.rules import (
     parquet_cells,
     parquet_source,
 )
-from orchestrator.warehouse.contract import RECEIVED, Table
+from orchestrator.warehouse.contract import RECEIVED_AT, Table
 from orchestrator.warehouse.merging import OMITTED, data_columns, omitted_bits
 from orchestrator.warehouse.sql import identifier, literal
-from orchestrator.warehouse.stage import apply, limits
+from orchestrator.warehouse.stage import limits, set_options
 
 _log = logging.getLogger(__name__)
 
 _MACHINE_ERRORS = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
-_BLOCK = 8_000_000  # bytes
 _VALID = identifier("(clean)")
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 
@@ -62,7 +61,7 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     settings = {"TimeZone": "UTC", "arrow_large_buffer_size": True, **limits()}
     # DuckDB counts how far a query is only where its own bar is on; that bar is not shown.
     counted = {"enable_progress_bar": True, "enable_progress_bar_print": False}
-    apply(connection, {**settings, **counted})
+    set_options(connection, {**settings, **counted})
     return connection
 
 
@@ -78,7 +77,7 @@ class _RowQuery(NamedTuple):
     """The expression of the row as a JSON object, for the reject file."""
 
 
-class Staging:
+class StagingTable:
     """The rows of one table: valid ones in the relation `good`, rejected ones in a JSON Lines file.
 
     `rows` and `rejected` count the rows read so far and those of them that were rejected.
@@ -137,7 +136,7 @@ class Staging:
         """Return the first and the last `received_at` of the valid rows, in UTC; None without."""
         if not self.table.is_received:
             return None, None
-        name = identifier(RECEIVED)
+        name = identifier(RECEIVED_AT)
         first, last = self._fetch(f"select min({name}), max({name}) from good")
         return first and first.astimezone(UTC), last and last.astimezone(UTC)
 
@@ -236,7 +235,7 @@ class Staging:
 
         A column that the newest row omits is taken from an older row.
         """
-        order = f"{identifier(RECEIVED)}, position" if self.table.is_received else "position"
+        order = f"{identifier(RECEIVED_AT)}, position" if self.table.is_received else "position"
         bits = omitted_bits(self.table)
         values = []
         for column in data_columns(self.table):
@@ -311,7 +310,7 @@ class Staging:
         keys = json_keys(file.path)
         if keys:
             check_columns(file.path, self.table, sorted(keys))
-        rows, is_omitted = _json_shape(file.path, [*omitted_bits(self.table)])
+        rows, is_omitted = scan_json_lines(file.path, [*omitted_bits(self.table)])
         if keys and is_omitted is not None:
             cells = json_cells(self.table, is_omitted=is_omitted)
             try:
@@ -437,32 +436,3 @@ class Staging:
         rows = self._con.execute(query)
         while batch := rows.fetchmany(1000):
             yield from batch
-
-
-def _json_shape(path: Path, nullable: list[str]) -> tuple[int, str | None]:
-    """Return how many lines a JSON Lines file has, and the SQL condition that a key is omitted.
-
-    DuckDB returns null both for a null and for an omitted key, but the two are loaded differently.
-    Counting bytes decides the common cases: if "null" occurs nowhere in the file, every null is an
-    omitted key; if each line has all `nullable` keys, none is omitted. In the other cases the
-    condition is None, and the file is read line by line. It is None too if a line is longer than
-    LONGEST_RECORD, because DuckDB does not always refuse such a line.
-    """
-    lines, nulls, longest = 0, False, 0
-    for block in _blocks(path):
-        lines += len(block) - sum(map(bytes.isspace, block))
-        nulls = nulls or b"null" in b"".join(block)
-        longest = max(longest, len(block[-1]))  # a line of more than _BLOCK bytes ends its block
-    if longest > LONGEST_RECORD:
-        return lines, None
-    if not nulls:
-        return lines, "{} is null"
-    keys = [b'"%b":' % name.encode() for name in nullable]
-    found = [sum(b"".join(block).count(key) for block in _blocks(path)) for key in keys]
-    return lines, "false" if all(number == lines for number in found) else None
-
-
-def _blocks(path: Path) -> Iterator[list[bytes]]:
-    with path.open("rb") as file:
-        while block := file.readlines(_BLOCK):
-            yield block

@@ -75,7 +75,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class MergeCounts:
     """How many rows of a load were added, changed a stored row, or were already present."""
 
     added: int
@@ -107,7 +107,7 @@ class Loader(Protocol):
         table cannot store rows of the contract.
         """
 
-    def load(self, table: "Table", arriving: str, now: datetime) -> Loaded:
+    def load(self, table: "Table", arriving: str, now: datetime) -> MergeCounts:
         """Merge rows into the raw table, all or none; `now` is the `loaded_at` of new rows.
 
         `arriving` is a relation of the DuckDB connection with which the loader was opened. It has

@@ -29,7 +29,7 @@ ColumnType = Literal["text", "timestamp", "boolean"]
 TableKind = Literal["event", "entity"]
 
 SOURCES = Path("models/staging/_sources.yml")
-RECEIVED = "received_at"  # when the platform registered a row; not every table has it
+RECEIVED_AT = "received_at"  # when the platform registered a row; not every table has it
 _SOURCE = "raw"
 _META = ("config", "meta")
 
@@ -102,7 +102,7 @@ class Table:
     @property
     def is_received(self) -> bool:
         """Whether the table has the column `received_at`."""
-        return any(column.name == RECEIVED for column in self.columns)
+        return any(column.name == RECEIVED_AT for column in self.columns)
 
     def definitions(
         self, types: Mapping[ColumnType, str], quoted: Callable[[str], str]

@@ -18,12 +18,12 @@ import duckdb
 
 from orchestrator import system
 from orchestrator.errors import ExportError, LockedError, UsageError
-from orchestrator.warehouse import Loaded
+from orchestrator.warehouse import MergeCounts
 from orchestrator.warehouse.contract import ColumnType, Table
 from orchestrator.warehouse.merging import Merge
 from orchestrator.warehouse.project import rendered
 from orchestrator.warehouse.sql import identifier, literal
-from orchestrator.warehouse.stage import Stage, apply, settings
+from orchestrator.warehouse.stage import Stage, set_options, settings
 
 _CATALOG = "warehouse"
 _TYPES: dict[ColumnType, str] = {
@@ -79,7 +79,7 @@ class DuckDB:
     ) -> Stage:
         """Return a stage of views over the frozen tables."""
         assert self._connection  # noqa: S101 - open() comes first
-        return Stage.over(self._connection, relations, brands_relation, columns)
+        return Stage.from_sources(self._connection, relations, brands_relation, columns)
 
     def close(self) -> None:
         """Close the databases, including dbt's own connection, which would stay open."""
@@ -114,7 +114,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
             raise UsageError(f"{path.parent} is not a folder: create it, or set DUCKDB_PATH")
         self._schema = schema
         self._con = arriving
-        apply(arriving, output.get("settings") or {})
+        set_options(arriving, output.get("settings") or {})
         try:
             arriving.execute(f"attach {literal(str(path))} as {_CATALOG}")
         except duckdb.IOException as error:
@@ -141,7 +141,7 @@ class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
             for column in table.missing_columns(existing, where=f"{self._schema}.{table.name}"):
                 self._con.execute(f"alter table {stored} add column {definitions[column.name]}")
 
-    def load(self, table: Table, arriving: str, now: datetime) -> Loaded:
+    def load(self, table: Table, arriving: str, now: datetime) -> MergeCounts:
         """Merge the rows of a relation into the raw table, as Loader.load says."""
         with self._translated_errors(table):
             for name in ("incoming", "matched", "changing", "known", "merged"):

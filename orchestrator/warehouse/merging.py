@@ -24,11 +24,11 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.warehouse import Loaded
-from orchestrator.warehouse.contract import RECEIVED, Column, ColumnType, Table
+from orchestrator.warehouse import MergeCounts
+from orchestrator.warehouse.contract import RECEIVED_AT, Column, ColumnType, Table
 from orchestrator.warehouse.sql import identifier, literal
 
-LOADED = "loaded_at"
+LOADED_AT = "loaded_at"
 OMITTED = "(omitted)"
 """An extra column of arriving rows: an integer with one bit for each nullable column, which is 1 if
 the file does not have that column (`omitted_bits`). No column of the contract can have this name.
@@ -39,7 +39,7 @@ _MOST_NULLABLE = 63  # bits of a bigint
 
 def data_columns(table: Table) -> list[Column]:
     """Return the columns of a table that files fill: all except `loaded_at`."""
-    return [column for column in table.columns if column.name != LOADED]
+    return [column for column in table.columns if column.name != LOADED_AT]
 
 
 def omitted_bits(table: Table) -> dict[str, int]:
@@ -49,7 +49,7 @@ def omitted_bits(table: Table) -> dict[str, int]:
         raise UsageError(
             f"{table.name} has {len(names)} nullable columns; load supports {_MOST_NULLABLE}"
         )
-    return {name: 1 << place for place, name in enumerate(names)}
+    return {name: 1 << position for position, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Merge:
         self._match()
         return self
 
-    def write(self, now: datetime) -> Loaded:
+    def write(self, now: datetime) -> MergeCounts:
         """Write to the stored table, with `now` as the `loaded_at` of new rows; return the counts.
 
         Raises ExportError if the table does not take every row.
@@ -115,8 +115,8 @@ class Merge:
         )
         names = [self.quoted(column.name) for column in data_columns(self.table)]
         loaded_at = ""
-        if LOADED in self.types and any(c.name == LOADED for c in self.table.columns):
-            loaded_at = f"cast(timestamptz {literal(now.isoformat())} as {self.types[LOADED]})"
+        if LOADED_AT in self.types and any(c.name == LOADED_AT for c in self.table.columns):
+            loaded_at = f"cast(timestamptz {literal(now.isoformat())} as {self.types[LOADED_AT]})"
         if self.table.kind == "entity":
             # All stored rows of the key: another program may have written several.
             self.execute(
@@ -126,7 +126,7 @@ class Merge:
             )
             self._insert(names, "merged", loaded_at, replaced)
         elif replaced:
-            # update, not delete and insert: the table may have columns that the contract lacks.
+            # update, not delete and insert: the table may have more columns than the contract.
             filled = ", ".join(
                 f"{self.quoted(name)} = merged.{self.quoted(name)}"
                 for name in omitted_bits(self.table)
@@ -140,7 +140,7 @@ class Merge:
             f" (select 1 from known where known.new_row = new.{self.row})) as fresh"
         )
         self._insert(names, fresh if known else self.arriving, loaded_at, arriving - known)
-        return Loaded(added=arriving - known, replaced=replaced, present=known - replaced)
+        return MergeCounts(added=arriving - known, replaced=replaced, present=known - replaced)
 
     def _match(self) -> None:
         """Create the temporary tables that `compare` describes."""
@@ -178,8 +178,8 @@ class Merge:
         listed = ", ".join(names)
         # In the order of received_at: then zone maps (DuckDB) and the BRIN index (PostgreSQL) let a
         # run read only the rows of its window.
-        order = f" order by {self.quoted(RECEIVED)}" if self.table.is_received else ""
-        into = f"{listed}, {self.quoted(LOADED)}" if loaded_at else listed
+        order = f" order by {self.quoted(RECEIVED_AT)}" if self.table.is_received else ""
+        into = f"{listed}, {self.quoted(LOADED_AT)}" if loaded_at else listed
         values = f"{listed}, {loaded_at}" if loaded_at else listed
         written = self.execute(
             f"insert into {self.stored} ({into}) select {values} from {rows}{order}"
@@ -197,7 +197,7 @@ class Merge:
         """
         if self.table.kind != "event" or not self.table.is_received:
             return "true"
-        received = self.quoted(RECEIVED)
+        received = self.quoted(RECEIVED_AT)
         first, last = self.fetch(
             f"select cast(min({received}) as varchar), cast(max({received}) as varchar)"
             f" from {self.arriving}"
@@ -229,7 +229,7 @@ class Merge:
         return " and ".join(conditions) or "true"
 
     def _fills(self) -> str:
-        """Return the condition that an arriving event knows a value that the stored row lacks."""
+        """Return the condition that an arriving event has a value for a null of the stored row."""
         return self._any(
             f"(old.{self.quoted(c.name)} is null and"
             f" {self._is_known(c, f'new.{self.quoted(c.name)}')})"
@@ -248,7 +248,7 @@ class Merge:
         )
         if not self.table.is_received:
             return differs
-        received = self.quoted(RECEIVED)
+        received = self.quoted(RECEIVED_AT)
         return f"({differs} and coalesce(new.{received} >= old.{received}, true))"
 
     def _merged(self, column: Column) -> str:

@@ -27,16 +27,16 @@ class Project:
     """The `vars` of dbt_project.yml."""
 
 
-def find(beside: Path, target: str | None) -> Project:
+def find(base: Path, target: str | None) -> Project:
     """Return the project and the target to use.
 
     The folders are $DBT_PROJECT_DIR and $DBT_PROFILES_DIR, or else `dbt_project` and `profiles` in
-    the folder `beside` (that of exports.yml), or else those of this package. The target is the
+    the folder `base` (that of exports.yml), or else those of this package. The target is the
     given one, or else $ORCHESTRATE_TARGET, or else duckdb. Raises UsageError that names the folder,
     file or target that does not exist.
     """
-    folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
-    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
+    folder = _folder("DBT_PROJECT_DIR", base / "dbt_project", "dbt_project.yml")
+    profiles = _folder("DBT_PROFILES_DIR", base / "profiles", "profiles.yml")
     project = _yaml(folder / "dbt_project.yml")
     name = str(project.get("profile"))
     outputs = _outputs(profiles, name)
@@ -51,10 +51,10 @@ def find(beside: Path, target: str | None) -> Project:
     )
 
 
-def targets(beside: Path) -> list[str]:
+def targets(base: Path) -> list[str]:
     """Return the names of the targets. Raises UsageError as `find` does."""
-    folder = _folder("DBT_PROJECT_DIR", beside / "dbt_project", "dbt_project.yml")
-    profiles = _folder("DBT_PROFILES_DIR", beside / "profiles", "profiles.yml")
+    folder = _folder("DBT_PROJECT_DIR", base / "dbt_project", "dbt_project.yml")
+    profiles = _folder("DBT_PROFILES_DIR", base / "profiles", "profiles.yml")
     return list(_outputs(profiles, str(_yaml(folder / "dbt_project.yml").get("profile"))))
 
 
@@ -97,11 +97,11 @@ def _outputs(profiles: Path, name: str) -> dict[str, Any]:
     return _mapping(profile.get("outputs"))
 
 
-def _folder(variable: str, beside: Path, file: str) -> Path:
+def _folder(variable: str, default: Path, file: str) -> Path:
     if given := os.environ.get(variable):
         candidates = [Path(given).expanduser()]
     else:
-        candidates = [beside, *_packaged(beside.name)]
+        candidates = [default, *_packaged(default.name)]
     for folder in candidates:
         if (folder / file).is_file():
             return folder.absolute()

@@ -28,7 +28,7 @@ ORDER = {
     "activity": ("activity_date", "broadcast_id", "customer_id", "activity", "event_id"),
     "broadcast": ("sent_on", "broadcast_id"),
 }
-"""The order of rows within a brand: moments as instants, texts by their bytes (DuckDB's order)."""
+"""The order of rows within a brand: timestamps by instant, texts by their bytes, as in DuckDB."""
 _GROUPS = {"activity": ("activity", "activity, event_id"), "broadcast": ("null", "broadcast_id")}
 """By what a summary groups the rows of a brand, and their key within the brand."""
 KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
@@ -93,7 +93,7 @@ class Stage:
     )
 
     @classmethod
-    def of(
+    def from_relations(
         cls,
         connection: "duckdb.DuckDBPyConnection",
         brands: Sequence[str],
@@ -108,7 +108,7 @@ class Stage:
         return cls(connection, types, brands, parts or undivided)
 
     @classmethod
-    def over(
+    def from_sources(
         cls,
         connection: "duckdb.DuckDBPyConnection",
         sources: Mapping[str, str],
@@ -126,7 +126,7 @@ class Stage:
                 rows = f"select {names(columns.get(view))} from {sources[view]}"  # noqa: S608 - quoted
                 connection.execute(f"create or replace view {table} as {rows}")
             brands = connection.sql(f"from {brands_source}").order("brand").fetchall()
-            return cls.of(connection, [row[0] for row in brands])
+            return cls.from_relations(connection, [row[0] for row in brands])
 
     def text(self, expression: str) -> str:
         """Return the value of an SQL expression of type text."""
@@ -338,7 +338,7 @@ def settings() -> dict[str, str]:
     }
 
 
-def apply(connection: "duckdb.DuckDBPyConnection", options: Mapping[str, object]) -> None:
+def set_options(connection: "duckdb.DuckDBPyConnection", options: Mapping[str, object]) -> None:
     """Set settings of a connection.
 
     They are not passed to connect(), because TimeZone cannot be set before the extension ICU is
@@ -353,7 +353,7 @@ def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
     import duckdb  # noqa: PLC0415 - a run with nothing due does not need it
 
     connection = duckdb.connect(folder / "stage.duckdb")
-    apply(connection, settings())
+    set_options(connection, settings())
     return connection
 
 

@@ -80,7 +80,7 @@ class Writer:
         names = ("broadcast_id", "description", "sent_on", "is_touched")
         fields = [FileField(name, name.upper(), is_hashed=False, value_labels={}) for name in names]
         form = FileFormat("broadcast", Dialect.model_validate(dialect), content, fields)
-        stage = Stage.of(self.connection, list(brands))
+        stage = Stage.from_relations(self.connection, list(brands))
         targets = {b: (self.folder / str(n), f"{b}.csv") for n, b in enumerate(brands)}
         return writing.write(stage, form, targets)
 

@@ -136,7 +136,7 @@ def test_hostile_texts_are_written_unchanged(  # noqa: PLR0913, PLR0917 - each i
     ]
     form = FileFormat("activity", dialect, Content.model_construct(activity_types=codes), fields)
     written = writing.write(
-        Stage.of(connection, [brand]), form, {brand: (tmp_path / "file", "file")}
+        Stage.from_relations(connection, [brand]), form, {brand: (tmp_path / "file", "file")}
     )[brand]
     assert isinstance(written, WrittenFile)
     expected = [list(headings)]

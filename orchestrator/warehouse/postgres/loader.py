@@ -11,9 +11,9 @@ import duckdb
 from adbc_driver_manager import dbapi as adbc
 
 from orchestrator.errors import UsageError
-from orchestrator.warehouse import Loaded
-from orchestrator.warehouse.contract import RECEIVED, ColumnType, Table
-from orchestrator.warehouse.merging import LOADED, OMITTED, Merge, data_columns
+from orchestrator.warehouse import MergeCounts
+from orchestrator.warehouse.contract import RECEIVED_AT, ColumnType, Table
+from orchestrator.warehouse.merging import LOADED_AT, OMITTED, Merge, data_columns
 from orchestrator.warehouse.postgres import (
     connect,
     credentials,
@@ -63,7 +63,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         with self._transaction(table):
             run_cancellable(self._connection, lambda: self._prepare(table))
 
-    def load(self, table: Table, arriving: str, now: datetime) -> Loaded:
+    def load(self, table: Table, arriving: str, now: datetime) -> MergeCounts:
         """Merge the rows of a relation into the raw table, as Loader.load says."""
         with self._transaction(table):
             return run_cancellable(self._connection, lambda: self._load(table, arriving, now))
@@ -82,17 +82,17 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
             return
         where = f"{self._schema}.{table.name}"
         for column in table.missing_columns(existing, where=where):
-            if column.name == LOADED and not self._may_alter(table):
+            if column.name == LOADED_AT and not self._may_alter(table):
                 _log.warning(
                     "%s has no column %s, and this role may not add it: late rows cannot be found",
-                    *(where, LOADED),
+                    *(where, LOADED_AT),
                 )
                 continue
             self._execute(f"alter table {stored} add column {definitions[column.name]}")
-            if column.name == LOADED:
-                self._create_brin_index(table, LOADED)
+            if column.name == LOADED_AT:
+                self._create_brin_index(table, LOADED_AT)
 
-    def _load(self, table: Table, arriving: str, now: datetime) -> Loaded:
+    def _load(self, table: Table, arriving: str, now: datetime) -> MergeCounts:
         columns = ", ".join(
             f"{identifier(column.name)} as {_name(column.name)}" for column in data_columns(table)
         )
@@ -130,7 +130,7 @@ class PostgresLoader(AbstractContextManager["PostgresLoader"]):
         keys = ", ".join(_name(name) for name in table.key)
         self._execute(f"create index on {self._stored(table)} ({keys})")
         for column in table.columns:
-            if column.name in (RECEIVED, LOADED):
+            if column.name in (RECEIVED_AT, LOADED_AT):
                 self._create_brin_index(table, column.name)
 
     def _create_brin_index(self, table: Table, column: str) -> None:

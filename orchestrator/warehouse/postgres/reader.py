@@ -128,7 +128,7 @@ class PostgreSQL:
             finally:
                 with suppress(adbc.Error):
                     self._execute("rollback")  # nothing was written
-            return Stage.of(self._stage, sorted(str(brand) for brand in brands), parts)
+            return Stage.from_relations(self._stage, sorted(str(brand) for brand in brands), parts)
 
     def _drop(self) -> None:
         self._execute(f"set lock_timeout = '{_LOCK_TIMEOUT}'")

@@ -81,7 +81,7 @@ class Spark:
         assert self._connection  # noqa: S101 - open() comes first
         sources = {view: self._files(relation) for view, relation in relations.items()}
         brands_source = self._files(brands_relation)
-        return Stage.over(self._connection, sources, brands_source, columns)
+        return Stage.from_sources(self._connection, sources, brands_source, columns)
 
     def close(self) -> None:
         """Drop the run's tables and end Spark."""
