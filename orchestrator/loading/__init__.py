@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RejectReason:
-    """Why rows were rejected, without their values, and how many rows."""
+    """A reason why rows were rejected, without the values of the rows, and the number of rows."""
 
     text: str
     rows: int

@@ -59,9 +59,9 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB database in memory for the rows of a load; it may spill to disk in `folder`."""
     connection = duckdb.connect(config={"temp_directory": str(folder)})
     settings = {"TimeZone": "UTC", "arrow_large_buffer_size": True, **limits()}
-    # DuckDB counts how far a query is only where its own bar is on; that bar is not shown.
-    counted = {"enable_progress_bar": True, "enable_progress_bar_print": False}
-    set_options(connection, {**settings, **counted})
+    # query_progress() works only if DuckDB's progress bar is enabled; it is not printed.
+    progress = {"enable_progress_bar": True, "enable_progress_bar_print": False}
+    set_options(connection, {**settings, **progress})
     return connection
 
 
@@ -93,7 +93,7 @@ class StagingTable:
         self.rejected = 0
         self._fraction = 0.0
         self.reasons = Counter[str]()
-        """The rejected rows by reason, up to its first value: a value may be an address."""
+        """How many rows were rejected, by reason; without the value, which may be an address."""
         self._folder = folder
         self._con = connection
         self._rejects = (folder / "rejects.jsonl").open("w+", encoding="utf-8")
@@ -125,15 +125,15 @@ class StagingTable:
             ) from None
 
     def fraction(self) -> float:
-        """Return how much of the current file was read, 0 to 1. Another thread may call this.
+        """Return how much of the current file was read, from 0 to 1. Another thread may call it.
 
-        A file may take several queries, so the fraction stays where the longest one was.
+        A file may need several queries, each of which begins at 0. The result never goes back.
         """
         self._fraction = max(self._fraction, self._con.query_progress() / 100)
         return self._fraction
 
     def received(self) -> tuple[datetime | None, datetime | None]:
-        """Return the first and the last `received_at` of the valid rows, in UTC; None without."""
+        """Return the first and the last `received_at` of the valid rows in UTC, or None and None."""
         if not self.table.is_received:
             return None, None
         name = identifier(RECEIVED_AT)

@@ -96,9 +96,9 @@ class Spark:
         shutil.rmtree(session.warehouse / f"{self._schema}.db", ignore_errors=True)
 
     def _files(self, relation: str) -> str:
-        """Return the DuckDB source that reads the files of a table."""
+        """Return what DuckDB selects from to read the files of a table."""
         assert self._session  # noqa: S101 - open() comes first
-        assert self._connection  # noqa: S101 - the same
+        assert self._connection  # noqa: S101 - as above
         with translated_errors():
             files = self._session.spark.table(relation).inputFiles()
         paths = sorted(url2pathname(urlsplit(file).path) for file in files)
@@ -110,10 +110,10 @@ class Spark:
         return source
 
     def _is_utf8(self, source: str) -> bool:
-        """Return whether DuckDB reads each text of a source.
+        """Return whether all texts of a source are valid UTF-8.
 
-        Spark stores any bytes as a text. DuckDB's reader of Parquet refuses a complete query
-        because of one text that is not UTF-8, and does not say in which row it is.
+        Spark accepts any bytes as text. DuckDB's Parquet reader fails the complete query because of
+        one text that is not UTF-8, and does not say which row has it.
         """
         assert self._connection  # noqa: S101 - open() comes first
         described = self._connection.execute(f"describe from {source}").fetchall()
@@ -121,7 +121,7 @@ class Spark:
         if not texts:
             return True
         try:
-            # `length` decodes a text; `strlen` and `count` do not.
+            # length() decodes each text, and so checks it; strlen() and count() would not.
             longest = ", ".join(f"max(length({name}))" for name in texts)
             self._connection.execute(f"select {longest} from {source}")  # noqa: S608 - quoted
         except duckdb.InvalidInputException:
@@ -130,9 +130,9 @@ class Spark:
 
 
 def _unchecked(paths: list[str]) -> "dataset.Dataset":
-    """Return the same files as Arrow reads them: slower, and without looking at the texts.
+    """Return the files as an Arrow dataset, which DuckDB reads more slowly and without a check.
 
-    `orchestrator.files.writing` then finds the row, and stops the files of its brand alone.
+    Then orchestrator.files.writing finds the row, and only the files of its brand are not written.
     """
     from pyarrow import dataset  # noqa: PLC0415 - a run with nothing due does not need it
 
