@@ -133,7 +133,7 @@ class StagingTable:
         return self._fraction
 
     def received(self) -> tuple[datetime | None, datetime | None]:
-        """Return the first and the last `received_at` of the valid rows in UTC, or None and None."""
+        """Return the first and last `received_at` of the valid rows in UTC, or None and None."""
         if not self.table.is_received:
             return None, None
         name = identifier(RECEIVED_AT)
