@@ -8,7 +8,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -95,7 +95,7 @@ def load(  # noqa: PLR0913 - what load_into() takes, and the two that it finds
     folder: Path,
     *,
     contract: Contract,
-    opener: Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[Loader]],
+    opener: Callable[[duckdb.DuckDBPyConnection], Loader],
     rejected: Path,
     now: datetime,
     progress: Progress = no_progress,

@@ -6,13 +6,14 @@ outside this package does not depend on a certain engine.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import GateError, UsageError
 from orchestrator.warehouse.project import Project
@@ -39,7 +40,7 @@ _LOADERS = {
 }
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A connection to one warehouse for one run.
 
     Its constructor takes dbt's target and the private folder of the run. The engine may write
@@ -47,20 +48,25 @@ class Engine(Protocol):
     """
 
     @property
+    @abstractmethod
     def dbt_output(self) -> dict[str, Any]:
         """The target with which dbt runs, as in profiles.yml (templates are not rendered)."""
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The dbt vars that say where the raw tables are, if not where the project says."""
+        """The dbt vars that say where the raw tables are; empty: where the project says."""
+        return {}
 
     @property
     def dbt_table_config(self) -> dict[str, Any]:
         """The dbt configs of the tables that a run creates, such as `unlogged`."""
+        return {}
 
+    @abstractmethod
     def open(self) -> None:
         """Connect. Raises UsageError or ExportError if the warehouse cannot be read."""
 
+    @abstractmethod
     def read(
         self, relations: Mapping[str, str], brands_relation: str, columns: Mapping[str, set[str]]
     ) -> "Stage":
@@ -70,6 +76,7 @@ class Engine(Protocol):
         the name of a view to the columns to read; a view that is not in it is read completely.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Drop the run's tables and disconnect."""
 
@@ -97,9 +104,14 @@ class Arrival:
     """A hash of the keys of the rows, in any order."""
 
 
-class Loader(Protocol):
-    """A connection to one warehouse that stores raw rows."""
+class Loader(AbstractContextManager["Loader"]):
+    """A connection to one warehouse that stores raw rows, until the `with` block ends.
 
+    Its constructor takes dbt's target, the DuckDB connection in which the rows are, and the schema
+    of the raw tables.
+    """
+
+    @abstractmethod
     def prepare(self, table: "Table") -> None:
         """Create the raw table if it is missing, because the views need all raw tables.
 
@@ -107,6 +119,7 @@ class Loader(Protocol):
         table cannot store rows of the contract.
         """
 
+    @abstractmethod
     def load(self, table: "Table", arriving: str, now: datetime) -> MergeCounts:
         """Merge rows into the raw table, all or none; `now` is the `loaded_at` of new rows.
 
@@ -133,9 +146,7 @@ def open_engine(project: Project, folder: Path) -> Engine:
     return engine
 
 
-def open_loader(
-    project: Project, arriving: "duckdb.DuckDBPyConnection"
-) -> AbstractContextManager[Loader]:
+def open_loader(project: Project, arriving: "duckdb.DuckDBPyConnection") -> Loader:
     """Open the warehouse of the project's target to store raw rows, in the schema `raw_schema`.
 
     `arriving` is the connection that has the rows to load.
@@ -152,9 +163,7 @@ def open_loader(
             " the platform's own pipeline; docs/scale.md shows how, in plain SQL"
         )
     schema = str(project.variables.get("raw_schema", "raw"))
-    loader: AbstractContextManager[Loader] = resolve_name(_LOADERS[kind])(
-        project.output, arriving, schema=schema
-    )
+    loader: Loader = resolve_name(_LOADERS[kind])(project.output, arriving, schema=schema)
     return loader
 
 

@@ -9,7 +9,7 @@ both. While a run is active, no other process can write to the warehouse file.
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import duckdb
 
 from orchestrator import system
 from orchestrator.errors import ExportError, LockedError, UsageError
-from orchestrator.warehouse import MergeCounts
+from orchestrator.warehouse import Engine, Loader, MergeCounts
 from orchestrator.warehouse.contract import ColumnType, Table
 from orchestrator.warehouse.merging import Merge
 from orchestrator.warehouse.project import rendered
@@ -33,7 +33,7 @@ _TYPES: dict[ColumnType, str] = {
 }
 
 
-class DuckDB:
+class DuckDB(Engine):
     """The databases of one run: the warehouse (read-only), the frozen rows, the stage."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
@@ -54,11 +54,6 @@ class DuckDB:
     def dbt_variables(self) -> dict[str, str]:
         """The raw tables are in the attached database."""
         return {"raw_database": _CATALOG}
-
-    @property
-    def dbt_table_config(self) -> dict[str, Any]:
-        """The dbt configs of a run's tables: none."""
-        return {}
 
     def open(self) -> None:
         """Attach the warehouse. Raises UsageError or ExportError if it cannot be read."""
@@ -90,7 +85,7 @@ class DuckDB:
             DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
 
 
-class DuckdbLoader(AbstractContextManager["DuckdbLoader"]):
+class DuckdbLoader(Loader):
     """A DuckDB file that stores raw rows. It is locked until the `with` block ends.
 
     The file is attached to the database in which the rows arrive, so they are copied only once and

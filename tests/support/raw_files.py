@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ class Warehouse:
             progress=progress,
         )
 
-    def loader(self, arriving: duckdb.DuckDBPyConnection) -> AbstractContextManager[Loader]:
+    def loader(self, arriving: duckdb.DuckDBPyConnection) -> Loader:
         return DuckdbLoader({"path": str(self.path)}, arriving)
 
     def execute(self, statement: str) -> None:
@@ -119,7 +118,7 @@ class PostgresWarehouse(Warehouse):
         names = ("host", "port", "user", "dbname")
         self.conninfo = " ".join(f"{name}={self.output[name]}" for name in names)
 
-    def loader(self, arriving: duckdb.DuckDBPyConnection) -> AbstractContextManager[Loader]:
+    def loader(self, arriving: duckdb.DuckDBPyConnection) -> Loader:
         return PostgresLoader(self.output, arriving)
 
     def execute(self, statement: str) -> None:

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 -- names come from the checked contract, types from the database
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import duckdb
 from adbc_driver_manager import dbapi as adbc
 
 from orchestrator.errors import UsageError
-from orchestrator.warehouse import MergeCounts
+from orchestrator.warehouse import Loader, MergeCounts
 from orchestrator.warehouse.contract import RECEIVED_AT, ColumnType, Table
 from orchestrator.warehouse.merging import LOADED_AT, OMITTED, Merge, data_columns
 from orchestrator.warehouse.postgres import (
@@ -33,7 +33,7 @@ _LOCK_TIMEOUT = "10min"  # for a load that waits for another load, or to add a c
 _ROWS_AT_ONCE = 100_000
 
 
-class PostgresLoader(AbstractContextManager["PostgresLoader"]):
+class PostgresLoader(Loader):
     """A PostgreSQL database that stores raw rows, each table in one transaction.
 
     Two loads of the same table wait for each other; readers never wait.

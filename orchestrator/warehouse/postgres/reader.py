@@ -22,7 +22,7 @@ from adbc_driver_postgresql import StatementOptions  # type: ignore[import-untyp
 from pyarrow import dataset
 
 from orchestrator.errors import ExportError, LockedError
-from orchestrator.warehouse import stage
+from orchestrator.warehouse import Engine, stage
 from orchestrator.warehouse.postgres import (
     connect,
     credentials,
@@ -46,7 +46,7 @@ _DAYS = 10_957  # from 1970 to 2000
 _AS_TEXT = ("money", "oid")
 
 
-class PostgreSQL:
+class PostgreSQL(Engine):
     """The connection, the schema and the stage of one run."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
@@ -62,11 +62,6 @@ class PostgreSQL:
     def dbt_output(self) -> dict[str, Any]:
         """The target, with the schema of the run."""
         return {**self._output, "schema": self._schema}
-
-    @property
-    def dbt_variables(self) -> dict[str, str]:
-        """No vars: the raw tables are where the dbt project says."""
-        return {}
 
     @property
     def dbt_table_config(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from urllib.request import url2pathname
 import duckdb
 
 from orchestrator.errors import UsageError
-from orchestrator.warehouse import stage
+from orchestrator.warehouse import Engine, stage
 from orchestrator.warehouse.spark import Session, translated_errors
 from orchestrator.warehouse.sql import identifier, literal
 from orchestrator.warehouse.stage import Stage
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyarrow import dataset
 
 
-class Spark:
+class Spark(Engine):
     """The Spark session of one run, and the schema in which dbt creates its tables."""
 
     def __init__(self, output: Mapping[str, Any], folder: Path) -> None:
@@ -49,16 +49,6 @@ class Spark:
     def dbt_output(self) -> dict[str, Any]:
         """The target, changed to the schema of the run and to the session that is running."""
         return {**self._output, "schema": self._schema, "server_side_parameters": {}}
-
-    @property
-    def dbt_variables(self) -> dict[str, str]:
-        """No vars: the raw tables are where the dbt project says."""
-        return {}
-
-    @property
-    def dbt_table_config(self) -> dict[str, Any]:
-        """The dbt configs of a run's tables: none."""
-        return {}
 
     def open(self) -> None:
         """Start Spark. Raises UsageError if there are no raw tables, and errors as `Session`."""
