@@ -5,7 +5,7 @@ drops relations with cascade, so in a shared schema it would drop views of other
 their transactions. An advisory lock keeps a second run out of the schema. This module then copies
 the tables in one repeatable-read transaction to Arrow files in the run's folder, which DuckDB reads
 like tables. A large table is copied in parts, one file each, that follow each other in time,
-because DuckDB needs twice the memory of what it sorts.
+because DuckDB needs space for twice the size of what it sorts.
 """
 
 import shutil
