@@ -360,7 +360,7 @@ def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
 def out_of_memory() -> str:
     """Return a message for DuckDB's out-of-memory error."""
     return (
-        f"DuckDB ran out of memory; let DUCKDB_MEMORY_LIMIT be more than {limits()['memory_limit']}"
+        f"DuckDB ran out of memory; set DUCKDB_MEMORY_LIMIT to more than {limits()['memory_limit']}"
     )
 
 

@@ -404,7 +404,7 @@ def test_rows_that_need_too_much_memory_fail_only_their_brand(writer: Writer) ->
     written = writer.write(("ACME", "WIDE", "ZZ"))
     error = written["WIDE"]
     assert isinstance(error, ExportError)
-    assert str(error).startswith("the rows of WIDE are wide: DuckDB ran out of memory; let ")
+    assert str(error).startswith("the rows of WIDE are wide: DuckDB ran out of memory; set ")
     assert [written[brand].file.rows for brand in ("ACME", "ZZ")] == [4950, 0]
 
 

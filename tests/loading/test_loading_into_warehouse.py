@@ -105,7 +105,7 @@ def test_a_load_larger_than_the_memory_limit_spills_to_disk(
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "64MB")  # the rows need 90 MB
     assert warehouse.load_one().added == 300_000
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "1MB")
-    with pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 1MB"):
+    with pytest.raises(ExportError, match="set DUCKDB_MEMORY_LIMIT to more than 1MB"):
         warehouse.load()
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "much")
     with pytest.raises(UsageError, match="DUCKDB_MEMORY_LIMIT is 'much': expected a size"):

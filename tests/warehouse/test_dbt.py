@@ -225,7 +225,7 @@ def test_too_little_memory_is_reported_with_the_setting_to_change(
     monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", "20MB")
     with (
         stage.connect(tmp_path) as connection,
-        pytest.raises(ExportError, match="let DUCKDB_MEMORY_LIMIT be more than 20MB"),
+        pytest.raises(ExportError, match="set DUCKDB_MEMORY_LIMIT to more than 20MB"),
         stage.translated_errors(),
     ):
         connection.execute("select list(number) from range(9000000) numbers (number)").fetchall()
@@ -234,7 +234,10 @@ def test_too_little_memory_is_reported_with_the_setting_to_change(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Runtime Error\n  Out of Memory Error: failed to allocate", "let DUCKDB_MEMORY_LIMIT be"),
+        (
+            "Runtime Error\n  Out of Memory Error: failed to allocate",
+            "set DUCKDB_MEMORY_LIMIT to more",
+        ),
         ("Database Error\n  server closed the connection unexpectedly", "server closed the conn"),
         ("FATAL:  sorry, too many clients already", "too many clients already"),
         ("Database Error in model x\n  out of memory\n  DETAIL:  Failed on", "out of memory"),
