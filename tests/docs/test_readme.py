@@ -26,10 +26,6 @@ def test_the_example_of_the_readme_is_valid(
     assert config.load(path).exports[0].brand == "BRANDNAAM"
 
 
-def test_the_committed_exports_yml_is_valid() -> None:
-    assert [export.brand for export in config.load(ROOT / "exports.yml").exports] == ["*"]
-
-
 def test_every_package_is_listed_in_contributing() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]

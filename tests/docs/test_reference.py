@@ -46,11 +46,6 @@ def test_every_command_and_option_is_documented(name: str) -> None:
                 assert f"`{option}" in section[0] + common, option
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_the_help_of_each_command_has_an_example(name: str) -> None:
-    assert "Example: " in COMMANDS[name].help
-
-
 def test_every_variable_that_is_read_is_documented() -> None:
     named = re.compile(r"""(?:environ(?:\.get)?[\[(]|getenv\(|env_var\()\s*['"]([A-Z_]+)['"]""")
     files = [*ROOT.glob("orchestrator/**/*.py"), ROOT / "profiles/profiles.yml"]
