@@ -347,7 +347,7 @@ def test_load_does_not_write_to_spark(workspace: SparkWorkspace) -> None:
     with pytest.raises(UsageError) as raised:
         load_into(workspace.project("spark"), workspace.folder / "raw", rejected=rejected, now=NOW)
     assert str(raised.value) == (
-        "load does not write to spark (target 'spark'): there the raw tables are filled by the"
+        "load does not write to spark (target 'spark'): fill the raw tables with the"
         " platform's own pipeline; docs/scale.md shows how, in plain SQL"
     )
 
