@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import UsageError, did_you_mean
-from orchestrator.loading.records import csv_header
+from orchestrator.loading.scanning import csv_header
 from orchestrator.warehouse.contract import Contract, Table
 from orchestrator.warehouse.merging import LOADED_AT, data_columns
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.loading.records import LONGEST_RECORD
+from orchestrator.loading.scanning import LONGEST_RECORD
 from orchestrator.warehouse.contract import Column, Table
 from orchestrator.warehouse.merging import OMITTED, data_columns, omitted_bits
 from orchestrator.warehouse.sql import identifier, literal

@@ -23,15 +23,6 @@ import pyarrow as pa
 
 from orchestrator.errors import UsageError
 from orchestrator.loading.files import RawFile, check_columns
-from orchestrator.loading.records import (
-    csv_records,
-    csv_rows,
-    json_keys,
-    json_lines,
-    json_reason,
-    parquet_batches,
-    scan_json_lines,
-)
 from orchestrator.loading.rules import (
     Cell,
     Rules,
@@ -42,6 +33,15 @@ from orchestrator.loading.rules import (
     object_sql,
     parquet_cells,
     parquet_source,
+)
+from orchestrator.loading.scanning import (
+    csv_records,
+    csv_rows,
+    json_keys,
+    json_lines,
+    json_reason,
+    parquet_batches,
+    scan_json_lines,
 )
 from orchestrator.warehouse.contract import RECEIVED_AT, Table
 from orchestrator.warehouse.merging import OMITTED, data_columns, omitted_bits

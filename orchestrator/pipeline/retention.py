@@ -113,13 +113,13 @@ class Retention:
 
     def foresee(self) -> PruneResult:
         """Return what would be removed, and remove nothing."""
-        found = _Tally()
+        found = _RemovalCounts()
         for name, pieces in self._old(destinations=True).items():
             for old in itertools.chain.from_iterable(pieces):
                 if name or self._outbox.path(old.file.path).exists():
                     found.add(name, old, "due")
         doubts = self.doubts() if found.removals else []
-        return self._result(_Tally() if doubts else found, doubts)
+        return self._result(_RemovalCounts() if doubts else found, doubts)
 
     def prune(self, *, destinations: bool = True) -> PruneResult:
         """Remove what is due in the outbox and, over one connection each, at the destinations.
@@ -128,7 +128,7 @@ class Retention:
         and a run that is killed has little to do again. A place where something failed is left
         alone until the next run. The warnings say what could not be done. Raises LedgerError.
         """
-        found = _Tally()
+        found = _RemovalCounts()
         warnings: list[str] = []
         waiting = self._old(destinations=destinations)
         while due := {name: files for name, old in waiting.items() if (files := next(old, ()))}:
@@ -189,7 +189,7 @@ class Retention:
             if place in places and name not in listed
         }
 
-    def _result(self, found: "_Tally", warnings: Sequence[str]) -> PruneResult:
+    def _result(self, found: "_RemovalCounts", warnings: Sequence[str]) -> PruneResult:
         for warning in warnings:
             _log.warning("%s", warning)
         return PruneResult(self._now, found.removals, warnings, found.counts)
@@ -243,7 +243,7 @@ class Retention:
             yield [Upload(self._outbox.path(old.file.path), old.file) for old in files]
 
 
-class _Tally:
+class _RemovalCounts:
     """What became of the files, counted and, up to a number, listed."""
 
     def __init__(self) -> None:
