@@ -68,14 +68,14 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
         closing(Warehouse.open(project, folder, folder)) as warehouse,
     ):
         warehouse.columns.update(formats.needed_columns(config, warehouse.view_columns))
-        look = _Look(config, warehouse, brand, folder / "head")
+        reader = _HeadReader(config, warehouse, brand, folder / "head")
         for window in sorted({window for _, window in wanted}):
             progress(f"{window}: building the views")
             complete, _ = warehouse.stage(window, tested=False)
             progress(f"{window}: writing the first {count(most, ROWS)}")
             stage = replace(complete, most=most)
             for export in (export for export, at in wanted if at == window):
-                heads += look.heads(stage, export, window)
+                heads += reader.heads(stage, export, window)
     return heads
 
 
@@ -92,7 +92,7 @@ def _wanted(config: Config, request: Request, now: datetime) -> Iterator[tuple[E
 
 
 @dataclass(frozen=True)
-class _Look:
+class _HeadReader:
     """Reads the heads of one brand's files."""
 
     config: Config

@@ -113,7 +113,7 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
     every brand, the ledger knows. Raises LedgerError where the ledger cannot be read.
     """
     found = sorted(
-        _Reader(config, request, ledger, now).exports(),
+        _StatusReader(config, request, ledger, now).exports(),
         key=lambda item: (
             min((_WORST.index(problem.kind) for problem in item.problems), default=len(_WORST)),
             -item.lag_seconds if item.overdue_windows and item.lag_seconds else 0,
@@ -129,7 +129,7 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
     return StatusResult(now, found, warnings, unowned)
 
 
-class _Reader:
+class _StatusReader:
     """Reads all facts about the exports of a request at once, and returns them by export."""
 
     def __init__(self, config: Config, request: Request, ledger: Ledger, now: datetime) -> None:
