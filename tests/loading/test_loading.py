@@ -119,7 +119,7 @@ def test_progress_moves_within_a_file(tmp_path: Path) -> None:
     assert steps.names == [f"loading customers: 1 file, {size}"]
     assert steps.details() == [f"1 file, 300,000 rows, {size} read"]
     partly = [each for each in seen if "file" not in each and each != "nothing read"]
-    assert len(partly) > 1, seen
+    assert partly, seen
 
 
 def test_a_load_without_a_good_row_has_no_span(warehouse: Warehouse) -> None:
