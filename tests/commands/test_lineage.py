@@ -131,5 +131,7 @@ def test_views_that_cannot_be_built_are_named_and_the_pages_come(
     with duckdb.connect(str(workspace.warehouse)) as connection:
         connection.execute("drop table raw.customers")
     index = docs.write(project.find(workspace.folder, None), workspace.folder / "pages")
-    assert "no types are shown of views that dbt cannot build: stg_customers, " in caplog.text
+    assert (
+        "column types are not shown for views that dbt cannot build: stg_customers, " in caplog.text
+    )
     assert "stg_customers" in index.read_text(encoding="utf-8")

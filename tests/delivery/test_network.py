@@ -65,6 +65,7 @@ def test_a_server_that_disconnects_after_each_file_gets_all_files(
     assert len(published) == 8
 
 
+@pytest.mark.faults
 def test_each_cut_of_a_connection_is_one_message(tmp_path: Path, workspace: Workspace) -> None:
     """The event loop itself warns about each block that is written to a lost connection."""
 

@@ -140,6 +140,7 @@ def test_every_file_of_every_day_equals_the_reference(workspace: Workspace, raw:
     assert again == {f"OTHER/2026/10/{kind}_OTHER_20261025.csv" for kind in reference_files.KINDS}
 
 
+@pytest.mark.faults
 def test_a_day_of_25_hours_has_25_hourly_windows(workspace: Workspace, raw: Tables) -> None:
     document = workspace.command("run", "--date", "2026-10-25", "--brand", "Uur")
 

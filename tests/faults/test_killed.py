@@ -93,6 +93,7 @@ def test_runs_killed_during_delivery_deliver_once_if_the_receiver_takes_files_aw
         here.check(reference)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("taking", [pytest.param(False, marks=pytest.mark.faults), True])
 def test_runs_killed_with_encryption_and_completion_files_deliver_once(
     packed: KillWorkspace, tmp_path: Path, *, taking: bool
@@ -151,6 +152,7 @@ def test_runs_killed_at_random_many_times_deliver_once(
     kill_at_random(reference, tmp_path, times=60, taking=taking)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("destination", "point"), [("server", "sftp.rename"), ("there", "folder.rename")]
 )

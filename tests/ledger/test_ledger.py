@@ -305,7 +305,7 @@ def test_a_time_limit_of_the_server_is_named(postgres: Postgres) -> None:
 
 def test_rows_of_the_history_are_streamed(ledger: Ledger, url: LedgerUrl) -> None:
     entry = replace(ENTRY, state=WRITTEN, choice="all", activities={"open": 3})
-    written = [replace(entry, export=f"BRAND{n}") for n in range(20_000)]
+    written = [replace(entry, export=f"BRAND{n}") for n in range(2_000)]
     ledger.write((each, []) for each in written)
     found = ledger.history.rows(START)
     tracemalloc.start()
@@ -317,7 +317,7 @@ def test_rows_of_the_history_are_streamed(ledger: Ledger, url: LedgerUrl) -> Non
     assert sum(1 for _ in found) == len(written) - 1
     size = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert size < (10_000_000 if url.server else 100_000)
+    assert size < (2_000_000 if url.server else 20_000)
 
 
 def test_a_missing_ledger_reads_as_empty_and_is_not_created(tmp_path: Path, url: LedgerUrl) -> None:

@@ -137,6 +137,7 @@ def test_late_rows_are_counted_with_the_filters_of_each_export(
     assert [(window.start.day, tested) for window, tested in built] == [(20, True), (19, False)]
 
 
+@pytest.mark.faults
 def test_late_rows_are_found_in_every_window_of_35_days(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME, start: 2026-10-01}")
     acme.run(FIRST)

@@ -140,6 +140,7 @@ def test_retention_removes_every_revision(workspace: Workspace) -> None:
     assert all("_20261120_r1" in name for name in workspace.files())
 
 
+@pytest.mark.faults
 def test_a_week_of_late_rows_changes_no_published_file(workspace: Workspace) -> None:
     workspace.configure(
         f"  - {{brand: ACME, completion: manifest, start: 2026-11-10, late_rows: resend, {NAMES}}}"

@@ -24,7 +24,12 @@ def _workspace(
     return workspace
 
 
-@pytest.fixture(params=["LATIN1", "WIN1252", "SQL_ASCII", "role", "environment"])
+@pytest.fixture(
+    params=[
+        *("LATIN1", "SQL_ASCII", "role"),
+        *(pytest.param(each, marks=pytest.mark.faults) for each in ("WIN1252", "environment")),
+    ]
+)
 def workspace(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -7,6 +7,7 @@ from postgres_server import Postgres
 from postgres_workspace import PostgresWorkspace
 
 # So many that PostgreSQL expects one row from the deduplication and would use nested loops.
+_COLUMNS = "event_id, brand, broadcast_id, customer_id, occurred_at, received_at, is_test"
 _EVENTS, _CUSTOMERS, _BROADCASTS = 20_000, 2_000, 400
 _RAW = (
     f"""
@@ -21,17 +22,17 @@ _RAW = (
     select 'ACME', 'C' || number, null, null from generate_series(1, {_CUSTOMERS}) as number
     """,
     f"""
-    insert into raw.email_sends
+    insert into raw.email_sends ({_COLUMNS})
     select
         'E' || number, 'ACME', 'B' || 1 + number % {_BROADCASTS},
-        'C' || 1 + number % {_CUSTOMERS}, null, moment, moment, false
+        'C' || 1 + number % {_CUSTOMERS}, moment, moment, false
     from
         generate_series(1, {_EVENTS}) as number,
         (select timestamptz '2026-11-21 12:00:00+00' as moment)
     """,
-    """
-    insert into raw.email_opens
-    select *, 'iOS', false from raw.email_sends
+    f"""
+    insert into raw.email_opens ({_COLUMNS}, os, is_machine)
+    select {_COLUMNS}, 'iOS', false from raw.email_sends
     """,
     "vacuum analyze",
 )

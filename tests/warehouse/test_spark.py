@@ -113,6 +113,7 @@ def test_texts_and_columns_of_any_type_are_written_as_duckdb_writes_them(
     assert sorted(path.name for path in workspace.warehouse.iterdir()) == ["raw.db"]
 
 
+@pytest.mark.faults
 def test_a_window_reads_only_the_partitions_of_its_days(workspace: SparkWorkspace) -> None:
     _write_days(workspace)
     for table in ("sends", "bounces", "complaints", "unsubscribes"):
@@ -165,6 +166,7 @@ def test_bytes_that_are_not_text_fail_only_their_brand(workspace: SparkWorkspace
     assert {name[:13] for name in workspace.files()} == {"activity_BETA", "broadcast_BET"}
 
 
+@pytest.mark.faults
 def test_check_reports_a_missing_raw_table(workspace: SparkWorkspace) -> None:
     workspace.write("broadcasts", [broadcast(1, sent_on=DAY, received_at=DAY)])
     workspace.fill()

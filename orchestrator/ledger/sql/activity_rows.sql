@@ -3,4 +3,4 @@ select
     window_start,
     activities
 from {newest_written} as windows
-where window_start >= :since and activities is not null
+where window_start >= :since and length(activities) > 2 -- an empty object
