@@ -11,10 +11,8 @@ import yaml
 from clock import Clock
 
 from orchestrator import config
-from orchestrator.config.dialect import Dialect
-from orchestrator.config.exports import KINDS, Content, Kind
-from orchestrator.files import writing
-from orchestrator.files.fields import resolve
+from orchestrator.config.exports import KINDS, Kind
+from orchestrator.files import formats, writing
 from orchestrator.files.formats import FileFormat
 from orchestrator.warehouse import open_engine, project
 from orchestrator.warehouse.contract import ViewColumn
@@ -22,17 +20,14 @@ from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import VIEWS
 
 
-def _form(there: Project, loaded: config.Config, kind: Kind) -> FileFormat:
-    export = loaded.exports[0]
+def _file_format(there: Project, loaded: config.Config, kind: Kind) -> FileFormat:
     text = (there.folder / f"models/exports/{VIEWS[kind]}.yml").read_text(encoding="utf-8")
     columns = []
     for column in yaml.safe_load(text)["models"][0]["columns"]:
         meta = column.get("config", {}).get("meta", {})
         labels, values = meta.get("labels", {}), meta.get("value_labels", {})
         columns.append(ViewColumn(column["name"], labels, values))
-    dialect = Dialect.model_construct(**{n: getattr(export, n) for n in Dialect.model_fields})
-    content = Content.model_construct(**{n: getattr(export, n) for n in Content.model_fields})
-    return FileFormat(kind, dialect, content, resolve(loaded, export, kind, columns))
+    return formats.resolve(loaded, loaded.exports[0], kind, {kind: columns})
 
 
 def main(folder: Path, steps: Path) -> None:
@@ -49,12 +44,12 @@ def main(folder: Path, steps: Path) -> None:
     engine.open()
     try:
         relations = {view: f"made.{view}" for view in VIEWS.values()}
-        forms = {kind: _form(there, loaded, kind) for kind in KINDS}
+        forms = {kind: _file_format(there, loaded, kind) for kind in KINDS}
         columns = {VIEWS[kind]: form.columns() for kind, form in forms.items()}
         stage = engine.read(relations, "made.brands", columns)
         for kind, form in forms.items():
             for brand in stage.brands:
-                print(kind, writing.write(stage, form, {brand: folder / kind})[brand])
+                print(kind, writing.write(stage, form, {brand: (folder / kind, kind)})[brand])
     finally:
         engine.close()
 
