@@ -106,17 +106,18 @@ class Spark(Engine):
         one text that is not UTF-8, and does not say which row has it.
         """
         assert self._connection  # noqa: S101 - open() comes first
-        described = self._connection.execute(f"describe from {source}").fetchall()
-        texts = [identifier(name) for name, type_name, *_ in described if type_name == "VARCHAR"]
-        if not texts:
+        with stage.translated_errors():
+            described = self._connection.execute(f"describe from {source}").fetchall()
+            texts = [identifier(name) for name, kind, *_ in described if kind == "VARCHAR"]
+            if not texts:
+                return True
+            try:
+                # length() decodes each text, and so checks it; strlen() and count() would not.
+                longest = ", ".join(f"max(length({name}))" for name in texts)
+                self._connection.execute(f"select {longest} from {source}")  # noqa: S608 - quoted
+            except duckdb.InvalidInputException:
+                return False
             return True
-        try:
-            # length() decodes each text, and so checks it; strlen() and count() would not.
-            longest = ", ".join(f"max(length({name}))" for name in texts)
-            self._connection.execute(f"select {longest} from {source}")  # noqa: S608 - quoted
-        except duckdb.InvalidInputException:
-            return False
-        return True
 
 
 def _unchecked(paths: list[str]) -> "dataset.Dataset":
