@@ -7,6 +7,7 @@ from typing import Protocol
 ROWS = ("row", "rows")
 FILES = ("file", "files")
 EXPORTS = ("export", "exports")
+WINDOWS = ("window", "windows")
 
 
 class Progress(Protocol):

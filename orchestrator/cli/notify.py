@@ -17,7 +17,7 @@ from orchestrator.cli import report
 from orchestrator.config import values
 from orchestrator.errors import ExportError, InterruptedRunError, LockedError, escaped
 from orchestrator.pipeline.result import RunResult
-from orchestrator.progress import count
+from orchestrator.progress import EXPORTS, WINDOWS, count
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -26,7 +26,6 @@ _log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
 """Seconds that all services together may take."""
-_WINDOWS, _EXPORTS = ("window", "windows"), ("export", "exports")
 _LINES = 20
 _LENGTH = 500
 """Characters of a line."""
@@ -43,13 +42,13 @@ def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
     what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
     held = [window for window in result.windows if window.hold and window.hold.is_new]
     if held:
-        what.append(f"{count(len(held), _WINDOWS)} held")
+        what.append(f"{count(len(held), WINDOWS)} held")
     if result.waited:
-        what.append(f"{count(len(result.waited), _WINDOWS)} that may lack rows")
+        what.append(f"{count(len(result.waited), WINDOWS)} that may lack rows")
     if result.late:
-        what.append(f"{count(len(result.late), _WINDOWS)} with late rows")
+        what.append(f"{count(len(result.late), WINDOWS)} with late rows")
     if result.unsettled:
-        what.append(f"{count(len(result.unsettled), _EXPORTS)} without an entry")
+        what.append(f"{count(len(result.unsettled), EXPORTS)} without an entry")
     lines = [*report.failure_lines(failed), *map(report.window_line, held), *result.waited]
     lines += [*map(report.late_line, result.late), *result.unsettled]
     if lines:

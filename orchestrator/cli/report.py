@@ -22,7 +22,7 @@ from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, escaped
 from orchestrator.jobs import Subject
 from orchestrator.pipeline.result import LateRows, RunResult, Status, WindowResult
-from orchestrator.progress import ROWS, Progress, count
+from orchestrator.progress import ROWS, WINDOWS, Progress, count
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def reconcile_lines(result: "ReconcileResult") -> Iterator[str]:
     alike = sum(1 for window in result.windows if window.is_alike)
     missing = sum(1 for window in result.windows if window.is_missing)
     yield (
-        f"{count(len(result.windows), ('window', 'windows'))} compared: {alike:,} as delivered, "
+        f"{count(len(result.windows), WINDOWS)} compared: {alike:,} as delivered, "
         f"{missing:,} with missing rows or files, {len(result.windows) - alike - missing:,} with "
         "other differences"
     )

@@ -40,8 +40,8 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 def print_status(status: StatusResult) -> None:
     """Print the status on stdout: problems first, then a table as wide as the terminal.
 
-    The table is plain text: Rich would lay out 1,000 exports four times as long as the ledger is
-    read.
+    The table is plain text. With Rich, two thirds of the command's time was the layout of 1,000
+    exports.
     """
     lines = [output.shown(warning) for warning in status.warnings]
     for export, problem in problems(status):

@@ -106,7 +106,7 @@ def _ledger(config: Config) -> str:
         return f"{url.name} will be created by the first run"
     with closing(Ledger(url)) as ledger:
         ledger.check_writable()
-        if sentences := unsettled.waiting(config, ledger):
+        if sentences := unsettled.waiting(unsettled.unowned(config, ledger)):
             raise ExportError("\n".join(sentences))
         notes = [*unsettled.replaced(config, ledger), *_forgotten(config, ledger)]
     return "; ".join([f"{url.name} can be written", *notes])

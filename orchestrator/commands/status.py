@@ -121,12 +121,13 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
         ),
     )
     retention = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now)
-    warnings = [*unsettled.waiting(config, ledger), *unsettled.replaced(config, ledger)]
+    unowned = unsettled.unowned(config, ledger)
+    warnings = [*unsettled.waiting(unowned), *unsettled.replaced(config, ledger)]
     warnings += retention.doubts()
     if tables := undated_tables(ledger):
         warnings.append(cannot_find(tables))
-    unowned = {name: len(entries) for name, entries in unsettled.unowned(config, ledger).items()}
-    return StatusResult(now, found, warnings, unowned)
+    numbers = {name: len(entries) for name, entries in unowned.items()}
+    return StatusResult(now, found, warnings, numbers)
 
 
 class _StatusReader:

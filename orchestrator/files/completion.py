@@ -250,7 +250,7 @@ def _name(field: FileField, dialect: Dialect) -> str:
 
 
 def _type(field: FileField, type_name: str, dialect: Dialect) -> dict[str, Any]:
-    """Return the properties by which a program parses the texts of a field."""
+    """Return the properties that tell a program how to parse the texts of a field."""
     matching = (name for name, pattern in _TYPES.items() if re.fullmatch(pattern, type_name))
     found = next(matching, "string")
     if field.is_hashed or (found not in ("datetime", "boolean") and field.value_labels):

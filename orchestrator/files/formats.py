@@ -15,7 +15,7 @@ from orchestrator.config.exports import KINDS, Content, Export, FieldChoice, Kin
 from orchestrator.errors import ConfigError, valid_names
 from orchestrator.warehouse.contract import ColumnFacts, LabelError, ViewColumn
 from orchestrator.warehouse.sql import literal
-from orchestrator.warehouse.stage import KEYS, VIEWS
+from orchestrator.warehouse.stage import REQUIRED_COLUMNS, VIEWS
 
 ViewColumns = Mapping[str, Sequence[ViewColumn]]
 """The columns of the two views, by the kind of the file that is written from them."""
@@ -71,7 +71,7 @@ class FileFormat:
 
     def columns(self) -> set[str]:
         """Return the columns of the view that are needed to write the file."""
-        columns = {field.column for field in self.fields} | KEYS[self.kind]
+        columns = {field.column for field in self.fields} | REQUIRED_COLUMNS[self.kind]
         return columns | ({"is_machine"} if self._excludes_machines else set())
 
     def condition(self) -> str:
@@ -126,10 +126,10 @@ def needed_columns(config: Config, columns: ViewColumns) -> dict[str, set[str]]:
     needed: dict[str, set[str]] = {}
     names = {kind: {column.name for column in columns[kind]} for kind in KINDS}
     for kind, known in names.items():
-        if missing := ", ".join(sorted(KEYS[kind] - known)):
+        if missing := ", ".join(sorted(REQUIRED_COLUMNS[kind] - known)):
             raise ConfigError(
                 f"{VIEWS[kind]} has no column {missing}: files are divided and ordered by "
-                f"{', '.join(sorted(KEYS[kind]))}; keep them in its SQL and its YAML"
+                f"{', '.join(sorted(REQUIRED_COLUMNS[kind]))}; keep them in its SQL and its YAML"
             )
     for export in config.exports:
         try:

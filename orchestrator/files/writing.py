@@ -15,13 +15,11 @@ from orchestrator.files.formats import FileFormat
 from orchestrator.files.packing import PackedFile, WrittenFile
 from orchestrator.progress import Tally
 from orchestrator.warehouse.sql import identifier
-from orchestrator.warehouse.stage import Stage
+from orchestrator.warehouse.stage import ROW_KEYS, Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_KEY = {"activity": ("activity", "event_id"), "broadcast": ("broadcast_id",)}
-"""The columns by which an error identifies a row, so that it is found in the raw tables."""
 _MOST_FLUSHING = 32  # finished files that are being flushed while the next ones are written
 
 
@@ -107,7 +105,8 @@ def _located(stage: Stage, file_format: FileFormat, brand: str, error: ExportErr
     causes = csv_lines.unwritable(
         file_format.fields, stage.types[file_format.kind], file_format.dialect
     )
-    key = [csv_lines.valid_text(identifier(column)) for column in _KEY[file_format.kind]]
+    names = ROW_KEYS[file_format.kind]
+    key = [csv_lines.valid_text(identifier(name)) for name in names]
     for column, condition, reason in causes:
         rows = replace(stage, most=1).texts(
             file_format.kind,
@@ -116,9 +115,7 @@ def _located(stage: Stage, file_format: FileFormat, brand: str, error: ExportErr
             condition=f"{file_format.condition()} and {condition}",
         )
         for row in rows:
-            where = ", ".join(
-                f"{n} '{v}'" for n, v in zip(_KEY[file_format.kind], row, strict=True)
-            )
+            where = ", ".join(f"{n} '{v}'" for n, v in zip(names, row, strict=True))
             return ExportError(
                 f"{file}: the row with {where}: {column} cannot be in a file: {reason}. Correct "
                 "the row in the raw tables; the next run builds the window again"

@@ -1,6 +1,6 @@
 """What an edit of exports.yml left open, and only its author can settle."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.config import Config
 from orchestrator.config.exports import EVERY_BRAND
@@ -28,14 +28,14 @@ def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
     return found
 
 
-def waiting(config: Config, ledger: Ledger) -> list[str]:
-    """Return a sentence about each export that has windows which wait and no entry."""
+def waiting(unowned: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """Return a sentence about each export of `unowned()`: what to do about its windows."""
     return [
         f"{escaped(name)}: {len(entries)} windows wait, the oldest is "
         f"{min(entry.window for entry in entries)}, and no entry of exports.yml delivers them: "
         "add the entry again until they are delivered, or give them up with "
         "'orchestrate prune --abandon'"
-        for name, entries in unowned(config, ledger).items()
+        for name, entries in unowned.items()
     ]
 
 

@@ -59,9 +59,8 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB database in memory for the rows of a load; it may spill to disk in `folder`."""
     connection = duckdb.connect(config={"temp_directory": str(folder)})
     settings = {"TimeZone": "UTC", "arrow_large_buffer_size": True, **limits()}
-    # query_progress() works only if DuckDB's progress bar is enabled; it is not printed.
-    progress = {"enable_progress_bar": True, "enable_progress_bar_print": False}
-    set_options(connection, {**settings, **progress})
+    # query_progress() works only if DuckDB's progress bar is enabled; limits() hides it.
+    set_options(connection, {**settings, "enable_progress_bar": True})
     return connection
 
 
@@ -143,7 +142,7 @@ class StagingTable:
     def deduplicate(self) -> int:
         """Merge valid rows that are the same event or the same entity; return how many remain.
 
-        The rules are those by which a later load would merge them into the stored rows, see
+        A later load would merge them into the stored rows by the same rules, see
         orchestrator.warehouse.merging. Of two rows of an entity with the same `received_at` the
         last one in the order of the files counts.
 

@@ -117,7 +117,7 @@ def _wanted(run: Run) -> list[Job]:
         ahead = due.future_warnings(run.config, run.ledger, run.request, run.now)
         for warning in (*ahead, *postponed):
             run.warn(warning)
-    run.unsettled.extend(unsettled.waiting(run.config, run.ledger))
+    run.unsettled.extend(unsettled.waiting(unsettled.unowned(run.config, run.ledger)))
     for sentence in (*run.unsettled, *unsettled.replaced(run.config, run.ledger)):
         run.warn(sentence)
     return jobs

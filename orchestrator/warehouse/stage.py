@@ -29,9 +29,9 @@ ORDER = {
     "broadcast": ("sent_on", "broadcast_id"),
 }
 """The order of rows within a brand: timestamps by instant, texts by their bytes, as in DuckDB."""
-_GROUPS = {"activity": ("activity", "activity, event_id"), "broadcast": ("null", "broadcast_id")}
-"""By what a summary groups the rows of a brand, and their key within the brand."""
-KEYS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
+ROW_KEYS = {"activity": ("activity", "event_id"), "broadcast": ("broadcast_id",)}
+"""The columns that identify a row of a brand, also in the raw tables."""
+REQUIRED_COLUMNS = {kind: {"brand", *columns} for kind, columns in ORDER.items()}
 """The columns that every stage has, by kind of file."""
 _WIDE = 1_000  # bytes of text in an average row: wider rows are sorted in pieces
 _PIECE = 48_000_000  # bytes of text in one piece
@@ -143,7 +143,7 @@ class Stage:
         return self._summaries[kind, condition]
 
     def _summarised(self, kind: str, condition: str) -> dict[str, Summary]:
-        group, key = _GROUPS[kind]
+        group, key = "activity" if kind == "activity" else "null", ", ".join(ROW_KEYS[kind])
         texts = [name for name, type_name in self.types[kind].items() if type_name == "VARCHAR"]
         size = " + ".join(f"coalesce(strlen({identifier(name)}), 0)" for name in texts) or "0"
         found: dict[str, Summary] = {}
@@ -323,7 +323,7 @@ def limits() -> dict[str, str]:
         ) from None
     threads = str(min(os.cpu_count() or 1, _THREADS))
     # In what it considers an interactive session, DuckDB prints a progress bar on stdout.
-    return {"memory_limit": memory, "threads": threads, "enable_progress_bar": "false"}
+    return {"memory_limit": memory, "threads": threads, "enable_progress_bar_print": "false"}
 
 
 def settings() -> dict[str, str]:
