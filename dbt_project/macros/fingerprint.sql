@@ -1,5 +1,5 @@
-{# A number, as text, by which two sets of rows are compared: the exclusive or of one hash for
-   each row, so that the order of the rows does not matter. The columns must be texts. Each
+{# A number, as text, to compare two sets of rows: the exclusive or of the hashes of all rows, so
+   that the order of the rows does not matter. The columns must be texts. Each
    engine has its own hash function, so fingerprints of two engines cannot be compared. #}
 {% macro fingerprint(columns) -%}
     {{ return(adapter.dispatch('fingerprint')(columns)) }}

@@ -56,7 +56,7 @@ WHY = ("failed", "a server's word", utc("2026-10-27 06:00"), utc("2026-10-27 07:
 
 
 class Clock(datetime):
-    """A clock that stands still."""
+    """A clock that always shows the same time."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> "Clock":

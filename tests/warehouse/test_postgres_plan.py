@@ -6,8 +6,8 @@ import pytest
 from postgres_server import Postgres
 from postgres_workspace import PostgresWorkspace
 
-# So many that PostgreSQL expects one row from the deduplication and would use nested loops.
 _COLUMNS = "event_id, brand, broadcast_id, customer_id, occurred_at, received_at, is_test"
+# With this many rows PostgreSQL expects one row from the deduplication, and would use nested loops.
 _EVENTS, _CUSTOMERS, _BROADCASTS = 20_000, 2_000, 400
 _RAW = (
     f"""
