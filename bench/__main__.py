@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1] / "tests/support"))  # the servers that tests start
 
 import figures
+import loads
 import uploads
 import warehouses
 from figures import FULL, Figure, Size
@@ -24,12 +25,16 @@ _FIGURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "small": figures.small,
     "history": figures.history,
     "late": figures.late,
+    "week": figures.week,
     "window": figures.window,
+    "load": loads.load,
+    "load-postgres": loads.postgres,
     "postgres": warehouses.copy,
     "libraries": warehouses.libraries,
     "upload": uploads.upload,
     "many": uploads.files,
     "memory": figures.memory,
+    "load-memory": loads.memory,
 }
 _ROW = "{:<66} {:>7} {:>6} {:>9} {:>9} {:>7} {:>7}  {}"
 

@@ -12,6 +12,7 @@ from adbc_driver_postgresql import dbapi
 from orchestrator.warehouse import project
 from orchestrator.warehouse.contract import Table, read_contract
 from orchestrator.warehouse.duckdb import DuckdbLoader
+from orchestrator.warehouse.merging import data_columns
 from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 DAY, NEXT_DAY = "2026-11-01", "2026-11-02"
@@ -90,6 +91,16 @@ def copy_to_postgres(path: Path, variables: Mapping[str, str]) -> None:
         target.commit()
     with psycopg.connect("", autocommit=True) as connection:
         connection.execute("vacuum analyze")
+
+
+def events(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the columns of raw files of each table of events: the SQL type by name."""
+    types = {"text": "text", "timestamp": "timestamptz", "boolean": "boolean"}
+    tables = [table for table in _tables(folder) if table.name in _EVENTS]
+    return {
+        table.name: {column.name: types[column.type] for column in data_columns(table)}
+        for table in tables
+    }
 
 
 def _tables(folder: Path) -> list[Table]:

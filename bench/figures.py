@@ -12,7 +12,7 @@ from timing import Cost, interleaved
 from year import fill
 
 _HERE = Path(__file__).parent
-_MEMORY = 1024  # MB
+MEMORY = 1024  # MB
 FULL = 10_000_000
 """Rows of the window that the goals are meant for."""
 
@@ -141,6 +141,26 @@ def late(size: Size) -> Iterator[Figure]:
     yield Figure(title, costs["look"], costs["day"], at_most=0.1)
 
 
+def week(size: Size) -> Iterator[Figure]:
+    """Measure a window of a week of hourly ones caught up in one run, against a run of one."""
+    home = Home.make(size.folder, Shape(max(size.rows // 1000, 70), brands=3, days=7))
+    exports = (home.folder / "exports.yml").read_text(encoding="utf-8")
+    hours = exports.replace("brand: '*'", "brand: '*', interval: hourly")
+
+    def of_week() -> dict[str, Cost]:
+        (home.folder / "exports.yml").write_text(hours, encoding="utf-8")
+        cost = home.anew("backfill", "--from", data.DAY, "--to", "2026-11-07")
+        return {"week": cost / (7 * 24)}
+
+    def of_one() -> dict[str, Cost]:
+        (home.folder / "exports.yml").write_text(exports, encoding="utf-8")
+        return {"one": home.daily()}
+
+    costs = interleaved(of_one, of_week, rounds=size.rounds)
+    title = "a week of hourly windows in one run, per window / a run of one"
+    yield Figure(title, costs["week"], costs["one"], at_most=0.05)
+
+
 def memory(size: Size) -> Iterator[Figure]:
     """Measure the peak memory of a window, and of one five times as large."""
     found: list[Cost] = []
@@ -149,7 +169,7 @@ def memory(size: Size) -> Iterator[Figure]:
         found.append(home.daily())
         home.check(rows)
         title = f"peak memory of {rows:,} rows, MB"
-        yield Figure(title, found[-1], None, at_most=_MEMORY, of="memory")
+        yield Figure(title, found[-1], None, at_most=MEMORY, of="memory")
     yield Figure("5 times the rows, memory", found[1], found[0], at_most=1.15, of="memory")
 
 

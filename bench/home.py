@@ -32,13 +32,17 @@ class Home:
 
     def daily(self, *arguments: str) -> Cost:
         """Make the first day's files as for the first time, but with dbt's parse kept."""
-        return self._anew([BIN / "orchestrate"], arguments)
+        return self.anew("daily", "--date", data.DAY, *arguments)
+
+    def anew(self, *arguments: str) -> Cost:
+        """Run a command as in a new folder, but with dbt's parse kept."""
+        return self._anew([BIN / "orchestrate", *arguments])
 
     def inside(self, *arguments: str, tested: bool = True) -> tuple[Cost, Cost]:
         """Do the same, and return what all of it cost and what of it dbt did."""
         command = [sys.executable, _HERE / "inside.py", self.steps]
         command += [] if tested else ["--untested"]
-        return self._anew(command, arguments), self.noted()
+        return self._anew([*command, "daily", "--date", data.DAY, *arguments]), self.noted()
 
     @property
     def steps(self) -> Path:
@@ -71,7 +75,7 @@ class Home:
         if found != rows:
             raise RuntimeError(f"{self.folder}: {found:,} of {rows:,} rows were written")
 
-    def _anew(self, command: list[str | Path], arguments: tuple[str, ...]) -> Cost:
+    def _anew(self, command: list[str | Path]) -> Cost:
         # Out of the way, not removed: for seconds after that ext4 looks long for a free inode.
         aside = Path(tempfile.mkdtemp(prefix="before", dir=self.folder))
         for name in ("state", "there", "outbox"):
@@ -81,4 +85,4 @@ class Home:
         if (aside / "outbox/.dbt").exists():  # the parse is kept
             (self.folder / "outbox").mkdir(mode=0o700)
             (aside / "outbox/.dbt").rename(self.folder / "outbox/.dbt")
-        return self.run(*command, "daily", "--date", data.DAY, "--json", *arguments)
+        return self.run(*command, "--json")

@@ -32,6 +32,10 @@ class Cost:
         """Return the time without that of a part."""
         return replace(self, wall=self.wall - other.wall, cpu=self.cpu - other.cpu)
 
+    def __truediv__(self, parts: int) -> "Cost":
+        """Return the time of one of several equal parts."""
+        return replace(self, wall=self.wall / parts, cpu=self.cpu / parts)
+
 
 Case = Callable[[], Mapping[str, Cost]]
 """Does its work once and returns what its parts cost, by name."""
