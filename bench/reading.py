@@ -37,7 +37,7 @@ def main(folder: Path, steps: Path) -> None:
         from orchestrator.warehouse.dbt import Dbt  # noqa: F401, PLC0415 - its import is timed
     clock.note(steps)
     there = project.find(folder, "postgres")
-    loaded = config.load(folder / "exports.yml")
+    loaded = config.read(folder / "exports.yml")
     work = folder / "work"
     work.mkdir(exist_ok=True)
     engine = open_engine(there, work)

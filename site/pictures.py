@@ -46,7 +46,7 @@ def status(folder: Path) -> Path:
     """Write a ledger of six weeks and the status page of it; return the page."""
     (folder / "exports.yml").write_text(_EXPORTS, encoding="utf-8")
     (folder / "managed").mkdir()
-    loaded, now = config.load(folder / "exports.yml"), datetime.now(UTC)
+    loaded, now = config.read(folder / "exports.yml"), datetime.now(UTC)
     chance = random.Random(7)  # noqa: S311 - a picture
     with closing(Ledger(loaded.state)) as ledger:
         for entry in Exports(loaded, Request()):

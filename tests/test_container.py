@@ -144,7 +144,7 @@ def test_the_server_forwards_nothing(server: dict[str, Any]) -> None:
 
 
 def test_the_example_matches_the_services() -> None:
-    (destination,) = config.load(ROOT / "container/exports.yml").destinations.values()
+    (destination,) = config.read(ROOT / "container/exports.yml").destinations.values()
     assert isinstance(destination, Sftp)
     assert destination.host in SERVICES
     keys = {there for _, there, *_ in mounts("orchestrate")}
@@ -154,7 +154,7 @@ def test_the_example_matches_the_services() -> None:
 
 def test_kubernetes_runs_the_image_as_its_user(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}")
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     program = Path("/opt/orchestrate/bin/orchestrate")
     text = schedule.schedule_units(
         loaded, Scheduler.KUBERNETES, program=program, target=None, now=datetime.now(UTC)

@@ -131,7 +131,7 @@ class Configured(Output):
 
     def read(self, *, secrets: bool = True) -> Config:
         """Return the checked exports.yml. Removes rows that a killed run left in the outbox."""
-        config = configs.load(self.config, secrets=secrets)
+        config = configs.read(self.config, secrets=secrets)
         Outbox(config.outbox).remove_leftovers()
         return config
 

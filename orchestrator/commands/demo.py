@@ -59,7 +59,7 @@ def run_demo(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
     found = project.find(folder, "duckdb")
     loading.load_into(found, raw, rejected=folder / "rejected", now=now, progress=progress)
     with sftp_server(folder) as port:
-        exports = config.load(write_config(folder, port))
+        exports = config.read(write_config(folder, port))
         request = Request(daily_only=True)
         return pipeline_run.run(exports, found, request, now=now, progress=progress)
 

@@ -111,7 +111,7 @@ def home(path: Path | None) -> Path:
     return Path.cwd()
 
 
-def load(path: Path | None, *, secrets: bool = True) -> Config:
+def read(path: Path | None, *, secrets: bool = True) -> Config:
     """Read and check exports.yml. Raises ConfigError that lists everything wrong in it.
 
     Without `secrets`, variables that only a delivery needs may be unset. Such a config cannot

@@ -255,7 +255,7 @@ def test_an_unknown_url_is_a_config_error(workspace: Workspace, url: str) -> Non
     path = workspace.folder / "exports.yml"
     path.write_text(f"{path.read_text()}notify:\n  - json://127.0.0.1/hush\n  - {url!r}\n")
     with pytest.raises(ConfigError) as caught:
-        config.load(path)
+        config.read(path)
     text = str(caught.value)
     assert text.startswith(f"{path}:7: notify[1]: expected a URL that Apprise knows")
     assert "hush" not in text.lower()
@@ -280,7 +280,7 @@ def test_a_failing_command_notifies_and_keeps_its_exit_code(
 
 def config_of(workspace: Workspace, listener: Listener) -> config.Config:
     workspace.monkeypatch.setenv("PORT", str(listener.server_port))
-    return config.load(workspace.folder / "exports.yml")
+    return config.read(workspace.folder / "exports.yml")
 
 
 def test_apprise_is_imported_only_if_notify_is_configured(workspace: Workspace) -> None:
@@ -291,7 +291,7 @@ def test_apprise_is_imported_only_if_notify_is_configured(workspace: Workspace) 
         "from orchestrator import config\n"
         "from orchestrator.cli import notify\n"
         "from orchestrator.pipeline.result import RunResult\n"
-        "notify.send_result(config.load(Path('exports.yml')).notify, RunResult())\n"
+        "notify.send_result(config.read(Path('exports.yml')).notify, RunResult())\n"
         "assert 'apprise' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], cwd=workspace.folder, check=True, timeout=60)

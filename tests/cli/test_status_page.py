@@ -29,7 +29,7 @@ LOCAL = ("file:", "data:", "blob:")
 
 def write_page(workspace: Workspace, now: datetime = NOW) -> Path:
     """Write the status page of this workspace; return its path."""
-    loaded, page = config.load(workspace.folder / "exports.yml"), workspace.folder / "status.html"
+    loaded, page = config.read(workspace.folder / "exports.yml"), workspace.folder / "status.html"
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         found = read_status(loaded, Request(), ledger, now=now)
         history = read_history(loaded, Request(), ledger, now=now)
@@ -43,7 +43,7 @@ def weeks(workspace: Workspace) -> Workspace:
     workspace.configure(
         '  - {brand: ALFA, timezone: Asia/Tokyo}\n  - {brand: BETA}\n  - {brand: "*"}'
     )
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:
         failures = ledger.failures
         for line in Exports(loaded, Request()):
@@ -155,7 +155,7 @@ def test_no_mark_is_outside_its_plot(browser: Browser, workspace: Workspace) -> 
     workspace.configure(
         "  - {brand: ALFA, timezone: Pacific/Auckland, interval: hourly}\n  - {brand: BETA}"
     )
-    loaded, now = config.load(workspace.folder / "exports.yml"), NOW.replace(hour=20)
+    loaded, now = config.read(workspace.folder / "exports.yml"), NOW.replace(hour=20)
     with closing(Ledger(loaded.state)) as ledger:
         for line, ahead in zip(Exports(loaded, Request()), (0, 60), strict=True):
             window = line.export.calendar.last_due(now + timedelta(days=ahead))
@@ -236,7 +236,7 @@ def test_a_click_on_a_heading_sorts_the_table(page: Browser) -> None:
 
 def test_a_backfill_does_not_count_as_lag(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ALFA}")
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:
         (line,) = Exports(loaded, Request())
         window = line.export.calendar.last_due(NOW - timedelta(days=20))

@@ -27,7 +27,7 @@ def acme(workspace: Workspace) -> Workspace:
 
 
 def checked(workspace: Workspace) -> CheckResult:
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     return check.check_all(loaded, None, now=datetime.now(UTC))
 
 
@@ -194,7 +194,7 @@ def test_an_outbox_that_others_can_read_is_reported(acme: Workspace) -> None:
 
 
 def test_a_run_in_progress_is_not_a_failure(acme: Workspace) -> None:
-    loaded = config.load(acme.folder / "exports.yml")
+    loaded = config.read(acme.folder / "exports.yml")
     ledger = Ledger(loaded.state)
     loaded.outbox.mkdir()
     with (loaded.outbox / ".lock").open("w") as file:

@@ -36,7 +36,7 @@ def with_server(text: str) -> str:
 def load(folder: Path, text: str) -> Config:
     path = folder / "exports.yml"
     path.write_text(text, encoding="utf-8")
-    return config.load(path)
+    return config.read(path)
 
 
 def facts(loaded: Config) -> list[object]:

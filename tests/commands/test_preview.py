@@ -49,7 +49,7 @@ def acme(workspace: Workspace) -> Workspace:
 def heads(
     workspace: Workspace, brand: str = "ACME", *, rows: int = 10, day: str = ""
 ) -> list[Head]:
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     return preview.preview(
         loaded,
         project.find(loaded.folder, None),
@@ -162,7 +162,7 @@ def test_each_export_of_a_brand_shows_its_own_window(acme: Workspace) -> None:
 
 def test_a_preview_during_a_run_changes_nothing(acme: Workspace) -> None:
     acme.run("2026-11-19 12:00:00")
-    loaded = config.load(acme.folder / "exports.yml")
+    loaded = config.read(acme.folder / "exports.yml")
     ledger = Ledger(loaded.state)
     before = tree(acme.folder)
     with (loaded.outbox / ".lock").open("r+") as file:

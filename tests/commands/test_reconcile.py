@@ -34,7 +34,7 @@ def acme(workspace: Workspace) -> Workspace:
 
 def reconciled(workspace: Workspace, first: int = 19, last: int = 20) -> ReconcileResult:
     """Compare some days of November."""
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     return reconcile.reconcile(
         loaded,
         project.find(workspace.folder, None),

@@ -30,7 +30,7 @@ ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 
 def rendered(workspace: Workspace, scheduler: Scheduler) -> ScheduleResult:
     workspace.configure(EXPORTS)
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     return schedule.schedule_units(loaded, scheduler, program=ORCHESTRATE, target=None, now=NOW)
 
 
@@ -66,7 +66,7 @@ def test_a_run_is_started_exactly_when_a_window_is_due(
 ) -> None:
     """Also where the clocks change: a window may have `starts` runs, one of which delivers it."""
     workspace.configure(f"  - {{brand: ACME, {line}}}")
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     calendar = loaded.exports[0].calendar
     for since in (NOW, datetime(2027, 3, 10, tzinfo=UTC), datetime(2027, 3, 28, tzinfo=UTC)):
         days = {"weekly": 60, "monthly": 200}.get(calendar.interval, 21)
@@ -84,7 +84,7 @@ def test_a_run_is_started_exactly_when_a_window_is_due(
 
 def test_exports_that_are_due_together_share_a_schedule(workspace: Workspace) -> None:
     workspace.configure(EXPORTS)
-    found = schedule.moments(config.load(workspace.folder / "exports.yml"), NOW)
+    found = schedule.moments(config.read(workspace.folder / "exports.yml"), NOW)
     assert ("ACME", "OTHER 🎉") in [moments.brands for moments in found]
 
 
@@ -134,7 +134,7 @@ def test_the_line_of_cron_delivers_the_window(workspace: Workspace) -> None:
     workspace.folder.joinpath("100% sure", "orchestrate.env").write_text(
         f"DUCKDB_PATH={workspace.warehouse}\n", encoding="utf-8"
     )
-    loaded = config.load(exports)
+    loaded = config.read(exports)
     result = schedule.schedule_units(
         loaded, Scheduler.CRON, program=ORCHESTRATE, target=None, now=NOW
     )

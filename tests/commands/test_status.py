@@ -41,7 +41,7 @@ def moment(text: str) -> datetime:
 
 
 def status_at(workspace: Workspace, now: str, *brands: str) -> StatusResult:
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         return read_status(loaded, Request(brands=brands), ledger, now=moment(now))
 
@@ -164,7 +164,7 @@ def test_a_window_that_tests_stop_is_one_problem_with_its_number_of_runs(acme: W
     acme.run(FIRST)
     export = export_at(acme, FIRST)
     assert (export.problems, export.failed_windows) == ([], 0)
-    with closing(Ledger(config.load(acme.folder / "exports.yml").state, read_only=True)) as ledger:
+    with closing(Ledger(config.read(acme.folder / "exports.yml").state, read_only=True)) as ledger:
         kept = ledger.failures.since(moment("2026-01-01 00:00"))
     assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
 
@@ -540,17 +540,17 @@ def test_variables_that_only_a_delivery_needs_may_be_unset(acme: Workspace) -> N
     assert (code, "no file is old enough to be removed" in text) == (0, True), text
     code, text = ran("daily")
     assert (code, "exports.yml:5: destinations.managed.sftp.host: " in text) == (2, True), text
-    loaded = config.load(path, secrets=False)
+    loaded = config.read(path, secrets=False)
     assert (loaded.destinations, loaded.notify) == ({}, ())
     assert loaded.retention == {"there": timedelta(days=60)}
     path.write_text("destinations: {there: \"{{ env_var('NOT_SET') }}\"}\nexports: [{brand: A}]\n")
-    assert config.load(path, secrets=False).retention == {}
+    assert config.read(path, secrets=False).retention == {}
     path.write_text(SECRETS.replace("60d", "\"{{ env_var('NOT_SET') }}\""))
     with pytest.raises(ConfigError, match=r":9: destinations\.there\.retention: .*NOT_SET is not"):
-        config.load(path, secrets=False)
+        config.read(path, secrets=False)
     path.write_text(SECRETS.replace("\"{{ env_var('NOT_SET') }}\"}]", "[]}]"))
     with pytest.raises(ConfigError, match=r":13: defaults\.activity_fields\[0\]\.salt: .*expected"):
-        config.load(path, secrets=False)
+        config.read(path, secrets=False)
     for line in ("state: \"{{ env_var('NOT_SET') }}\"", "outbox: \"{{ env_var('NOT_SET') }}\""):
         path.write_text(SECRETS + line)
         code, text = ran("status")

@@ -22,7 +22,7 @@ exports:
 def load(folder: Path, text: str) -> Config:
     path = folder / "exports.yml"
     path.write_text(text, encoding="utf-8")
-    return configs.load(path)
+    return configs.read(path)
 
 
 def with_line(line: str) -> str:
@@ -361,13 +361,13 @@ def test_the_config_is_found_in_the_folder_or_by_its_variable(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ORCHESTRATE_CONFIG", raising=False)
     with pytest.raises(UsageError, match="no such file; name it with --config"):
-        configs.load(None)
+        configs.read(None)
     (tmp_path / "exports.yml").write_text(MINIMAL, encoding="utf-8")
-    assert configs.load(None).exports[0].brand == "ACME"
+    assert configs.read(None).exports[0].brand == "ACME"
     other = tmp_path / "other.yml"
     other.write_text(MINIMAL.replace("ACME", "VIA"), encoding="utf-8")
     monkeypatch.setenv("ORCHESTRATE_CONFIG", str(other))
-    assert configs.load(None).exports[0].brand == "VIA"
+    assert configs.read(None).exports[0].brand == "VIA"
 
 
 def test_an_error_after_loading_names_line_and_key(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_defaults_are_those_of_the_loader(tmp_path: Path) -> None:
         text = yaml.safe_dump(document)
         assert yaml_editor.complaints(text) == []
         path.write_text(text, encoding="utf-8")
-        found = config.load(path)
+        found = config.read(path)
         loaded.append([found.exports, found.destinations, found.state, found.outbox])
         loaded[-1] += [found.keep_local, found.retention, found.notify]
     assert loaded[0] == loaded[1]

@@ -56,7 +56,7 @@ def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
     text = "destinations: {there: {directory: there}}\nexports:\n"
     path.write_text(f"{text}  - {{brand: ACME, encrypt_for: keys/key}}\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:  # noqa: PT012 - either call may raise
-        loaded = config.load(path)
+        loaded = config.read(path)
         assert not at_load
         loaded.check_keys(loaded.exports[0])
     where, reason = str(caught.value).split(f"{folder}/keys/key: ")
@@ -93,7 +93,7 @@ def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path, gpg: Gpg, recei
     text += "    encrypt_for: |\n" + "".join(f"      {line}\n" for line in key.splitlines())
     (tmp_path / "exports.yml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        config.load(tmp_path / "exports.yml")
+        config.read(tmp_path / "exports.yml")
     assert "encrypt_for: expected the path of a file, not its content" in str(caught.value)
     assert not any(line in str(caught.value) for line in key.splitlines() if line)
 
@@ -182,7 +182,7 @@ def test_an_invalid_key_stops_only_its_export(acme: Workspace, gpg: Gpg) -> None
         r"exports.yml:4: exports\[0\].encrypt_for: .* expired on 2020-01-02", str(error)
     )
     assert not any("ACME" in name for name in acme.files() + acme.files("outbox"))
-    loaded = config.load(acme.folder / "exports.yml")
+    loaded = config.read(acme.folder / "exports.yml")
     found = check.check_all(loaded, None, now=datetime.now(UTC))
     (finding,) = [finding for finding in found.findings if finding.subject == "OpenPGP keys"]
     assert (finding.ok, finding.text) == (False, error)
@@ -331,7 +331,7 @@ def test_a_key_that_cannot_sign_is_named(acme: Workspace, gpg: Gpg) -> None:
         statuses = {window.brand: window for window in result.windows}
         assert statuses["BETA"].status is Status.DELIVERED
         assert statuses["ACME"].status is Status.FAILED
-        loaded = config.load(acme.folder / "exports.yml")
+        loaded = config.read(acme.folder / "exports.yml")
         found = check.check_all(loaded, None, now=datetime.now(UTC))
         (finding,) = [each for each in found.findings if each.subject == "OpenPGP keys"]
         assert (finding.ok, finding.text) == (False, statuses["ACME"].error)

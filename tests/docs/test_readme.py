@@ -23,7 +23,7 @@ def test_the_example_of_the_readme_is_valid(
     monkeypatch.setenv("KEY_PASSPHRASE", "x")
     path = tmp_path / "exports.yml"
     path.write_text(example[1], encoding="utf-8")
-    assert config.load(path).exports[0].brand == "BRANDNAAM"
+    assert config.read(path).exports[0].brand == "BRANDNAAM"
 
 
 def test_every_package_is_listed_in_contributing() -> None:

@@ -152,7 +152,7 @@ def test_a_server_flushes_each_file_before_it_is_renamed(
 def test_the_ledger_flushes_each_transaction(acme: Workspace) -> None:
     """SQLite, PRAGMA synchronous: 2 is FULL, which in WAL mode flushes at each commit."""
     acme.configure("  - {brand: ACME}")
-    ledger = Ledger(config.load(acme.folder / "exports.yml").state)
+    ledger = Ledger(config.read(acme.folder / "exports.yml").state)
     try:
         connection = ledger._database._session._connection  # noqa: SLF001 - its own settings
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)

@@ -203,7 +203,7 @@ def test_a_server_that_forbids_removing_is_reported(
     assert "the server says 'Permission denied'" in str(window.error)
     assert f"{BROADCAST}.ready" in str(window.error)
     assert len(sha256sum_lines(server.root)) == 2
-    loaded = config.load(acme.folder / "exports.yml")
+    loaded = config.read(acme.folder / "exports.yml")
     found = check.check_all(loaded, None, now=datetime.now(UTC))
     failing = [finding.text for finding in found.findings if not finding.ok]
     assert len(failing) == 1

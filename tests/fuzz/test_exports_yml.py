@@ -184,7 +184,7 @@ def check(folder: Path, data: bytes) -> None:
     path = folder / "exports.yml"
     path.write_bytes(data)
     with only_clear_errors() as errors:
-        loaded = config.load(path)
+        loaded = config.read(path)
         repr(loaded)
     for error in errors:
         assert error.exit_code == 2
@@ -193,7 +193,7 @@ def check(folder: Path, data: bytes) -> None:
 
 def test_the_starting_file_is_valid(tmp_path: Path) -> None:
     check(tmp_path, yaml.safe_dump(VALID).encode())
-    assert len(config.load(tmp_path / "exports.yml").exports) == 3
+    assert len(config.read(tmp_path / "exports.yml").exports) == 3
 
 
 @FEW

@@ -32,7 +32,7 @@ class Months:
         lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
         path = self.folder / "exports.yml"
         path.write_text(f"destinations: {{there: {{directory: there}}}}\nexports:\n{lines}")
-        loaded, request = config.load(path), Request()
+        loaded, request = config.read(path), Request()
         jobs = due.jobs(loaded, self.ledger, request, now)
         self.ledger.plan(job.entry for job in jobs)
         for job in jobs if works else []:
@@ -102,7 +102,7 @@ def test_windows_tile_time_over_an_edit_and_back(months: Months, first: str, sec
 def test_a_waiting_window_of_every_brand_has_one_job(months: Months) -> None:
     months.run(utc("2026-11-20 07:00"), EVERY)
     months.run(utc("2026-11-21 07:00"), EVERY, works=False)
-    loaded = config.load(months.folder / "exports.yml")
+    loaded = config.read(months.folder / "exports.yml")
     jobs = due.jobs(loaded, months.ledger, Request(), utc("2026-11-21 08:00"))
     assert [(job.entry.export, job.entry.window.start.day) for job in jobs] == [("* daily", 20)]
     months.run(utc("2026-11-22 07:00"), EVERY)

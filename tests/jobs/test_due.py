@@ -69,7 +69,7 @@ class Runs:
         lines = "".join(f"  - {{{export}}}\n" for export in exports)
         path = self.folder / "exports.yml"
         path.write_text(f"destinations: {{there: {{directory: there}}}}\nexports:\n{lines}")
-        self.config: Config = config.load(path)
+        self.config: Config = config.read(path)
 
     def run(
         self,

@@ -56,7 +56,7 @@ def windows(result: RunResult) -> list[tuple[str, str, Status]]:
 
 def warnings(workspace: Workspace, now: str) -> list[str]:
     """Return the warnings of `status`."""
-    loaded = config.load(workspace.folder / "exports.yml")
+    loaded = config.read(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
         moment = datetime.fromisoformat(f"{now}+00:00")
         return [*read_status(loaded, Request(), ledger, now=moment).warnings]
@@ -187,7 +187,7 @@ def test_retention_continues_after_a_destination_is_renamed(busy: Workspace) -> 
     busy.configure("  - {brand: ACME}", destinations=destinations % "new")
     busy.run("2026-11-21 06:30")
     names = busy.files()
-    loaded = config.load(busy.folder / "exports.yml")
+    loaded = config.read(busy.folder / "exports.yml")
     result = retention.foresee(loaded, now=datetime.now(UTC) + timedelta(days=2))
     assert [(r.destination, r.path) for r in result.removals if r.destination] == [
         ("old", "activity_ACME_20261119.csv"),

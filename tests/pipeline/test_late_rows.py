@@ -41,7 +41,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
 
 def recorded(workspace: Workspace) -> list[tuple[int | None, int | None]]:
     """Return the activities of windows with late rows, by the ledger: delivered, and now."""
-    ledger = Ledger(config.load(workspace.folder / "exports.yml").state, read_only=True)
+    ledger = Ledger(config.read(workspace.folder / "exports.yml").state, read_only=True)
     found = ledger.recounts.late()
     ledger.close()
     return [(was.activity_rows, now.activity_rows) for was, now in found]
@@ -217,7 +217,7 @@ def test_raw_tables_without_loaded_at_are_reported(acme: Workspace) -> None:
     assert [warning for warning in result.warnings if "cannot be found" in warning] == [
         late_rows.cannot_find(["email_opens"])
     ]
-    loaded = config.load(acme.folder / "exports.yml")
+    loaded = config.read(acme.folder / "exports.yml")
     ledger = Ledger(loaded.state, read_only=True)
     assert late_rows.undated_tables(ledger) == ["email_opens"]
     ledger.close()

@@ -100,7 +100,7 @@ def test_a_lost_ledger_is_refused_while_the_outbox_has_files(acme: Workspace) ->
 
 def test_a_rename_that_was_announced_for_another_folder_is_ignored(acme: Workspace) -> None:
     acme.run(NOW, deliver=False)
-    loaded = config.load(acme.folder / "exports.yml")
+    loaded = config.read(acme.folder / "exports.yml")
     with closing(Ledger(loaded.state)) as ledger:  # as left by a run that is killed at the rename
         (entry,) = ledger.open_entries()
         keys = [DeliveryKey(entry, "there", item.file.path) for item in ledger.deliveries(entry)]

@@ -75,7 +75,7 @@ class Archive:
 
     def config(self) -> config.Config:
         """Read exports.yml."""
-        return config.load(self.workspace.folder / "exports.yml")
+        return config.read(self.workspace.folder / "exports.yml")
 
     def prune(self, *, now: datetime = NOW) -> PruneResult:
         """Prune at a moment."""

@@ -126,7 +126,7 @@ def test_retention_removes_every_revision(workspace: Workspace) -> None:
             f"  - {{brand: ACME, completion: both, {NAMES}}}",
             destinations=f"{{there: {{directory: there{retained}}}}}",
         )
-        return config.load(workspace.folder / "exports.yml")
+        return config.read(workspace.folder / "exports.yml")
 
     configure("")
     workspace.mailing("ACME", "2026-11-19")

@@ -186,7 +186,7 @@ def test_no_pattern_leads_out_of_its_folder(directory: str, name: str, brand: st
 def test_invalid_brands_in_exports_yml_are_refused(workspace: Workspace, brand: str) -> None:
     workspace.configure(f"  - {{brand: {json.dumps(brand)}}}", defaults="{directory: '{brand}'}")
     with pytest.raises(ConfigError, match=r"exports\.yml:4"):
-        config.load(workspace.folder / "exports.yml")
+        config.read(workspace.folder / "exports.yml")
 
 
 def test_no_brand_stops_others_with_a_ledger_in_postgresql(

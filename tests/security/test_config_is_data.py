@@ -160,7 +160,7 @@ def test_a_secret_in_a_wrong_place_is_not_shown(tmp_path: Path, line: str) -> No
     key = line.split(":", maxsplit=1)[0]
     path.write_text("\n".join([*(each for each in lines if not each.startswith(key)), line]))
     with pytest.raises(ConfigError) as caught:
-        config.load(path)
+        config.read(path)
     shown = str(caught.value).replace(": 'kanarie1': expected", "").replace("port: 'kanarie'", "")
     assert "kanarie" not in shown
 
@@ -172,14 +172,14 @@ def test_a_salt_is_not_shown(tmp_path: Path) -> None:
         "destinations: {there: {directory: there}}\n"
         f"exports: [{{brand: A, activity_fields: {fields}}}]"
     )
-    loaded = config.load(path)
+    loaded = config.read(path)
     assert "kanarie" not in repr(loaded)
     path.write_text(path.read_text().replace("kanarie", '""'))
     with pytest.raises(ConfigError, match=r"salt: must not be empty"):
-        config.load(path)
+        config.read(path)
     path.write_text(path.read_text().replace("hash: sha256, ", "").replace('""', "x"))
     with pytest.raises(ConfigError, match="salt has no meaning without hash: sha256"):
-        config.load(path)
+        config.read(path)
 
 
 @pytest.mark.parametrize(

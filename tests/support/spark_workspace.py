@@ -87,7 +87,7 @@ class SparkWorkspace:
 
     def run(self, target: str = "spark", *, more: str = "") -> RunResult:
         """Export 21 October into the folder named after the target."""
-        loaded = config.load(self.configure(target, more))
+        loaded = config.read(self.configure(target, more))
         found = self.project(target)
         return run.run(loaded, found, Request(), now=NOW)
 

@@ -153,7 +153,7 @@ class Workspace:
         **request: Any,  # noqa: ANN401 - any of a request
     ) -> RunResult:
         """Run every due export at this moment of UTC."""
-        loaded = config.load(self.folder / "exports.yml")
+        loaded = config.read(self.folder / "exports.yml")
         moment = datetime.fromisoformat(f"{now}+00:00")
         found = project.find(loaded.folder, None)
         wanted = Request(**request)

@@ -47,7 +47,7 @@ def is_loaded(path: Path, text: str) -> bool:
     """Write the file; return whether the loader accepts it."""
     path.write_text(text, encoding="utf-8")
     try:
-        config.load(path)
+        config.read(path)
     except ConfigError:
         return False
     return True

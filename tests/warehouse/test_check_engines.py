@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 def warehouse_finding(path: Path, target: str) -> Finding:
     """Return the finding about the warehouse."""
-    result = check.check_all(config.load(path), target, now=NOW)
+    result = check.check_all(config.read(path), target, now=NOW)
     return next(finding for finding in result.findings if finding.subject == "warehouse")
 
 

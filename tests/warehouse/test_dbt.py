@@ -132,7 +132,7 @@ def test_missing_columns_that_files_need_are_refused(
     workspace.configure("  - {brand: ACME, machine_activity: exclude}")
     with opened(workspace) as warehouse, pytest.raises(ConfigError, match=message):
         formats.needed_columns(
-            config.load(workspace.folder / "exports.yml"), warehouse.view_columns
+            config.read(workspace.folder / "exports.yml"), warehouse.view_columns
         )
 
 

@@ -18,7 +18,7 @@ from orchestrator.warehouse import open_engine, project
 
 def heads(path: Path) -> list[Head]:
     return preview.preview(
-        config.load(path),
+        config.read(path),
         project.find(path.parent, "postgres"),
         Request(brands=["ACME"], days=days("2026-11-19")),
         most=1,

@@ -138,7 +138,7 @@ def _assert_same_packed(found: dict[str, Path], name: str, wanted: bytes, brand:
 
 
 def _run(folder: Path, day: date) -> None:
-    loaded = config.load(folder / "exports.yml")
+    loaded = config.read(folder / "exports.yml")
     dbt = project.find(folder, None)
     request = Request(days=Days(day, day), daily_only=True)
     result = run.run(loaded, dbt, request, now=_NOW)

@@ -178,7 +178,7 @@ def test_check_reports_a_missing_raw_table(workspace: SparkWorkspace) -> None:
 
 
 def _checked(workspace: SparkWorkspace) -> Finding:
-    loaded = config.load(workspace.configure())
+    loaded = config.read(workspace.configure())
     result = check.check_all(loaded, "spark", now=NOW)
     return next(finding for finding in result.findings if finding.subject == "warehouse")
 
