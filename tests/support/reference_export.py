@@ -160,21 +160,25 @@ def activities(raw: Tables, window: Window) -> list[Row]:
     near = Window(window.start - LOOKBACK, window.end)
     found = []
     for table in (*CODES, "email_bounces"):
+        receipts = [
+            _activity(table, row)
+            for row in raw[table]
+            if near.contains(row["received_at"])
+            and not row["is_test"]
+            and row.get("via_default_campaign", True)
+        ]
         first: dict[tuple[str, str], Row] = {}
-        for row in raw[table]:
-            if not near.contains(row["received_at"]) or row["is_test"]:
-                continue
-            if table == "email_unsubscribes" and not row["via_default_campaign"]:
-                continue
-            if channel.get((row["brand"], row["broadcast_id"]), "email") != "email":
-                continue
-            key = row["brand"], row["event_id"]
-            if key not in first or row["received_at"] < first[key]["received_at"]:
-                first[key] = row
-        for row in first.values():
-            if window.contains(row["received_at"]):
-                customer = customers.get((row["brand"], row["customer_id"]), {})
-                found.append(_activity(table, row, customer))
+        for receipt in sorted(receipts, key=_receipt_order):
+            first.setdefault((receipt["brand"], receipt["event_id"]), receipt)
+        for event in first.values():
+            brand = event["brand"]
+            is_email = channel.get((brand, event["broadcast_id"]), "email") == "email"
+            if window.contains(event["received_at"]) and is_email:
+                customer = customers.get((brand, event["customer_id"]), {})
+                event["external_customer_number"] = customer.get("external_customer_number")
+                if event["email_address"] is None:
+                    event["email_address"] = customer.get("email_address")
+                found.append(event)
     return found
 
 
@@ -209,16 +213,15 @@ def broadcast_file(rows: Sequence[Row], brand: str, dialect: Dialect) -> bytes:
     return _render(mine, dialect.broadcast_columns, dialect.broadcast_labels, dialect)
 
 
-def _activity(table: str, row: Row, customer: Row) -> Row:
-    own = row["email_address"]
+def _activity(table: str, row: Row) -> Row:
     return {
         "brand": row["brand"],
         "event_id": row["event_id"],
         "received_at": row["received_at"],
         "broadcast_id": row["broadcast_id"],
         "customer_id": row["customer_id"],
-        "external_customer_number": customer.get("external_customer_number"),
-        "email_address": customer.get("email_address") if own is None else own,
+        "external_customer_number": None,
+        "email_address": row["email_address"],
         "activity": CODES.get(table) or f"{row['bounce_type']}_bounce",
         "activity_date": row["occurred_at"],
         "description": row.get("url") if table == "email_clicks" else row.get("message"),
@@ -226,6 +229,17 @@ def _activity(table: str, row: Row, customer: Row) -> Row:
         "url": row.get("url"),
         "is_machine": row.get("is_machine"),
     }
+
+
+def _receipt_order(row: Row) -> tuple[Any, ...]:
+    """Return the sort key of the receipts of an event: the earliest, then by value, null last."""
+    names = ("broadcast_id", "customer_id", "email_address", "activity", "description", "os", "url")
+    return (
+        row["received_at"],
+        row["activity_date"],
+        *((row[name] is None, (row[name] or "").encode()) for name in names),
+        (row["is_machine"] is None, row["is_machine"]),
+    )
 
 
 def _activity_order(row: Row) -> tuple[Any, ...]:

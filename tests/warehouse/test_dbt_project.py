@@ -8,15 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
 import forked_commands
 import pytest
+import reference_export
 import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
+from reference_export import CODES, DUTCH, ENGLISH, LOOKBACK, Dialect, Row, Tables
 
 from orchestrator.warehouse.dbt import Dbt
 from orchestrator.warehouse.project import Project
@@ -28,22 +29,13 @@ ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "dbt_project"
 PROFILES_FOLDER = ROOT / "profiles"
 PROFILES = ["--profiles-dir", str(PROFILES_FOLDER)]
-Row = dict[str, Any]
-Raw = dict[str, list[Row]]
 
 # A day of 25 hours in Amsterdam.
 START = datetime(2026, 10, 24, 22, tzinfo=UTC)
 END = datetime(2026, 10, 25, 23, tzinfo=UTC)
+REFERENCE_WINDOW = reference_export.Window(START, END)
 WINDOW = {"window_start": "2026-10-24T22:00:00Z", "window_end": "2026-10-25 23:00:00.000000+00:00"}
 TICK = timedelta(microseconds=1)
-LOOKBACK = timedelta(hours=24)
-CODES = {
-    "email_sends": "broadcast",
-    "email_opens": "open",
-    "email_clicks": "click",
-    "email_complaints": "complaint",
-    "email_unsubscribes": "unsubscribe",
-}
 ACTIVITY_COLUMNS = [
     "brand",
     "event_id",
@@ -70,31 +62,19 @@ BROADCAST_COLUMNS = [
     "is_touched",
 ]
 LABELS = {
-    "activities_daily": {
-        "broadcast_id": ("Broadcast ID", "Broadcastid"),
-        "customer_id": ("Customer ID", "Customerid"),
-        "external_customer_number": ("External customer number", "Extern klantnummer"),
-        "email_address": ("E-mail address", "E-mailadres"),
-        "activity": ("Activity", "Activiteit"),
-        "activity_date": ("Activity date", "Activiteitdatum"),
-        "description": ("Description of activity", "Beschrijving activiteit"),
-    },
-    "broadcasts_daily": {
-        "broadcast_id": ("Broadcast ID", "Broadcastid"),
-        "broadcast_type": ("Broadcast type", "Broadcast type"),
-        "description": ("Description", "Beschrijving"),
-        "subject": ("Subject", "Onderwerp"),
-        "sent_on": ("Sent on", "Verzonden op"),
-    },
+    view: {column.name: (english[column.name], dutch[column.name]) for column in columns}
+    for view, columns, english, dutch in (
+        ("activities_daily", Dialect.activity_columns, ENGLISH, DUTCH),
+        (
+            "broadcasts_daily",
+            Dialect.broadcast_columns,
+            reference_export.ENGLISH_BROADCASTS,
+            reference_export.DUTCH_BROADCASTS,
+        ),
+    )
 }
 ACTIVITY_LABELS = {
-    "broadcast": ("Broadcasts", "Broadcasts"),
-    "open": ("Opens", "Opens"),
-    "click": ("Clicks", "Clicks"),
-    "soft_bounce": ("Soft bounces", "Softbounces"),
-    "hard_bounce": ("Hard bounces", "Hardbounces"),
-    "complaint": ("Complaints", "Complaints"),
-    "unsubscribe": ("Unsubscribes", "Unsubscribes"),
+    code: (ENGLISH[code], DUTCH[code]) for code in (*CODES.values(), "soft_bounce", "hard_bounce")
 }
 
 
@@ -125,12 +105,12 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def golden_raw() -> Raw:
+def golden_raw() -> Tables:
     return _awkward_rows(random.Random(20261025))  # noqa: S311 - the same rows each time, not a secret
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, golden_raw: Raw) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory, golden_raw: Tables) -> Built:
     warehouse = tmp_path_factory.mktemp("golden") / "warehouse.duckdb"
     _create_raw(warehouse, golden_raw)
     return _dbt("build", warehouse=warehouse, variables=WINDOW)
@@ -146,8 +126,8 @@ def test_build_runs_every_view_and_test(built: Built) -> None:
     assert set(statuses.values()) == {"success", "pass", "warn", "no-op"}
 
 
-def test_activities_are_those_of_the_reference(built: Built, golden_raw: Raw) -> None:
-    expected = _expected_activities(golden_raw)
+def test_activities_are_those_of_the_reference(built: Built, golden_raw: Tables) -> None:
+    expected = reference_export.activities(golden_raw, REFERENCE_WINDOW)
     found = built.rows("activities_daily")
     assert list(found[0]) == ACTIVITY_COLUMNS
     assert len(found) == len(expected)
@@ -158,8 +138,10 @@ def test_activities_are_those_of_the_reference(built: Built, golden_raw: Raw) ->
     assert {START, END - TICK} <= {row["received_at"] for row in found}
 
 
-def test_broadcasts_are_those_of_the_reference(built: Built, golden_raw: Raw) -> None:
-    expected = _expected_broadcasts(golden_raw)
+def test_broadcasts_are_those_of_the_reference(built: Built, golden_raw: Tables) -> None:
+    happened = reference_export.activities(golden_raw, REFERENCE_WINDOW)
+    broadcasts = reference_export.broadcasts(golden_raw, REFERENCE_WINDOW, happened)
+    expected = [{name: row[name] for name in BROADCAST_COLUMNS} for row in broadcasts]
     found = built.rows("broadcasts_daily")
     assert list(found[0]) == BROADCAST_COLUMNS
     assert len(found) == len(expected)
@@ -169,7 +151,7 @@ def test_broadcasts_are_those_of_the_reference(built: Built, golden_raw: Raw) ->
 
 
 def test_the_tables_of_a_run_have_the_rows_of_the_views(
-    built: Built, tmp_path: Path, golden_raw: Raw
+    built: Built, tmp_path: Path, golden_raw: Tables
 ) -> None:
     warehouse = tmp_path / "warehouse.duckdb"
     _create_raw(warehouse, golden_raw)
@@ -459,7 +441,7 @@ def _source_tables() -> list[Row]:
 
 def _create_raw(
     warehouse: Path,
-    raw: Raw,
+    raw: Tables,
     *,
     schema: str = "raw",
     types: dict[str, str] | None = None,
@@ -484,7 +466,7 @@ def _create_raw(
                 )
 
 
-def _awkward_rows(dice: random.Random) -> Raw:
+def _awkward_rows(dice: random.Random) -> Tables:
     """Return rows of few ids and few moments, so that every edge of the rules occurs often."""
     hour = timedelta(hours=1)
     moments = [START, START - TICK, END - TICK, END, START + hour, START + hour, END - hour]
@@ -492,7 +474,7 @@ def _awkward_rows(dice: random.Random) -> Raw:
     old = datetime(2025, 3, 1, tzinfo=UTC)
     texts = [None, "", ' a, "b";\r\nc ', "Ünïcode 🎉", "zz", "Zz", "{$name|escape}"]
     brands = ["A", "B"]
-    raw: Raw = {"broadcasts": [], "customers": []}
+    raw: Tables = {"broadcasts": [], "customers": []}
     for brand in brands:
         for number in range(30):
             raw["broadcasts"].append(
@@ -517,8 +499,11 @@ def _awkward_rows(dice: random.Random) -> Raw:
                     "email_address": address,
                 }
             )
+    columns = {
+        table["name"]: [column["name"] for column in table["columns"]] for table in _source_tables()
+    }
     for table in (*CODES, "email_bounces"):
-        raw[table] = [
+        rows: list[Row] = [
             {
                 "event_id": str(dice.randrange(40)),
                 "brand": dice.choice(brands),
@@ -537,10 +522,11 @@ def _awkward_rows(dice: random.Random) -> Raw:
             }
             for _ in range(160)
         ]
+        raw[table] = [{name: row[name] for name in columns[table] if name in row} for row in rows]
     return raw
 
 
-def _foreign_rows() -> Raw:
+def _foreign_rows() -> Tables:
     moment = START.replace(tzinfo=None)
     event_id = "0190a5c0-0000-7000-8000-000000000001"
     common = {"brand": "A", "broadcast_id": 12, "customer_id": 34, "received_at": moment}
@@ -549,75 +535,6 @@ def _foreign_rows() -> Raw:
         "customers": [{**common, "email_address": "c@example.org"}],
         "email_opens": [{**common, "event_id": event_id, "occurred_at": moment}],
     }
-
-
-def _expected_activities(raw: Raw) -> list[Row]:
-    channels = {(row["brand"], row["broadcast_id"]): row["channel"] for row in raw["broadcasts"]}
-    customers = {(row["brand"], row["customer_id"]): row for row in raw["customers"]}
-    expected = []
-    for table in (*CODES, "email_bounces"):
-        first: dict[tuple[str, str], Row] = {}
-        for receipt in sorted((_activity(table, row) for row in raw[table]), key=_receipt_order):
-            if receipt["counts"] and START - LOOKBACK <= receipt["received_at"] < END:
-                first.setdefault((receipt["brand"], receipt["event_id"]), receipt)
-        for event in first.values():
-            channel = channels.get((event["brand"], event["broadcast_id"]))
-            if event["received_at"] < START or channel not in {"email", None}:
-                continue
-            customer = customers.get((event["brand"], event["customer_id"]), {})
-            event["external_customer_number"] = customer.get("external_customer_number")
-            if event["email_address"] is None:
-                event["email_address"] = customer.get("email_address")
-            expected.append({name: event[name] for name in ACTIVITY_COLUMNS})
-    return expected
-
-
-def _activity(table: str, row: Row) -> Row:
-    clicked, sensed = table == "email_clicks", table in {"email_opens", "email_clicks"}
-    description = row["url"] if clicked else None
-    if table in {"email_bounces", "email_complaints"}:
-        description = row["message"]
-    unwanted = table == "email_unsubscribes" and not row["via_default_campaign"]
-    return {
-        **row,
-        "counts": row["is_test"] is not True and not unwanted,
-        "activity": CODES.get(table) or f"{row['bounce_type']}_bounce",
-        "activity_date": row["occurred_at"],
-        "description": description,
-        "url": row["url"] if clicked else None,
-        "os": row["os"] if sensed else None,
-        "is_machine": row["is_machine"] if sensed else None,
-    }
-
-
-def _receipt_order(row: Row) -> tuple[Any, ...]:
-    texts = (
-        "broadcast_id",
-        "customer_id",
-        "email_address",
-        "activity",
-        "description",
-        "os",
-        "url",
-    )
-    return (
-        row["received_at"],
-        row["occurred_at"],
-        *((row[name] is None, (row[name] or "").encode()) for name in texts),
-        (row["is_machine"] is None, row["is_machine"]),
-    )
-
-
-def _expected_broadcasts(raw: Raw) -> list[Row]:
-    touched = {(row["brand"], row["broadcast_id"]) for row in _expected_activities(raw)}
-    expected = []
-    for broadcast in raw["broadcasts"]:
-        carried_out = START <= max(broadcast["sent_on"], broadcast["received_at"]) < END
-        is_touched = (broadcast["brand"], broadcast["broadcast_id"]) in touched
-        if broadcast["channel"] == "email" and (carried_out or is_touched):
-            row = {**broadcast, "is_carried_out": carried_out, "is_touched": is_touched}
-            expected.append({name: row[name] for name in BROADCAST_COLUMNS})
-    return expected
 
 
 def _sorted(rows: Iterable[Row]) -> list[str]:
