@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from workspace import utc
 
 from orchestrator.windows import Calendar, Days, Interval, Window
 
@@ -32,10 +33,6 @@ def beginning_on(days: Calendar, day: date) -> list[Window]:
     begin, end = days.bounds(Days(day, day))
     windows = days.tiles(days.first_from(begin))
     return list(takewhile(lambda window: window.start < end, windows))
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

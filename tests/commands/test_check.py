@@ -4,14 +4,13 @@ import fcntl
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 import pytest
 from forked_commands import orchestrate
 from postgres_server import Postgres
 from sshd import Sshd
-from workspace import Workspace
+from workspace import Workspace, snapshot
 
 from orchestrator import config
 from orchestrator.commands import check
@@ -40,15 +39,6 @@ def failures_of(workspace: Workspace, subject: str) -> str:
     return "\n".join(finding.text for finding in failing if finding.subject == subject)
 
 
-def tree(root: Path) -> dict[str, tuple[int, int]]:
-    """Return everything below a folder, with size and modification time."""
-    return {
-        str(path.relative_to(root)): (path.lstat().st_size, path.lstat().st_mtime_ns)
-        for path in root.rglob("*")
-        if path.is_file()
-    } | {f"{path.relative_to(root)}/": (0, 0) for path in root.rglob("*") if path.is_dir()}
-
-
 def test_a_brand_with_only_old_events_is_known(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}\n  - {brand: EVENTS}")
     acme.opened("EVENTS", "2026-11-01 10:00:00", "B", event_id="E9")
@@ -70,7 +60,7 @@ def test_a_valid_setup_passes_and_nothing_is_left_behind(
     (sftp_server.root / "there/already/theirs.csv").write_text("theirs")
     for number, brand in enumerate(("BETA", "GAMMA")):
         acme.mailing(brand, "2026-11-19", number=7 + number)
-    before = tree(acme.folder)
+    before = snapshot(acme.folder)
     result = checked(acme)
     assert [(finding.subject, finding.ok) for finding in result.findings] == [
         ("exports.yml", True),
@@ -83,7 +73,7 @@ def test_a_valid_setup_passes_and_nothing_is_left_behind(
     assert result.exit_code == 0
     assert "have every field; 3 brands" in result.findings[3].text
     assert "in 3 folders" in result.findings[4].text
-    after = tree(acme.folder)
+    after = snapshot(acme.folder)
     assert {name for name in after.keys() ^ before.keys() if "sshd.log" not in name} == set()
     changed = {name for name, facts in after.items() if facts != before[name]}
     assert {name for name in changed if not name.endswith("sshd.log")} == set()

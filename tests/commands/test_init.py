@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml_editor
 from forked_commands import orchestrate
-from workspace import ROOT, Workspace
+from workspace import ROOT, Workspace, tree
 
 from orchestrator import config
 from orchestrator.commands import init
@@ -46,10 +46,6 @@ def facts(loaded: Config) -> list[object]:
     ]
 
 
-def files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
 def test_the_folder_works_without_changes(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-19")
     workspace.mailing("VIA", "2026-11-19", number=2)
@@ -57,13 +53,13 @@ def test_the_folder_works_without_changes(workspace: Workspace) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     for step in ("orchestrate load DIR", "orchestrate preview", "orchestrate daily --dry-run"):
         assert step in ran.stdout
-    assert files(workspace.folder) == [*OWN_FILES, "warehouse.duckdb"]
+    assert tree(workspace.folder) == [*OWN_FILES, "warehouse.duckdb"]
     dry = orchestrate(workspace.folder, "daily", "--dry-run", "--date", "2026-11-19")
     assert dry.returncode == 0, dry.stderr
     assert "due       every other brand (* daily) 2026-11-19: broadcast_*_" in dry.stdout
     ran = orchestrate(workspace.folder, "daily", "--date", "2026-11-19")
     assert ran.returncode == 0, ran.stderr
-    assert [name for name in files(workspace.folder) if name.startswith("delivered/")] == [
+    assert [name for name in tree(workspace.folder) if name.startswith("delivered/")] == [
         f"delivered/{kind}_{brand}_20261119.csv"
         for kind in ("activity", "broadcast")
         for brand in ("ACME", "VIA")
@@ -75,7 +71,7 @@ def test_a_missing_folder_is_created_and_reported(tmp_path: Path) -> None:
     assert ran.returncode == 0
     written = [f"new/folder/{name}" for name in OWN_FILES]
     assert sorted(json.loads(ran.stdout)["written"]) == written
-    assert files(tmp_path) == written
+    assert tree(tmp_path) == written
     profiles = (tmp_path / "new/folder/profiles/profiles.yml").read_text(encoding="utf-8")
     assert profiles == (ROOT / "profiles/profiles.yml").read_text(encoding="utf-8")
 
@@ -88,14 +84,14 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
         ran = orchestrate(tmp_path, "init")
         assert ran.returncode == 2
         assert f"{name}: exists already; nothing was written" in ran.stderr
-        assert files(tmp_path) == [name]
+        assert tree(tmp_path) == [name]
         assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
 
 
 def test_a_broken_symlink_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "exports.yml").symlink_to(tmp_path / "elsewhere.yml")
     assert orchestrate(tmp_path, "init").returncode == 2
-    assert files(tmp_path) == []
+    assert tree(tmp_path) == []
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below", "."])
@@ -105,7 +101,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, folder: str) -> None:
     ran = orchestrate(tmp_path, "init", folder)
     assert ran.returncode == 2
     assert "is not a folder" in ran.stderr
-    assert files(tmp_path) == ["file", "profiles"]
+    assert tree(tmp_path) == ["file", "profiles"]
 
 
 def test_exports_yml_of_the_repository_is_the_example() -> None:

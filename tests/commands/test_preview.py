@@ -6,12 +6,10 @@ import fcntl
 import gzip
 import json
 import subprocess
-from datetime import datetime
 
 import pytest
 from forked_commands import ORCHESTRATE, orchestrate
-from test_check import tree
-from workspace import Workspace, days
+from workspace import Workspace, days, snapshot, utc
 
 from orchestrator import config
 from orchestrator.commands import preview
@@ -55,7 +53,7 @@ def heads(
         project.find(loaded.folder, None),
         Request(brands=[brand], days=days(day) if day else None),
         most=rows,
-        now=datetime.fromisoformat(f"{NOW}+00:00"),
+        now=utc(NOW),
     )
 
 
@@ -164,11 +162,11 @@ def test_a_preview_during_a_run_changes_nothing(acme: Workspace) -> None:
     acme.run("2026-11-19 12:00:00")
     loaded = config.read(acme.folder / "exports.yml")
     ledger = Ledger(loaded.state)
-    before = tree(acme.folder)
+    before = snapshot(acme.folder)
     with (loaded.outbox / ".lock").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert len(heads(acme)) == len(heads(acme, day="2026-11-19")) == 2
-    assert tree(acme.folder) == before
+    assert snapshot(acme.folder) == before
     ledger.close()
 
 

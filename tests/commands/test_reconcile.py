@@ -1,11 +1,11 @@
 """Reconcile: deliveries that lost rows or files, or that differ from today's views."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pytest
 from forked_commands import orchestrate
-from workspace import Workspace
+from workspace import Workspace, utc
 
 from orchestrator import config
 from orchestrator.commands import reconcile
@@ -39,7 +39,7 @@ def reconciled(workspace: Workspace, first: int = 19, last: int = 20) -> Reconci
         loaded,
         project.find(workspace.folder, None),
         Request(days=Days(date(2026, 11, first), date(2026, 11, last))),
-        now=datetime.fromisoformat(NOW).replace(tzinfo=UTC),
+        now=utc(NOW),
     )
 
 

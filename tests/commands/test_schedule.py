@@ -10,7 +10,7 @@ from pathlib import Path
 import kubernetes_validate  # type: ignore[import-untyped] # it has no stubs
 import pytest
 import yaml
-from workspace import Workspace
+from workspace import Workspace, utc
 
 from orchestrator import config
 from orchestrator.commands import schedule
@@ -42,7 +42,7 @@ def elapses(calendar: str, since: datetime, number: int) -> list[datetime]:
         [*command, calendar], capture_output=True, text=True, check=True, env={"TZ": "UTC"}
     )
     found = re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", shown.stdout)
-    return [datetime.fromisoformat(f"{moment}+00:00") for moment in found]
+    return [utc(moment) for moment in found]
 
 
 @pytest.mark.parametrize(

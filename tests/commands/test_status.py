@@ -15,7 +15,7 @@ import pytest
 from forked_commands import orchestrate
 from postgres_server import Postgres
 from sshd import Sshd
-from workspace import Workspace, days
+from workspace import Workspace, days, utc
 
 from orchestrator import config
 from orchestrator.cli import status_text
@@ -36,14 +36,10 @@ HOUR = timedelta(hours=1)
 FIRST, SECOND = "2026-11-20 07:00", "2026-11-21 07:00"
 
 
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(f"{text}+00:00")
-
-
 def status_at(workspace: Workspace, now: str, *brands: str) -> StatusResult:
     loaded = config.read(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
-        return read_status(loaded, Request(brands=brands), ledger, now=moment(now))
+        return read_status(loaded, Request(brands=brands), ledger, now=utc(now))
 
 
 def export_at(workspace: Workspace, now: str, *brands: str) -> ExportStatus:
@@ -108,7 +104,7 @@ def test_a_missing_ledger_reads_as_empty_and_is_not_created(acme: Workspace) -> 
     (export,) = found.exports
     assert (export.last, export.overdue_windows, problem_kinds(export)) == (None, 1, ["overdue"])
     assert export.lag_seconds == HOUR.total_seconds()
-    assert export.next_due == moment("2026-11-21 06:00")
+    assert export.next_due == utc("2026-11-21 06:00")
     assert sentences(found) == [
         "window 2026-11-19 is due since 2026-11-20 06:00 UTC, and not written"
     ]
@@ -165,7 +161,7 @@ def test_a_window_that_tests_stop_is_one_problem_with_its_number_of_runs(acme: W
     export = export_at(acme, FIRST)
     assert (export.problems, export.failed_windows) == ([], 0)
     with closing(Ledger(config.read(acme.folder / "exports.yml").state, read_only=True)) as ledger:
-        kept = ledger.failures.since(moment("2026-01-01 00:00"))
+        kept = ledger.failures.since(utc("2026-01-01 00:00"))
     assert [(failure.status, failure.times) for failure in kept] == [("stopped", 3)]
 
 
@@ -221,7 +217,7 @@ def test_many_undelivered_windows_need_no_more_queries_than_one(
     monkeypatch.setattr(session, "_read", note)
     numbers = []
     for day in (1, *range(2, 20)):
-        start = moment(f"2026-11-{day:02} 00:00")
+        start = utc(f"2026-11-{day:02} 00:00")
         delivered(ledger, Window(start, start + 24 * HOUR), start + 30 * HOUR, None)
         if day in (1, 19):
             queries.clear()
@@ -311,7 +307,7 @@ def test_the_next_due_time_follows_the_calendar(
     workspace: Workspace, line: str, now: str, due: str
 ) -> None:
     workspace.configure(f"  - {{brand: ACME, {line}}}")
-    assert export_at(workspace, now).next_due == moment(due)
+    assert export_at(workspace, now).next_due == utc(due)
 
 
 @pytest.mark.parametrize(
@@ -337,9 +333,9 @@ def test_lag_is_the_time_from_due_to_delivered(
         "  - {brand: ACME, destination: [d0, d1]}",
         destinations="{d0: {directory: d0}, d1: {directory: d1}}",
     )
-    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    window = Window(utc("2026-11-20 00:00"), utc("2026-11-21 00:00"))
     for number, found in enumerate(moments):
-        there = [moment(at) if at else None for at in found]
+        there = [utc(at) if at else None for at in found]
         delivered(ledger, window, *there, revision=number + 1)
     export = export_at(workspace, "2026-11-21 07:00")  # while the ledger is locked
     assert export.lag_seconds == lag
@@ -349,8 +345,8 @@ def test_lag_is_the_time_from_due_to_delivered(
 
 def test_lag_of_a_day_with_25_hours(workspace: Workspace, ledger: Ledger, url: str) -> None:
     configure(workspace, url, "  - {brand: ACME, timezone: Europe/Amsterdam}")
-    window = Window(moment("2026-10-24 22:00"), moment("2026-10-25 23:00"))
-    delivered(ledger, window, moment("2026-10-26 05:30"))
+    window = Window(utc("2026-10-24 22:00"), utc("2026-10-25 23:00"))
+    delivered(ledger, window, utc("2026-10-26 05:30"))
     assert export_at(workspace, "2026-10-26 12:00").lag_seconds == 1800
     assert export_at(workspace, "2026-10-27 06:00").lag_seconds == 3600
 
@@ -359,13 +355,11 @@ def test_exports_are_sorted_by_the_severity_of_their_problems(
     workspace: Workspace, ledger: Ledger, url: str
 ) -> None:
     configure(workspace, url, "\n".join(f"  - {{brand: {b}}}" for b in ("A", "B", "C", "D", "E")))
-    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
+    window = Window(utc("2026-11-20 00:00"), utc("2026-11-21 00:00"))
     for brand in ("A", "D"):
-        entry = replace(
-            delivered(ledger, window, moment("2026-11-21 06:01")), export=f"{brand} daily"
-        )
+        entry = replace(delivered(ledger, window, utc("2026-11-21 06:01")), export=f"{brand} daily")
         ledger.finish([entry])
-    late = Window(moment("2020-11-20 00:00"), moment("2020-11-21 00:00"))
+    late = Window(utc("2020-11-20 00:00"), utc("2020-11-21 00:00"))
     ledger.plan([Entry(f"{brand} daily", window, 1) for brand in "BCE"])
     ledger.plan([Entry("B daily", late, 1)])
     failures = ledger.failures
@@ -378,8 +372,8 @@ def test_exports_are_sorted_by_the_severity_of_their_problems(
 
 def test_reasons_of_failures_are_cut_and_limited_in_number(ledger: Ledger) -> None:
     failures = ledger.failures
-    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
-    begin = moment("2026-11-21 06:00")
+    window = Window(utc("2026-11-20 00:00"), utc("2026-11-21 00:00"))
+    begin = utc("2026-11-21 06:00")
 
     def fail(reason: str, minutes: int) -> None:
         at = begin + timedelta(minutes=minutes)
@@ -406,10 +400,10 @@ def test_an_old_failure_is_not_a_problem_of_a_reopened_window(
     workspace: Workspace, ledger: Ledger, url: str
 ) -> None:
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
-    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
-    past = moment("2020-01-01 00:00")
+    window = Window(utc("2026-11-20 00:00"), utc("2026-11-21 00:00"))
+    past = utc("2020-01-01 00:00")
     ledger.failures.note([Failure("ACME daily", window, 1, "failed", "x", past, past)])
-    entry = delivered(ledger, window, moment("2026-11-21 06:01"))
+    entry = delivered(ledger, window, utc("2026-11-21 06:01"))
     ledger.reopen([(entry, ["d0"])])
     assert problem_kinds(export_at(workspace, "2026-11-21 07:00")) == ["undelivered"]
 
@@ -425,7 +419,7 @@ def test_a_ledger_of_an_older_version_is_read_and_then_upgraded(acme: Workspace)
     acme.run(SECOND)
     export = export_at(acme, SECOND)
     assert export.last
-    assert (export.last.window.start, export.last.activities) == (moment("2026-11-20 00:00"), {})
+    assert (export.last.window.start, export.last.activities) == (utc("2026-11-20 00:00"), {})
     acme.run(SECOND, daily_only=True, days=days("2026-11-19"), force=True)
 
 
@@ -433,12 +427,12 @@ def test_windows_ahead_of_the_clock_are_reported(
     workspace: Workspace, ledger: Ledger, url: str
 ) -> None:
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
-    window = Window(moment("2026-12-20 00:00"), moment("2026-12-21 00:00"))
-    delivered(ledger, window, moment("2026-12-21 06:01"))
+    window = Window(utc("2026-12-20 00:00"), utc("2026-12-21 00:00"))
+    delivered(ledger, window, utc("2026-12-21 06:01"))
     found = status_at(workspace, "2026-11-21 07:00")
     assert problem_kinds(found.exports[0]) == ["ahead"]
     assert "the ledger has windows up to 2026-12-21 00:00 UTC" in sentences(found)[0]
-    assert found.exports[0].next_due == moment("2026-12-22 06:00")
+    assert found.exports[0].next_due == utc("2026-12-22 06:00")
 
 
 def test_an_unknown_column_in_the_config_is_a_failure(acme: Workspace) -> None:
@@ -452,8 +446,8 @@ def test_an_unknown_column_in_the_config_is_a_failure(acme: Workspace) -> None:
 
 def test_paused_retention_is_reported(workspace: Workspace, ledger: Ledger, url: str) -> None:
     configure(workspace, url, "  - {brand: ACME}", destinations="{d0: {directory: d0}}")
-    window = Window(moment("2026-11-20 00:00"), moment("2026-11-21 00:00"))
-    delivered(ledger, window, moment("2026-11-21 06:01"))
+    window = Window(utc("2026-11-20 00:00"), utc("2026-11-21 00:00"))
+    delivered(ledger, window, utc("2026-11-21 06:01"))
     assert status_at(workspace, "2026-11-22 07:00").warnings == []
     (warning,) = status_at(workspace, "2099-11-22 07:00").warnings
     assert warning.startswith("nothing old was removed: it is 2099-11-22 07:00 UTC")

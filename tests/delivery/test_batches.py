@@ -18,8 +18,8 @@ from upload_files import (
     make_upload,
     part_name,
     random_bytes,
-    tree,
 )
+from workspace import tree
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload, deliver_all

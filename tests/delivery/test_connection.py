@@ -15,7 +15,8 @@ import asyncssh
 import pytest
 from fault_server import PASSWORD, Login, serve
 from sshd import Sshd, make_key
-from upload_files import QUICK, deliver, error_text, ignore, make_upload, tree
+from upload_files import QUICK, deliver, error_text, ignore, make_upload
+from workspace import tree
 
 from orchestrator.config.destinations import Sftp
 from orchestrator.delivery import Retry

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from upload_files import deliver, error_text, ignore, make_upload, part_name, random_bytes, tree
+from upload_files import deliver, error_text, ignore, make_upload, part_name, random_bytes
+from workspace import tree
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import UnreachableError, Upload

@@ -27,9 +27,8 @@ from upload_files import (
     make_upload,
     part_name,
     random_bytes,
-    tree,
 )
-from workspace import Workspace
+from workspace import Workspace, tree
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload

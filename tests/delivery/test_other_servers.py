@@ -20,8 +20,8 @@ from upload_files import (
     make_upload,
     part_name,
     random_bytes,
-    tree,
 )
+from workspace import tree
 
 from orchestrator.delivery.probe import ProbeRequest, probe_all
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from sshd import Sshd, make_key
-from upload_files import tree
+from workspace import tree
 
 from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.delivery.probe import ProbeRequest, ProbeResult, probe_all

@@ -17,8 +17,8 @@ from upload_files import (
     make_upload,
     part_name,
     random_bytes,
-    tree,
 )
+from workspace import tree
 
 from orchestrator.delivery import Upload
 from orchestrator.delivery.probe import ProbeRequest, probe_all

@@ -25,8 +25,8 @@ from upload_files import (
     make_upload,
     part_name,
     random_bytes,
-    tree,
 )
+from workspace import tree
 
 from orchestrator.delivery import Upload
 

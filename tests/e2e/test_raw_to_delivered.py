@@ -17,6 +17,7 @@ import reference_files
 from forked_commands import orchestrate
 from reference_export import Tables
 from sshd import Sshd
+from workspace import tree
 
 
 def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
@@ -64,7 +65,7 @@ defaults: {{destination: [receiver, archive]}}
     def assert_delivered(self, expected: dict[str, bytes]) -> None:
         """Assert that exactly these files are complete at both destinations and in the outbox."""
         for root in (self._archive, self._server.root, self.folder / "outbox"):
-            found = _files(root)
+            found = {name: root / name for name in tree(root)}
             if root == self.folder / "outbox":  # also has the hidden files of runs
                 found = {name: path for name, path in found.items() if not name.startswith(".")}
             assert sorted(found) == sorted(expected)
@@ -75,7 +76,7 @@ defaults: {{destination: [receiver, archive]}}
 
     def times(self) -> dict[str, int]:
         """Return when each file was put in the archive."""
-        return {name: path.stat().st_mtime_ns for name, path in _files(self._archive).items()}
+        return {name: (self._archive / name).stat().st_mtime_ns for name in tree(self._archive)}
 
 
 @pytest.fixture
@@ -196,7 +197,3 @@ def _rejected(workspace: Workspace) -> Counter[str]:
     for path in (workspace.folder / "rejected").glob("*.jsonl"):
         found[path.name.partition("-")[0]] += path.read_bytes().count(b"\n")
     return found
-
-
-def _files(root: Path) -> dict[str, Path]:
-    return {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}

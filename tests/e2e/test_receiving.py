@@ -20,7 +20,7 @@ import pytest
 from awkward_rows import TEXTS as AWKWARD
 from postgres_server import Postgres
 from psycopg import conninfo
-from workspace import ROOT, Workspace, days
+from workspace import ROOT, Workspace, days, utc
 
 PAGE = (ROOT / "docs/receiving.md").read_text(encoding="utf-8")
 BRAND = "Café_19991231 & Co's"
@@ -158,7 +158,7 @@ class Sender:
 
     def _click(self, moment: str, number: int, url: str | None, *, event: int) -> dict[str, Any]:
         address = (None, "", "ünï@example.com")[number % 3]
-        local = datetime.fromisoformat(f"{moment}+00:00").astimezone(ZONE)
+        local = utc(moment).astimezone(ZONE)
         number_there = "" if number == 1 else None
         self.activities[f"{local:%Y%m%d}"].append(
             (

@@ -1,11 +1,12 @@
 """exports.yml is edited over months: windows tile time, whichever entry exports them."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
+from workspace import utc
 
 from orchestrator import config
 from orchestrator.config.ledger_url import checked
@@ -64,10 +65,6 @@ def months(tmp_path: Path) -> Iterator[Months]:
     created = Months(tmp_path)
     yield created
     created.ledger.close()
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 SHAPES = {

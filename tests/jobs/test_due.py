@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workspace import days
+from workspace import days, utc
 
 from orchestrator import config
 from orchestrator.config import Config
@@ -46,10 +46,6 @@ LENGTHS = {
     Interval.WEEKLY: timedelta(days=7),
     Interval.MONTHLY: timedelta(days=30),
 }
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def every_other() -> Callable[[Job], bool]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
+from workspace import utc
 
 from orchestrator.config.exports import File
 from orchestrator.config.ledger_url import LedgerUrl
@@ -27,10 +28,6 @@ from orchestrator.ledger.session import SqliteSession
 from orchestrator.windows import Window
 
 OLD = Path(__file__).with_name("old_ledger.sql").read_text(encoding="utf-8")
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(f"{text}+00:00")
 
 
 WINDOW = Window(utc("2026-10-24 22:00"), utc("2026-10-25 23:00"))

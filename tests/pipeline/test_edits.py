@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from forked_commands import orchestrate
-from workspace import Workspace
+from workspace import Workspace, utc
 
 from orchestrator import config
 from orchestrator.commands.status import read_status
@@ -58,7 +58,7 @@ def warnings(workspace: Workspace, now: str) -> list[str]:
     """Return the warnings of `status`."""
     loaded = config.read(workspace.folder / "exports.yml")
     with closing(Ledger(loaded.state, read_only=True)) as ledger:
-        moment = datetime.fromisoformat(f"{now}+00:00")
+        moment = utc(now)
         return [*read_status(loaded, Request(), ledger, now=moment).warnings]
 
 

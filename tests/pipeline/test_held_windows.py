@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
-from workspace import ROOT, Workspace, days
+from workspace import ROOT, Workspace, days, utc
 
 from orchestrator import config
 from orchestrator.cli import metrics, report, status_page, status_text
@@ -121,7 +121,7 @@ def test_incomplete_windows_are_sent_again_when_their_rows_arrive(workspace: Wor
 def test_a_held_window_is_shown_by_dry_run_status_page_and_metrics(
     acme: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loaded, now = config.read(acme.folder / "exports.yml"), datetime.fromisoformat(f"{NOW}+00:00")
+    loaded, now = config.read(acme.folder / "exports.yml"), utc(NOW)
     foreseen = run.foresee(loaded, project.find(acme.folder, None), Request(), now=now)
     (line,) = report.dry_run_lines(foreseen)
     reason = "the newest event in the warehouse came in at 2026-11-19 11:00:00 UTC, 20:00:00 ago"

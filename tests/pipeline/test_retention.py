@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from forked_commands import orchestrate
 from sshd import Sshd
-from workspace import Workspace, is_root
+from workspace import Workspace, is_root, tree
 
 from orchestrator import config
 from orchestrator.config.exports import File
@@ -84,10 +84,9 @@ class Archive:
     def files(self, folder: str = "") -> list[str]:
         """Return the files at the destination, or in another folder."""
         root = self.workspace.folder / folder if folder else self.root
-        found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-        return sorted(
-            n for n in found if not n.endswith(".ready") and n[:5] not in (".lock", ".dbt/")
-        )
+        return [
+            n for n in tree(root) if not n.endswith(".ready") and n[:5] not in (".lock", ".dbt/")
+        ]
 
 
 @pytest.fixture(params=["folder", "server"])

@@ -33,11 +33,6 @@ def part_name(upload: Upload) -> str:
     return f"{folder}/.{name}.{upload.file.sha256[:16]}.part".lstrip("/")
 
 
-def tree(root: Path) -> list[str]:
-    """Return every file below `root`, hidden ones too."""
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
 def error_text(outcome: Outcome) -> str:
     """Return the message of an outcome that must have failed."""
     assert outcome.error is not None

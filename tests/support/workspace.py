@@ -154,16 +154,13 @@ class Workspace:
     ) -> RunResult:
         """Run every due export at this moment of UTC."""
         loaded = config.read(self.folder / "exports.yml")
-        moment = datetime.fromisoformat(f"{now}+00:00")
         found = project.find(loaded.folder, None)
         wanted = Request(**request)
-        return run.run(loaded, found, wanted, now=moment, progress=progress)
+        return run.run(loaded, found, wanted, now=utc(now), progress=progress)
 
     def files(self, folder: str = "there") -> list[str]:
         """Return the names of the delivered files, sorted."""
-        root = self.folder / folder
-        found = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-        return sorted(name for name in found if not name.startswith(".dbt/"))
+        return [name for name in tree(self.folder / folder) if not name.startswith(".dbt/")]
 
     def text(self, name: str, folder: str = "there") -> str:
         """Return the text of a delivered file."""
@@ -177,6 +174,28 @@ class Workspace:
 def days(first: str, last: str | None = None) -> Days:
     """Return the days of a request."""
     return Days(date.fromisoformat(first), date.fromisoformat(last or first))
+
+
+def utc(text: str) -> datetime:
+    """Return the moment that an ISO 8601 text without an offset means in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def tree(root: Path) -> list[str]:
+    """Return the relative path of every file below `root`, hidden ones too, sorted."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of modification of all files below `root`, and its folders as `name/`.
+
+    Equal snapshots mean that nothing was created, removed or written in between.
+    """
+    found = {f"{path.relative_to(root)}/": (0, 0) for path in root.rglob("*") if path.is_dir()}
+    for name in tree(root):
+        facts = (root / name).lstat()
+        found[name] = facts.st_size, facts.st_mtime_ns
+    return found
 
 
 def is_root() -> bool:
