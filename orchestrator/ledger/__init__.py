@@ -1,21 +1,29 @@
-"""The ledger: which window was delivered, in which files, to where, byte for byte.
+"""The ledger: a database of every window, its files, and where and when each file was delivered.
 
-A run can be killed at any statement, so the ledger is written ahead of what it describes:
+Each file must reach each destination exactly once, and a run can be killed between any two
+statements. So the ledger records a step *before* the run takes it, and the next run can tell from
+the ledger and the disk how far the killed run came. A window passes these steps:
 
-1. `plan` notes the windows that are due. From then on they are caught up, whatever happens.
-2. `write` notes a revision with all its files, which are flushed in the outbox by then. The next
-   run delivers these very bytes.
-3. `announce` notes, right before a file gets its final name at a destination, that the rename may
-   have happened. A run that finds the announcement of a killed run, and no temporary file at the
-   destination, knows that the rename did happen: the file is not sent twice, and a receiver may
-   have moved it away already.
-4. The destination renames the file.
-5. `announce` with `arrived` notes the time of delivery, together with the next announcements.
-   Until then the announcement says as much.
-6. `finish` notes that a revision is complete at every destination.
+1. `plan` records the windows that are due. From then on each run tries them until they succeed.
+2. The run writes the files of a window into the outbox and flushes them to the disk. Then `write`
+   records a new *revision* of the window (its first content is revision 1) with the path, size and
+   hash of each file. A later run delivers exactly these bytes.
+3. The run uploads each file to its destination under a temporary name.
+4. *Announce*: `announce` records `rename_sent`, which means: the file may have its final name from
+   now on.
+5. *Rename*: the destination gives the file its final name. The receiver may take it at once.
+6. *Note*: `announce` with `arrived` records the time of delivery. It is part of the transaction
+   that announces the next files.
+7. `finish` records that all files of the revision are at all their destinations.
 
-Each of these is one transaction, and each transaction costs a flush of the disk. So files that
-reach step 3 at the same time share one (`pipeline/shipping.py`), and so do the files of a window.
+Suppose that a run is killed between 4 and 6. The next run finds `rename_sent` without a time of
+delivery, and looks for the temporary file at the destination. If it is still there, the rename did
+not happen, and the upload is resumed. If it is gone, the rename did happen, and the file counts as
+delivered, even if the receiver has moved it away since.
+
+Each method that records a step is one transaction. Each transaction waits until the disk has it (a
+flush), which can take longer than the upload of a small file. So files that reach step 4 at the
+same time share one transaction (`pipeline/shipping.py`), and so do all files of a window.
 """
 
 import json
@@ -60,13 +68,13 @@ __all__ = [
 ]
 
 _NO_SEQUENCE = 2**31 - 1
-_EVER = datetime(1000, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(1000, 1, 1, tzinfo=UTC)
 
 
 class Ledger:
-    """Remembers windows and deliveries, in SQLite or PostgreSQL. One run at a time writes to it.
+    """Records windows and deliveries in SQLite or PostgreSQL. One run at a time writes to it.
 
-    Every method, also those of the groups, raises LedgerError where the database fails.
+    Every method, here and in the attributes below, raises LedgerError if the database fails.
 
     Attributes:
         failures: why windows were not built or delivered.
@@ -77,13 +85,13 @@ class Ledger:
     """
 
     def __init__(self, url: LedgerUrl, *, read_only: bool = False) -> None:
-        """Open and lock the ledger, and create its tables where they are missing.
+        """Open and lock the ledger, and create the tables that it lacks.
 
         With `read_only` nothing is locked or created, and a missing ledger reads as empty.
-        Raises LockedError where another run holds the lock.
+        Raises LockedError if another run holds the lock.
         """
         self._database = LedgerDatabase(url, read_only=read_only)
-        self._claims: dict[int, tuple[str, Window, str]] = {}  # paths of this run, by their keys
+        self._claims: dict[int, tuple[str, Window, str]] = {}  # who claimed a path, by path key
         self.failures = Failures(self._database)
         self.history = History(self._database)
         self.recounts = Recounts(self._database)
@@ -94,30 +102,31 @@ class Ledger:
         self._database.close()
 
     def check_writable(self) -> None:
-        """Raise LedgerError where this user may not write to the ledger. Nothing is changed."""
-        self._database.each("write_nothing", [{}])
+        """Raise LedgerError if this user may not write to the ledger. Nothing is changed."""
+        self._database.executemany("write_nothing", [{}])
 
     # Questions about windows
 
     def is_empty(self) -> bool:
-        """Tell whether the ledger knows of no window at all."""
+        """Return whether the ledger contains no window."""
         return not self._database.rows("any_window")
 
     def has_files(self) -> bool:
-        """Tell whether the ledger knows of any file."""
+        """Return whether the ledger contains a file."""
         return bool(self._database.rows("any_file"))
 
     def exports(self) -> list[str]:
-        """Return the names of all exports that have windows, also of those that are no more."""
+        """Return the names of all exports with windows, even if exports.yml no longer has them."""
         return [row["export"] for row in self._database.rows("exports")]
 
     def overlapping(self, exports: Iterable[str], window: Window) -> dict[str, Window]:
-        """Return, by export, its last window that has time in common with a window.
+        """Return, by export, the last of its windows that overlaps with `window`.
 
-        Exports without one are left out, and requested windows that were never built.
+        Exports without such a window are left out. So are windows that were requested by date and
+        never built.
         """
         bounds = {"window_start": window.start, "window_end": window.end}
-        rows = self._database.rows("overlapping", names=_names(exports), **bounds)
+        rows = self._database.rows("overlapping", names=_json_keys(exports), **bounds)
         return {row["export"]: records.window(row) for row in rows}
 
     def spans(self, exports: Iterable[str]) -> dict[str, Window]:
@@ -125,7 +134,7 @@ class Ledger:
 
         Exports without a scheduled window are left out.
         """
-        rows = self._database.rows("spans", names=_names(exports))
+        rows = self._database.rows("spans", names=_json_keys(exports))
         return {row["export"]: records.window(row) for row in rows if row["window_start"]}
 
     def entries(
@@ -138,10 +147,10 @@ class Ledger:
     ) -> dict[tuple[str, Window], Entry]:
         """Return the newest revision of each export's window: of one window, or of many.
 
-        `since` leaves out the windows that end at this moment or earlier, `exports` those of other
-        exports. With `written` the result is the newest revision that has files.
+        Windows that end at `since` or earlier are left out, and so are exports that are not in
+        `exports`. With `written` the result is the newest revision that has files.
         """
-        since = max(since or _EVER, _EVER)
+        since = max(since or _LONG_AGO, _LONG_AGO)
         bounds = {"since": since, "earliest": since - records.LONGEST_WINDOW}
         if window:
             bounds = {"window_start": window.start, "window_end": window.end}
@@ -149,8 +158,8 @@ class Ledger:
         elif exports is None:
             rows = self._database.rows("entries_since", **bounds)
         else:
-            rows = self._database.rows("entries_of_exports", names=_names(exports), **bounds)
-        # The rows come in the order of revisions, and the last one of a window counts.
+            rows = self._database.rows("entries_of_exports", names=_json_keys(exports), **bounds)
+        # The rows are ordered by revision, so the dict keeps the newest one of each window.
         found = map(records.entry, rows)
         return {
             (entry.export, entry.window): entry
@@ -174,10 +183,10 @@ class Ledger:
         return [*map(records.delivery, rows)]
 
     def manifest_links(self, entry: Entry) -> ManifestLinks:
-        """Return what the manifest of a revision has to say of those written before it.
+        """Return the links from the manifest of a revision to the manifests written before it.
 
-        A revision whose manifest the ledger knows keeps its place, so that it gets the same bytes
-        when it is built again.
+        If the ledger has a manifest of this revision already, the new one gets the same place in
+        the sequence. So a manifest that is built again has the same bytes.
         """
         of_window = self._database.rows("manifests_of_window", **records.key(entry))
         sequence = {row["revision"]: int(row["sequence"]) for row in of_window}.get(entry.revision)
@@ -191,9 +200,9 @@ class Ledger:
         )
 
     def holders(self) -> dict[tuple[str, Window], set[str]]:
-        """Return, by export and window, the destinations that have all files that are written.
+        """Return the destinations that have all files of a written window, by export and window.
 
-        Windows that are planned or delivered everywhere are left out.
+        Windows that are planned, or delivered everywhere, are left out.
         """
         complete: dict[tuple[str, Window], set[str]] = {}
         incomplete: dict[tuple[str, Window], set[str]] = {}
@@ -205,18 +214,18 @@ class Ledger:
     # Steps of a run
 
     def plan(self, entries: Iterable[Entry]) -> None:
-        """Note the windows that are due, so that the next run catches up what fails.
+        """Record the windows that are due, so that the next run tries again what fails.
 
-        A window that was requested by date and is due as well counts as scheduled from then on.
+        If a window was requested by date earlier and is now due, it counts as scheduled.
         """
-        self._database.each("plan", [records.values(entry) for entry in entries])
+        self._database.executemany("plan", [records.entry_row(entry) for entry in entries])
 
     def write(self, entries: Iterable[tuple[Entry, Sequence[Delivery]]]) -> None:
-        """Note the files of revisions before the first of them is delivered."""
+        """Record the files of revisions before the first of these files is delivered."""
         written = list(entries)
         built = [entry for entry, _ in written if entry.choice]
         files = [
-            {**records.key(entry), "position": position, **records.file(delivery)}
+            {**records.key(entry), "position": position, **records.file_row(delivery)}
             for entry, deliveries in written
             for position, delivery in enumerate(deliveries)
         ]
@@ -227,25 +236,25 @@ class Ledger:
             if delivery.file.kind == "manifest"
         ]
         with self._database.begin() as session:
-            session.each("put_entry", [records.values(entry) for entry, _ in written])
-            session.each("forget_files", [records.key(entry) for entry, _ in written])
-            session.each("put_file", files)
-            session.each("put_recount", [records.chosen(entry) for entry in built])
-            session.each("put_manifest", manifests)
+            session.executemany("put_entry", [records.entry_row(entry) for entry, _ in written])
+            session.executemany("forget_files", [records.key(entry) for entry, _ in written])
+            session.executemany("put_file", files)
+            session.executemany("put_recount", [records.recount_row(entry) for entry in built])
+            session.executemany("put_manifest", manifests)
 
     def taken(
         self, entry: Entry, files: Mapping[str, FileKind]
     ) -> tuple[str, str, Window, str] | None:
-        """Return the first of these paths that is not free for this entry, and who has it.
+        """Return the first of these paths that another file owns, and its owner; None if none is.
 
-        `files` are the kinds of files by path; the owner is an export, a window and a kind. A path
-        belongs to one kind of file of one window of one export, at every destination and in the
-        outbox, and for ever: a receiver may have the file still. Paths are compared as
-        `path_identity` does.
+        `files` has the kind of each file by path. The result is a path, and the export, window and
+        kind of file that own it. A path belongs to one kind of file of one window of one export, at
+        every destination and in the outbox. It does so for ever, because a receiver may still have
+        the file. Two paths are the same if `path_identity` returns the same for both.
         """
         keys = {records.path_key(path): path for path in files}
         owners = {key: self._claims[key] for key in keys if key in self._claims}
-        for row in self._database.rows("files_alike", path_keys=_names(map(str, keys))):
+        for row in self._database.rows("files_alike", path_keys=_json_keys(map(str, keys))):
             owners.setdefault(row["path_key"], (row["export"], records.window(row), row["kind"]))
         for key, path in keys.items():
             mine = entry.export, entry.window, files[path]
@@ -254,18 +263,17 @@ class Ledger:
         return None
 
     def claim(self, entry: Entry, files: Iterable[File]) -> ExportError | None:
-        """Reserve the paths of a revision's files, right before the files get them.
+        """Reserve the paths of a revision's files, right before the files get these names.
 
-        Returns None, or the error that names the first path that is taken.
+        Returns None, or an error that names the first path that another file owns.
         """
         wanted = {file.path: file.kind for file in files}
         if found := self.taken(entry, wanted):
             path, export, window, kind = found
             return ExportError(
-                f"{path}: this path, or one that some receivers take for the same, is "
-                f"that of the {kind} file of {escaped(export)} {window}. No file is "
-                "published over another one: change 'directory' or the file name patterns in "
-                "exports.yml so that the two differ"
+                f"{path}: the {kind} file of {escaped(export)} {window} has this path, or one that "
+                "some receivers treat as the same. No file is published over another one: change "
+                "'directory' or the file name patterns in exports.yml so that the two differ"
             )
         for path, kind in wanted.items():
             self._claims[records.path_key(path)] = entry.export, entry.window, kind
@@ -278,49 +286,52 @@ class Ledger:
         places: Mapping[str, str] | None = None,
         arrived: Mapping[DeliveryKey, datetime] | None = None,
     ) -> None:
-        """Note that these files may get their final names from now on.
+        """Record that these files may get their final names from now on.
 
-        `places` says for each destination at which host and folder. `arrived` are files announced
-        earlier that were delivered, and when. They are noted in the same transaction, which is
-        flushed once.
+        `places` has the host and folder of each destination, by its name. `arrived` has the times
+        of delivery of files that were announced earlier. They are recorded in the same transaction,
+        so that one flush serves both.
         """
         places = places or {}
         announced = [
-            {**_at(file), "rename_sent": True, "announced_to": places.get(file.destination)}
+            {**_key_row(file), "rename_sent": True, "announced_to": places.get(file.destination)}
             for file in files
         ]
-        arrivals = [{**_at(file), "delivered_at": at} for file, at in (arrived or {}).items()]
+        arrivals = [{**_key_row(file), "delivered_at": at} for file, at in (arrived or {}).items()]
         with self._database.begin() as session:
-            session.each("arrived", arrivals)
-            session.each("announce", announced)
+            session.executemany("arrived", arrivals)
+            session.executemany("announce", announced)
 
     def withdraw(self, files: Iterable[DeliveryKey]) -> None:
-        """Note that announced files did not get their final names."""
-        withdrawn = [{**_at(file), "rename_sent": False, "announced_to": None} for file in files]
-        self._database.each("announce", withdrawn)
+        """Record that announced files did not get their final names."""
+        withdrawn = [
+            {**_key_row(file), "rename_sent": False, "announced_to": None} for file in files
+        ]
+        self._database.executemany("announce", withdrawn)
 
     def finish(self, entries: Iterable[Entry]) -> None:
-        """Note that every file of these revisions is delivered to every destination."""
-        delivered = [records.values(replace(entry, state=DELIVERED)) for entry in entries]
-        self._database.each("put_entry", delivered)
+        """Record that every file of these revisions was delivered to every destination."""
+        delivered = [records.entry_row(replace(entry, state=DELIVERED)) for entry in entries]
+        self._database.executemany("put_entry", delivered)
 
     def reopen(self, entries: Iterable[tuple[Entry, Sequence[str]]]) -> None:
-        """Note that the files of these revisions are to be delivered to these destinations again.
+        """Record that the files of these revisions must be delivered to these destinations again.
 
         A later revision that was planned and never written is dropped.
         """
         keys = [(records.key(entry), destinations) for entry, destinations in entries]
         files = [{**key, "destination": name} for key, names in keys for name in names]
         with self._database.begin() as session:
-            session.each("reopen_files", files)
-            session.each("reopen_entry", [key for key, _ in keys])
-            session.each("drop_plans", [key for key, _ in keys])
+            session.executemany("reopen_files", files)
+            session.executemany("reopen_entry", [key for key, _ in keys])
+            session.executemany("drop_plans", [key for key, _ in keys])
 
     def abandon(self, entries: Iterable[Entry]) -> list[str]:
-        """Forget what waits of these revisions, and return the paths of files that never arrived.
+        """Give up the undelivered files of these revisions, and return their paths in the outbox.
 
-        A revision of which files were delivered to some destination counts as delivered, so that
-        retention goes on there; another one is forgotten.
+        If a destination received a file of a revision, the revision counts as delivered, so that
+        retention continues at that destination. Any other revision is deleted from the ledger.
+        Paths of files that arrived at one of several destinations are not returned.
         """
         paths: list[str] = []
         delivered: list[Entry] = []
@@ -331,16 +342,16 @@ class Ledger:
             paths += [item.file.path for item in files if item.file.path not in arrived]
             (delivered if arrived else forgotten).append(replace(entry, state=DELIVERED))
         with self._database.begin() as session:
-            session.each("forget_waiting_files", map(records.key, [*delivered, *forgotten]))
-            session.each("put_entry", map(records.values, delivered))
-            session.each("forget_entry", map(records.key, forgotten))
+            session.executemany("forget_waiting_files", map(records.key, [*delivered, *forgotten]))
+            session.executemany("put_entry", map(records.entry_row, delivered))
+            session.executemany("forget_entry", map(records.key, forgotten))
         return paths
 
 
-def _names(values: Iterable[str]) -> str:
-    """Return texts as the keys of a JSON object, which both databases read as rows."""
+def _json_keys(values: Iterable[str]) -> str:
+    """Return texts as the keys of a JSON object, which both databases can read as rows."""
     return json.dumps(dict.fromkeys(values), ensure_ascii=False)
 
 
-def _at(file: DeliveryKey) -> dict[str, object]:
+def _key_row(file: DeliveryKey) -> dict[str, object]:
     return {**records.key(file.entry), "destination": file.destination, "path": file.path}

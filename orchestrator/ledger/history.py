@@ -1,11 +1,11 @@
-"""What the ledger remembers of the past, in groups. Each is an attribute of `Ledger`.
+"""The past in the ledger: failures, history, recounts and removals, each an attribute of `Ledger`.
 
-Every method raises LedgerError where the database fails. A table that an older ledger lacks reads
-as empty.
+Every method raises LedgerError if the database fails. If the ledger of an older release lacks a
+table, the table reads as empty.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ from orchestrator.windows import Window
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _REASONS = 20
-"""Reasons kept of one window: a reason may contain something that is new each time."""
+"""Reasons that are kept of one window. A limit is needed: some reasons differ in every run."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,24 @@ class Failures:
     database: LedgerDatabase
 
     def note(self, failures: Iterable[Failure]) -> None:
-        """Keep each reason once, with how often it came; a window keeps its newest reasons."""
-        rows = [records.failed(failure) for failure in failures]
+        """Record each reason once, with a count; only the newest reasons of a window are kept."""
+        rows = [records.failure_row(failure) for failure in failures]
         with self.database.begin() as session:
-            session.each("put_failure", rows)
-            session.each("forget_old_failures", [{**row, "kept": _REASONS - 1} for row in rows])
+            session.executemany("put_failure", rows)
+            session.executemany(
+                "forget_old_failures", [{**row, "kept": _REASONS - 1} for row in rows]
+            )
 
     def since(self, moment: datetime) -> list[Failure]:
-        """Return what failed since a moment, newest first."""
+        """Return the failures since a moment, newest first."""
         rows = self.database.stream("failures", "failures_since", since=moment)
         return [*map(records.failure, rows)]
 
     def failing(self) -> list[Failure]:
-        """Return why windows that were tried are not delivered, the last reason at the end.
+        """Return the failures of windows that are still not delivered, the newest at the end.
 
-        A brand whose name cannot be in a file name is never planned; it is among them too.
+        A brand whose name cannot be part of a file name has failures but no window in the ledger.
+        Its failures are returned too.
         """
         return [*map(records.failure, self.database.stream("failures", "failing"))]
 
@@ -65,44 +68,46 @@ class History:
                 entry,
                 revisions.get(entry.revision, ()),
                 json.loads(row.get("activities") or "{}"),  # an older ledger lacks the column
-                records.complete_at(revisions.values()),
+                _complete_at(revisions.values()),
             )
         return found
 
     def rows(self, since: datetime) -> Iterator[tuple[str, datetime, Mapping[str, int]]]:
-        """Yield export, start and rows by activity of each window since a moment."""
+        """Yield export, start and number of rows by activity of each window since a moment."""
         for row in self.database.stream("activities", "activity_rows", since=since):
             yield row["export"], row["window_start"], json.loads(row["activities"])
 
     def completions(self, since: datetime) -> Iterator[tuple[str, Window, datetime]]:
-        """Yield when each scheduled window since a moment was first at every destination.
+        """Yield the time at which each scheduled window since a moment was at every destination.
 
-        A window that was requested by date has no lag: it was requested long after it was due.
+        The first revision that was complete counts. Windows that were requested by date are left
+        out: they were requested long after they were due, so their lag says nothing.
         """
         for row in self.database.stream("deliveries", "completions", since=since):
             yield row["export"], records.window(row), row["complete_at"]
 
     def recent(self, since: datetime, *, most: int) -> Iterator[Entry]:
-        """Yield the newest revision of at most so many windows of each export, oldest first."""
+        """Yield the newest revisions of at most `most` windows of each export, oldest first."""
         rows = self.database.stream("windows", "recent_entries", since=since, most=most)
         yield from map(records.entry, rows)
 
 
 @dataclass(frozen=True)
 class Recounts:
-    """Which rows a window had when it was written, and which of them were late."""
+    """The looks for late rows, and the rows of each window: as written, and as counted later."""
 
     database: LedgerDatabase
 
     def last_look(self) -> Look | None:
-        """Return the last look for late rows, None before the first."""
+        """Return the last look for late rows, or None before the first one."""
         rows = [*self.database.stream("looks", "last_look")]
         return Look(**rows[0]) if rows else None
 
     def written(self, since: datetime) -> list[Entry]:
-        """Return the newest revisions with files of windows that end after a moment.
+        """Return the newest written revision of each window that ends after a moment.
 
-        Their `choice` and `keys` say which rows the files contain. The oldest window is first.
+        The fields `choice` and `keys` are set; they identify the rows in the files. The oldest
+        window is first.
         """
         rows = self.database.rows(
             "written_since", since=since, earliest=since - records.LONGEST_WINDOW
@@ -113,7 +118,7 @@ class Recounts:
         ]
 
     def late(self) -> list[tuple[Entry, Entry]]:
-        """Return windows with other rows than were delivered: as delivered, and as recounted."""
+        """Return the windows whose rows changed after delivery: as delivered, and as recounted."""
         found = []
         for row in self.database.stream("is_late", "late"):
             now = replace(records.entry(row), choice=row["choice"])
@@ -122,13 +127,14 @@ class Recounts:
         return found
 
     def note(self, recounted: Iterable[tuple[Entry, bool]], look: Look) -> None:
-        """Keep a look and its recounts.
+        """Record a look and its recounts in one transaction.
 
-        Those are entries as they were written, with the rows of now, and whether rows are late.
+        A recount is the entry of a written window with its present numbers of rows, and whether
+        rows are late.
         """
         rows = [
             {
-                **records.chosen(entry),
+                **records.recount_row(entry),
                 "counted_at": look.looked_at,
                 "activity_rows": entry.activity_rows,
                 "broadcast_rows": entry.broadcast_rows,
@@ -137,26 +143,26 @@ class Recounts:
             for entry, is_late in recounted
         ]
         with self.database.begin() as session:
-            session.each("put_recount", rows)
-            session.each("forget_looks", [{}])
-            session.each("put_look", [vars(look)])
+            session.executemany("put_recount", rows)
+            session.executemany("forget_looks", [{}])
+            session.executemany("put_look", [vars(look)])
 
 
 @dataclass(frozen=True)
 class Removals:
-    """Which delivered files are old, and which were removed.
+    """The delivered files that are old enough to be removed, and those that were removed.
 
-    A file is never old where its path was written again later, or is about to be, nor in the
-    newest window of its export. `destination` is None for the outbox: there a file is old once it
-    was delivered everywhere.
+    Three kinds of files are never old: those whose path a later delivery wrote again, those whose
+    path a later delivery will write, and those of the newest window of their export. `destination`
+    is None for the outbox, where a file is old only if it was delivered to every destination.
     """
 
     database: LedgerDatabase
 
     def destinations(self) -> dict[str, str | None]:
-        """Return the names of destinations that have files, and where each is.
+        """Return the host and folder of each destination that has files, by its name.
 
-        The host and folder are None where an earlier release delivered the newest file.
+        The value is None if an earlier release, which did not record it, delivered the newest file.
         """
         return {
             row["destination"]: row["announced_to"] for row in self.database.rows("destinations")
@@ -165,13 +171,15 @@ class Removals:
     def old(
         self, destination: str | None, before: datetime, *, most: int, renamed: str | None = None
     ) -> Iterator[list[OldFile]]:
-        """Yield files that were delivered before a moment and not removed since, in pieces.
+        """Yield batches of files that were delivered before a moment and not removed since.
 
-        `renamed` is the name that the destination has by now, where that is another one.
+        `destination` is the name under which the files were delivered, `renamed` the name that this
+        destination has in exports.yml now, if it changed.
 
-        A piece is found among the next `most` files by their time of delivery (more, where files
-        were delivered at one moment), so no piece costs more than another. Within a piece they
-        come window by window, each window's in the reverse of their order of delivery.
+        A batch consists of the old files among the next `most` files by time of delivery, so that
+        every batch takes about the same time, however long the ledger is. Files with one time of
+        delivery are never split. A batch is ordered by window, and the files of a window are in the
+        reverse of their order of delivery.
         """
         place = {} if destination is None else {"destination": destination}
         names = {"renamed": renamed or destination} if destination else {}
@@ -190,7 +198,10 @@ class Removals:
             after = until
 
     def note(self, destination: str | None, paths: Iterable[str]) -> None:
-        """Note that retention is done with files: removed, or not the delivered ones any more."""
+        """Record that retention has finished with files.
+
+        They were removed, or they are no longer the files that were delivered.
+        """
         now = datetime.now(UTC)
         rows = [
             {
@@ -201,9 +212,19 @@ class Removals:
             }
             for path in paths
         ]
-        self.database.each("tidied" if destination is None else "removed", rows)
+        self.database.executemany("tidied" if destination is None else "removed", rows)
 
     def silence(self, until: datetime) -> timedelta:
-        """Return for how long, up to a moment, no window was noted; zero where none is known."""
+        """Return the time from the last record of a window before a moment to that moment.
+
+        It is zero if there is no such record.
+        """
         (last,) = self.database.rows("last_noted", until=until)
         return until - last["updated_at"] if last["updated_at"] else timedelta(0)
+
+
+def _complete_at(revisions: Iterable[Sequence[Delivery]]) -> datetime | None:
+    """Return the time at which one of these revisions was first at every destination, or None."""
+    moments = [[item.delivered_at for item in files] for files in revisions]
+    complete = [max(filter(None, found)) for found in moments if found and all(found)]
+    return min(complete, default=None)

@@ -1,8 +1,8 @@
-"""The ledger's records: revisions of windows, their files and failures, and the rows of each."""
+"""The records of the ledger (revisions, files, failures), and how each becomes a database row."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,23 +14,23 @@ from orchestrator.ledger.session import Row
 from orchestrator.windows import Window
 
 PLANNED, WRITTEN, DELIVERED = "planned", "written", "delivered"
-"""The states of a revision: due, its files are in the outbox, all are delivered."""
+"""The states of a revision: it is due; its files are in the outbox; they are all delivered."""
 LONGEST_WINDOW = timedelta(days=32)
-"""No window is longer: a month, and what clock and time zone changes add."""
-_NAME = 300
-"""Characters of an export's name that the database has room for."""
-_REASON = 500
-"""Characters of a reason that are kept."""
+"""No window is longer: a month, plus the hours that clock and time zone changes add."""
+_NAME_LENGTH = 300
+"""The longest name of an export, in characters, that the database can store."""
+_REASON_LENGTH = 500
+"""The characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One revision of one export's window.
+    """One revision of a window of an export.
 
-    `scheduled` is false for a window that was requested by date. `choice` says which rows the
-    files contain, and `keys` is a fingerprint of their keys, where the files were just written or
-    are recounted. `activities` are the rows of the activity file by activity, where it was just
-    written.
+    `scheduled` is false for a window that was requested by date. `choice` is a text that identifies
+    the filter of the rows in the files, and `keys` is a fingerprint of the keys of these rows.
+    `activities` has the number of rows of the activity file by activity. These three are set only
+    by the run that wrote the files, and the first two also in recounts.
     """
 
     export: str
@@ -49,8 +49,8 @@ class Entry:
 class Delivery:
     """One file of a revision at one destination; `delivered_at` is None until it is delivered.
 
-    `rename_sent` says that its rename was announced, and `announced_to` at which host and folder
-    (None where an earlier release announced it).
+    `rename_sent` is true once the rename to the final name was announced. `announced_to` is the
+    host and folder of that rename (None if an earlier release announced it).
     """
 
     file: File
@@ -59,14 +59,14 @@ class Delivery:
     rename_sent: bool = False
     announced_to: str | None = None
     removed_at: datetime | None = field(default=None, compare=False)
-    """When retention was done with it at the destination,"""
+    """The time at which retention finished with the file at the destination."""
     tidied_at: datetime | None = field(default=None, compare=False)
-    """and in the outbox."""
+    """The time at which retention finished with the file in the outbox."""
 
 
 @dataclass(frozen=True)
 class DeliveryKey:
-    """Which file of a revision, at which destination."""
+    """Identifies one file of a revision at one destination."""
 
     entry: Entry
     destination: str
@@ -75,11 +75,12 @@ class DeliveryKey:
 
 @dataclass(frozen=True)
 class ManifestLinks:
-    """What the manifest of a revision says of the earlier manifests of its export.
+    """The links from the manifest of a revision to the earlier manifests of its export.
 
-    `sequence` counts the export's manifests in the order in which they were written. `previous` is
-    the hash (SHA-256, in hexadecimal) of the one before this one, None for the first. `replaced`
-    are the hashes of the manifests of the window's earlier revisions, the first one first.
+    `sequence` is the manifest's number, from 1, in the order in which the export's manifests were
+    written. `previous` is the hash (SHA-256, in hexadecimal) of the manifest before it, None for
+    the first one. `replaced` has the hashes of the manifests of the window's earlier revisions,
+    oldest first.
     """
 
     export: str
@@ -90,7 +91,10 @@ class ManifestLinks:
 
 @dataclass(frozen=True)
 class OldFile:
-    """A delivered file that retention may remove; `position` is its place in its window's order."""
+    """A delivered file that retention may remove.
+
+    `position` is its place in the order in which the files of its window were delivered.
+    """
 
     export: str
     window: Window
@@ -101,10 +105,10 @@ class OldFile:
 
 @dataclass(frozen=True)
 class NewestWindow:
-    """The newest window of an export that has files: its newest revision with files.
+    """The newest window of an export that has files, as its newest revision with files.
 
-    `activities` are the rows of the activity file by activity. `complete_at` is when the first of
-    the window's revisions was delivered to every destination, None before that.
+    `activities` has the number of rows of the activity file by activity. `complete_at` is the time
+    at which a revision of the window was first at every destination, None before that.
     """
 
     entry: Entry
@@ -115,9 +119,10 @@ class NewestWindow:
 
 @dataclass(frozen=True)
 class Look:
-    """A look for late rows: when, and which rows had reached the warehouse by then, as text.
+    """One look for late rows: its time, and the rows that had reached the warehouse by then.
 
-    `loaded_since` is the `loaded_at` from which the next look asks for rows.
+    `loaded_since` is the `loaded_at` from which the next look asks for rows. `arrivals` is JSON
+    that `pipeline/late.py` reads and writes.
     """
 
     looked_at: datetime
@@ -127,9 +132,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a revision was not built or delivered, from when to when, and in how many runs.
+    """Why a revision was not built or delivered, in how many runs, and when first and last.
 
-    `status` is `failed` or `stopped`, as in orchestrator.pipeline.result.Status.
+    `status` is `failed`, `stopped` or `held`, as in the class `Status` of the pipeline.
     """
 
     export: str
@@ -143,7 +148,7 @@ class Failure:
 
 
 def key(of: Entry | Failure) -> dict[str, Any]:
-    """Return the key of a revision, with which all its rows begin."""
+    """Return the columns that identify a revision in every table."""
     return {
         "export": of.export,
         "window_start": of.window.start,
@@ -152,37 +157,30 @@ def key(of: Entry | Failure) -> dict[str, Any]:
     }
 
 
-def values(of: Entry) -> dict[str, Any]:
-    """Return the row of a revision in `windows`."""
+def entry_row(of: Entry) -> dict[str, Any]:
+    """Return the row of a revision for the table `windows`."""
     return {
         **key(of),
         "state": of.state,
         "scheduled": of.scheduled,
         "activity_rows": of.activity_rows,
         "broadcast_rows": of.broadcast_rows,
-        # Of files that an earlier run wrote, the ledger has them.
-        "activities": _compact_json(of.activities) if of.choice else None,
+        # null keeps the value that the ledger has: an earlier run wrote the files.
+        "activities": json.dumps(of.activities, sort_keys=True, separators=(",", ":"))
+        if of.choice
+        else None,
         "updated_at": datetime.now(UTC),
     }
 
 
-def _compact_json(rows: Mapping[str, int]) -> str:
-    return json.dumps(rows, sort_keys=True, separators=(",", ":"))
-
-
-def chosen(of: Entry) -> dict[str, Any]:
-    """Return the row of a revision in `recounts` before its rows are counted again."""
+def recount_row(of: Entry) -> dict[str, Any]:
+    """Return the row of a revision for the table `recounts`, before its rows are counted again."""
     counted = {"counted_at": None, "activity_rows": None, "broadcast_rows": None, "is_late": False}
     return {**key(of), "choice": of.choice, "keys": of.keys or None, **counted}
 
 
-def file_of(row: Row) -> File:
-    """Read the file that a row is about."""
-    return File(row["kind"], row["path"], row["bytes"], row["sha256"])
-
-
-def file(of: Delivery) -> dict[str, Any]:
-    """Return the row of a file in `deliveries`, except its key and its position."""
+def file_row(of: Delivery) -> dict[str, Any]:
+    """Return the row of a file for the table `deliveries`, without its key and position."""
     return {
         "kind": of.file.kind,
         "destination": of.destination,
@@ -197,18 +195,18 @@ def file(of: Delivery) -> dict[str, Any]:
 
 
 def path_key(path: str) -> int:
-    """Return a number of 64 bits that is the same for paths that are one file to some receiver."""
+    """Return a 64-bit number, the same for paths that some receiver treats as one file."""
     digest = hashlib.blake2b(path_identity(path).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
 
 
-def failed(of: Failure) -> dict[str, Any]:
-    """Return the row of a failure in `failures`, with its reason on one line of bounded length."""
-    reason = escaped(" ".join(of.reason.split()), _REASON)
+def failure_row(of: Failure) -> dict[str, Any]:
+    """Return the row of a failure for the table `failures`; its reason is cut to one short line."""
+    reason = escaped(" ".join(of.reason.split()), _REASON_LENGTH)
     return {
         **key(of),
-        # Also of a brand that no window can have: its name may be too long, or be no text.
-        "export": escaped(of.export, _NAME) if _is_odd(of.export) else of.export,
+        # The failure may be the brand's name itself, which is too long or not valid text.
+        "export": escaped(of.export, _NAME_LENGTH) if _is_invalid(of.export) else of.export,
         "digest": hashlib.sha256(f"{of.status} {reason}".encode()).hexdigest(),
         "status": of.status,
         "reason": reason,
@@ -218,9 +216,9 @@ def failed(of: Failure) -> dict[str, Any]:
     }
 
 
-def _is_odd(name: str) -> bool:
-    """Tell whether a database refuses the name: it is too long, or has NUL or lone surrogates."""
-    return len(name) > _NAME or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name)
+def _is_invalid(name: str) -> bool:
+    """Return whether a database refuses the name: it is too long, or has NUL or lone surrogates."""
+    return len(name) > _NAME_LENGTH or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def window(row: Row) -> Window:
@@ -237,28 +235,25 @@ def entry(row: Row) -> Entry:
 def delivery(row: Row) -> Delivery:
     """Read the row of a file."""
     return Delivery(
-        file_of(row),
+        _file(row),
         row["destination"],
         row["delivered_at"],
         row["rename_sent"],
-        # The ledger of an earlier release that is only read lacks these.
+        # The ledger of an earlier release lacks these columns if it is opened to be read only.
         *(row.get(name) for name in ("announced_to", "removed_at", "tidied_at")),
     )
 
 
 def old_file(row: Row) -> OldFile:
     """Read the row of a file that was delivered."""
-    return OldFile(row["export"], window(row), row["position"], file_of(row), row["delivered_at"])
+    return OldFile(row["export"], window(row), row["position"], _file(row), row["delivered_at"])
+
+
+def _file(row: Row) -> File:
+    return File(row["kind"], row["path"], row["bytes"], row["sha256"])
 
 
 def failure(row: Row) -> Failure:
     """Read the row of a failure."""
     names = ("revision", "status", "reason", "first_at", "last_at", "times")
     return Failure(row["export"], window(row), *(row[name] for name in names))
-
-
-def complete_at(revisions: Iterable[Sequence[Delivery]]) -> datetime | None:
-    """Return when the first of these revisions was at every destination, None if none is."""
-    moments = [[item.delivered_at for item in files] for files in revisions]
-    complete = [max(filter(None, found)) for found in moments if found and all(found)]
-    return min(complete, default=None)

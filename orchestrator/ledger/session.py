@@ -1,15 +1,17 @@
-"""A session with the ledger's database, which takes statements by name.
+"""A session with the ledger's database, SQLite or PostgreSQL, which executes statements by name.
 
-Each statement is a file of plain SQL below `sql`, the same for SQLite and PostgreSQL. Where the two
-have different words for one thing the statement has a word in braces, which the session replaces.
+The name is that of a file of plain SQL in the folder `sql`. Both databases execute the same text.
+A few words differ between them, such as the type of a moment; the file contains a name in braces
+(`{moment}`) in their place, which the session replaces.
 
 The files in `sql/views` are replaced in the same way: `from {newest} as windows` reads the view.
-They are not views of the database because a ledger that an older release wrote does not have them,
-a ledger that is only read cannot get them, and a user who may read the tables of a PostgreSQL
-ledger would need a grant for each.
+They are not views in the database for three reasons: the ledger of an older release does not have
+them, they cannot be created in a ledger that is opened to be read only, and a user who may read
+the tables of a PostgreSQL ledger would need a grant for each view.
 """
 
 import os
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,25 +22,30 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from orchestrator import system
+
 Row = Mapping[str, Any]
-"""A row that was found, by column. Moments are in UTC."""
+"""The values of a row by column. Moments are in UTC."""
 _FOLDER = Path(__file__).parent / "sql"
-_MOMENTS = ("_at", "_start", "_end", "_since")  # how the names of such columns end
-_FLAGS = ("scheduled", "rename_sent", "is_late")
+_MOMENTS = ("_at", "_start", "_end", "_since")  # the endings of columns that contain a moment
+_FLAGS = ("scheduled", "rename_sent", "is_late")  # columns that contain a boolean
+_LOCK = 0x45424558  # one lock for a database, whatever the schema; the number is "EBEX" in ASCII
+_FETCH_SIZE = 10_000
+"""Rows of a PostgreSQL cursor that are in memory at a time."""
 
 
 class LedgerSession(ABC):
-    """One connection to a database through the DB-API of its driver, whose errors pass through.
+    """One connection to a database, through the DB-API of its driver.
 
-    Rows are dictionaries.
+    Rows are dictionaries. The driver's errors are not translated.
     """
 
     words: ClassVar[Mapping[str, str]]
-    """What this database writes for `moment`, `compact` and so on."""
+    """The words of this database for `moment`, `compact` and `json_object`."""
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - the drivers share no base class
-        """Take a connection that begins no transaction by itself."""
-        self._connection = connection
+        """Take a connection in autocommit mode, which begins no transaction by itself."""
+        self.connection = connection
 
     @property
     def lost(self) -> bool:
@@ -47,58 +54,60 @@ class LedgerSession(ABC):
 
     @abstractmethod
     def has(self, name: str, *, column: str | None = None) -> bool:
-        """Tell whether a table or an index exists, or a column of a table."""
+        """Return whether a table or an index exists or, with `column`, a column of a table."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[object]:
         """Begin a transaction; commit it at the end, or roll it back after an error."""
 
-    def run(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
         """Execute a statement that returns no rows."""
-        self._connection.execute(self._text(statement))
+        self.connection.execute(self._text(statement))
 
-    def each(self, statement: str, parameters: Iterable[Mapping[str, object]], /) -> None:
+    def executemany(self, statement: str, parameters: Iterable[Mapping[str, object]], /) -> None:
         """Execute a statement once for each set of parameters."""
-        cursor = self._connection.cursor()
+        cursor = self.connection.cursor()
         cursor.executemany(self._text(statement), [*map(self._stored, parameters)])
 
     def rows(self, statement: str, /, **parameters: object) -> Iterator[Row]:
         """Execute a statement, and yield its rows."""
-        return self._found(self._connection.cursor(), statement, parameters)
+        return self._found(self.connection.cursor(), statement, parameters)
 
     def stream(self, statement: str, /, **parameters: object) -> Iterator[Row]:
-        """Do the same for millions of rows, few of which are in memory at a time."""
+        """Do the same as `rows`, with only some of many rows in memory at a time."""
         return self.rows(statement, **parameters)
 
     def fill_path_keys(self, path_key: Callable[[str], int]) -> None:
-        """Give the files of an earlier release their path keys."""
+        """Add the path keys of files that an earlier release recorded without one."""
         while rows := list(self.rows("files_without_key")):
-            self.each("put_path_key", [{**row, "path_key": path_key(row["path"])} for row in rows])
+            self.executemany(
+                "put_path_key", [{**row, "path_key": path_key(row["path"])} for row in rows]
+            )
 
     def close(self) -> None:
         """End the session."""
-        self._connection.close()
+        self.connection.close()
 
     def _found(self, cursor: Any, statement: str, values: Mapping[str, object]) -> Iterator[Row]:  # noqa: ANN401 - as above
         cursor.execute(self._text(statement), self._stored(values))
         yield from cursor
 
     def _stored(self, parameters: Mapping[str, object]) -> Mapping[str, object]:
-        """Return parameters as the driver takes them."""
+        """Return parameters in types that the driver accepts."""
         return parameters
 
     def _text(self, statement: str) -> str:
-        """Return a statement as the driver takes it. A view may read another one."""
+        """Return a statement in the syntax that the driver accepts."""
         text = _read(statement)
-        while "{" in text:
+        while "{" in text:  # once more after a view that reads another view
             text = text.format(**_views(), **self.words)
         return text
 
 
 class SqliteSession(LedgerSession):
-    """A connection to a file, or to an empty database in memory.
+    """A connection to a SQLite file or, without a file, to an empty database in memory.
 
-    SQLite has no type for a moment: it is text in UTC, such as 2026-11-20 06:00:00.000000.
+    SQLite has no type for a moment. It is stored as text in UTC: 2026-11-20 06:00:00.000000.
     """
 
     words: ClassVar = {
@@ -108,36 +117,36 @@ class SqliteSession(LedgerSession):
     }
 
     def __init__(self, file: Path | None, *, read_only: bool) -> None:
-        """Open the file, which may be new unless it is only read."""
+        """Open the file. With `read_only` it must exist; otherwise SQLite creates it."""
         name = _readable(file) if file and read_only else file or ":memory:"
         super().__init__(sqlite3.connect(name, uri=read_only, isolation_level=None))
 
-    def flush(self) -> None:
-        """Flush every commit from now on, so that it survives a power cut.
+    def flush_commits(self) -> None:
+        """Make SQLite flush each commit to the disk from now on, so that it survives a power cut.
 
-        A delivery that the ledger forgot would be sent twice. In WAL mode a commit costs one flush
-        (SQLite, "Write-Ahead Logging").
+        If the ledger lost the record of a delivery, the file would be sent twice. In WAL mode a
+        commit costs one flush, otherwise more (SQLite, "Write-Ahead Logging").
         """
-        self._connection.execute("pragma journal_mode = wal")
-        self._connection.execute("pragma synchronous = full")
+        self.connection.execute("pragma journal_mode = wal")
+        self.connection.execute("pragma synchronous = full")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Begin a transaction; commit it at the end, or roll it back after an error."""
-        with self._connection:
-            self._connection.execute("begin")
+        with self.connection:
+            self.connection.execute("begin")
             yield
 
     def has(self, name: str, *, column: str | None = None) -> bool:
-        """Tell whether a table or an index exists, or a column of a table."""
+        """Return whether a table or an index exists or, with `column`, a column of a table."""
         if column:
             return any(self.rows("sqlite/has_column", table=name, name=column))
         return any(self.rows("sqlite/has_table", name=name))
 
     def fill_path_keys(self, path_key: Callable[[str], int]) -> None:
-        """Give the files of an earlier release their path keys, in one statement."""
-        self._connection.create_function("path_key", 1, path_key, deterministic=True)
-        self.run("sqlite/fill_path_keys")
+        """Do the same in one statement, which calls `path_key` from SQL."""
+        self.connection.create_function("path_key", 1, path_key, deterministic=True)
+        self.execute("sqlite/fill_path_keys")
 
     def _found(self, cursor: Any, statement: str, values: Mapping[str, object]) -> Iterator[Row]:  # noqa: ANN401 - as in the base class
         cursor.execute(self._text(statement), self._stored(values))
@@ -152,6 +161,61 @@ class SqliteSession(LedgerSession):
         }
 
 
+class PostgresqlSession(LedgerSession):
+    """A connection to a PostgreSQL server."""
+
+    words: ClassVar = {
+        "moment": "timestamp with time zone",
+        "compact": "",
+        "json_object": "json_object_agg",
+    }
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - psycopg is imported only if needed
+        """Take a psycopg connection in autocommit mode, with rows as dictionaries."""
+        super().__init__(connection)
+        self.connection.execute("set time zone 'UTC'")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection broke."""
+        return bool(self.connection.closed)
+
+    def lock(self, where: str) -> None:
+        """Acquire the lock, which the server releases when this session ends.
+
+        `where` ends the message of the LockedError, which is raised if another run holds the lock.
+        """
+        self.execute("postgresql/session")
+        (lock,) = self.rows("postgresql/lock", lock=_LOCK)
+        if lock["held"]:
+            return
+        holder = next(self.rows("postgresql/holder", lock=_LOCK), None)
+        name = holder["application_name"] if holder else ""
+        if holder and holder["backend_start"]:
+            name += f" since {holder['backend_start']:%Y-%m-%d %H:%M %Z}"
+        raise system.locked(name, where)
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Begin a transaction; commit it at the end, or roll it back after an error."""
+        transaction: AbstractContextManager[object] = self.connection.transaction()
+        return transaction
+
+    def has(self, name: str, *, column: str | None = None) -> bool:
+        """Return whether a table or an index exists or, with `column`, a column of a table."""
+        if column:
+            return any(self.rows("postgresql/has_column", table=name, name=column))
+        return any(self.rows("postgresql/has_table", name=name))
+
+    def stream(self, statement: str, /, **parameters: object) -> Iterator[Row]:
+        """Yield rows from a cursor on the server, of which some are in memory at a time."""
+        with self.connection.cursor("rows") as cursor:
+            cursor.itersize = _FETCH_SIZE
+            yield from self._found(cursor, statement, parameters)
+
+    def _text(self, statement: str) -> str:
+        return re.sub(r":(\w+)", r"%(\1)s", super()._text(statement))
+
+
 @cache
 def _read(statement: str) -> str:
     return (_FOLDER / f"{statement}.sql").read_text(encoding="utf-8")
@@ -159,11 +223,11 @@ def _read(statement: str) -> str:
 
 @cache
 def _views() -> Mapping[str, str]:
-    """Return the views by name, each as a subquery."""
+    """Return each view, by name, as a subquery."""
     return {path.stem: f"(\n{path.read_text('utf-8')})" for path in _FOLDER.glob("views/*.sql")}
 
 
-@lru_cache  # many rows share few moments
+@lru_cache  # many rows have the same moment, and the conversion was a measurable cost
 def _moment_text(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
@@ -181,11 +245,11 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _readable(file: Path) -> str:
-    """Return the URI that reads the file, also where no file can be created next to it.
+    """Return the URI with which SQLite reads the file, even if its folder is not writable.
 
-    SQLite creates files there to read in WAL mode ("Write-Ahead Logging", Read-Only Databases).
-    Without them it reads the file alone. That is complete unless a run is at work or was cut short,
-    and then those files exist.
+    To read in WAL mode, SQLite creates two files next to the ledger ("Write-Ahead Logging",
+    Read-Only Databases). With `immutable` it creates none and ignores what they contain. This is
+    safe if they do not exist: they exist while a run is at work, and after a run was killed.
     """
     uri = f"file:{quote(str(file))}"
     if os.access(file.parent, os.W_OK) or file.with_name(f"{file.name}-wal").exists():

@@ -154,8 +154,8 @@ def test_the_ledger_flushes_each_transaction(acme: Workspace) -> None:
     acme.configure("  - {brand: ACME}")
     ledger = Ledger(config.read(acme.folder / "exports.yml").state)
     try:
-        connection = ledger._database._session._connection  # noqa: SLF001 - its own settings
-        assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
-        assert connection.execute("pragma synchronous").fetchone() == (2,)
+        with ledger.history.database.begin() as session:
+            assert session.connection.execute("pragma journal_mode").fetchone() == ("wal",)
+            assert session.connection.execute("pragma synchronous").fetchone() == (2,)
     finally:
         ledger.close()

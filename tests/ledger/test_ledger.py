@@ -294,13 +294,17 @@ def test_a_ledger_locked_by_another_program_is_reported(tmp_path: Path) -> None:
 
 def test_a_time_limit_of_the_server_is_named(postgres: Postgres) -> None:
     url = of_server(postgres.database())
-    url = replace(url, server={**url.server, "options": "-cstatement_timeout=100"})
+    limited = replace(url, server={**url.server, "options": "-cstatement_timeout=100"})
     with (
-        closing(Ledger(url)) as ledger,
-        pytest.raises(LedgerError, match="statement timeout; the database or this user has a stat"),
-        ledger._database.begin() as session,  # noqa: SLF001 - a statement that takes long
+        closing(Ledger(limited)) as ledger,
+        connected(url) as other,
+        other.transaction(),
     ):
-        session._connection.execute("select pg_sleep(9)")  # noqa: SLF001 - as above
+        other.execute("lock table windows")
+        with pytest.raises(
+            LedgerError, match="statement timeout; the database or this user has a stat"
+        ):
+            ledger.plan([ENTRY])
 
 
 def test_rows_of_the_history_are_streamed(ledger: Ledger, url: LedgerUrl) -> None:
@@ -311,9 +315,9 @@ def test_rows_of_the_history_are_streamed(ledger: Ledger, url: LedgerUrl) -> Non
     tracemalloc.start()
     assert next(found)[2] == {"open": 3}
     if url.server:  # tracemalloc does not see libpq's memory: check that a cursor keeps the rest
-        asked = "select count(*) as cursors from pg_cursors where name = 'rows'"
-        connection = ledger._database._session._connection  # noqa: SLF001 - its cursors
-        assert connection.execute(asked).fetchone() == {"cursors": 1}
+        query = "select count(*) as cursors from pg_cursors where name = 'rows'"
+        with ledger.history.database.begin() as session:
+            assert session.connection.execute(query).fetchone() == {"cursors": 1}
     assert sum(1 for _ in found) == len(written) - 1
     size = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -413,11 +417,12 @@ def test_a_run_that_lost_the_lock_writes_nothing(
 
 def test_keepalives_let_the_server_detect_a_lost_host(postgres: Postgres) -> None:
     ledger = Ledger(of_server(postgres.database()))
-    raw = ledger._database._session._connection  # noqa: SLF001 - the settings of this connection
-    assert isinstance(raw, psycopg.Connection)
-    assert raw.execute("show idle_session_timeout").fetchone() == {"idle_session_timeout": "0"}
+    with ledger.history.database.begin() as session:
+        connection = session.connection
+        setting = connection.execute("show idle_session_timeout").fetchone()
+    assert setting == {"idle_session_timeout": "0"}
     wanted = {"keepalives_idle": "60", "keepalives_count": "6", "tcp_user_timeout": "60000"}
-    given = raw.info.get_parameters()
+    given = connection.info.get_parameters()
     assert {key: given[key] for key in wanted} == wanted
     ledger.close()
 
@@ -500,7 +505,6 @@ def test_the_reason_of_a_server_that_refuses_is_reported(
 
 
 def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "orchestrator.ledger.postgresql", raising=False)
     monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python marks a missing module
     with pytest.raises(LedgerError, match=r"cannot be opened: .*psycopg"):
         Ledger(of_server("postgresql://u@127.0.0.1/x"))

@@ -1,4 +1,4 @@
--- announced_to stays: retention finds the file where it is, whatever its destination is called.
+-- announced_to is kept: with it retention finds the file after its destination was renamed.
 update deliveries
 set
     delivered_at = :delivered_at,

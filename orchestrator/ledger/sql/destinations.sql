@@ -1,5 +1,6 @@
--- Names of destinations that have files, and the newest place of each. The names are found one after
--- the other by the index deliveries_kept: there are few.
+-- The names of destinations that have files, and the newest host and folder of each. There are few
+-- names: the recursion finds one after the other in the index deliveries_kept, so it reads few rows
+-- of a long ledger.
 with recursive names (destination) as (
     select min(deliveries.destination)
     from deliveries

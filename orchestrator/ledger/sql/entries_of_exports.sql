@@ -1,5 +1,5 @@
--- No window is longer than a month, so `earliest` lets the primary key find the windows. `cross
--- join` has SQLite look them up by name.
+-- No window is longer than a month, so the condition with `earliest` changes no result. It lets the
+-- database find the windows by the primary key. `cross join` makes SQLite read the names first.
 select windows.*
 from json_each(:names) as names
 cross join windows

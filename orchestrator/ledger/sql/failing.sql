@@ -1,4 +1,5 @@
--- A brand whose name cannot be in a file name is never planned: its failures have no window here.
+-- A brand whose name cannot be part of a file name is never planned, so its failures have no row in
+-- windows.
 select failures.*
 from failures
 left outer join {newest} as windows using (export, window_start, window_end)

@@ -1,4 +1,5 @@
--- Files whose paths may be one to a receiver, of revisions that are in use or were delivered.
+-- Files whose path some receiver may treat as the same path. Files that were not delivered, of
+-- revisions that were replaced, are left out: nobody will get them.
 select deliveries.*
 from deliveries
 inner join {newest} as windows using (export, window_start, window_end)

@@ -1,4 +1,4 @@
--- A brand of which nothing was known when its window was delivered has no window here.
+-- A brand of `*` that had no rows when the window was delivered has no row in windows.
 select
     recounts.*,
     windows.state,

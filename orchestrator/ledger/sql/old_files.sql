@@ -1,4 +1,4 @@
--- The files of one piece of old_files_until.
+-- The files of one batch; old_files_until returns where the batch ends.
 select files.*
 from deliveries as files
 where
@@ -16,8 +16,8 @@ where
             and later.destination in (:destination, :renamed)
             and later.delivered_at is not null
     )
-    -- A later file at the same path, or one that waits for delivery: an earlier revision's that
-    -- was never delivered will not be.
+    -- No later file has this path, and no file of a newest revision waits for delivery to it. (A
+    -- file of an earlier revision that was not delivered never will be.)
     and not exists (
         select 1
         from deliveries as other

@@ -1,5 +1,5 @@
--- When the last file of the next piece was delivered, null where no file is left. The index
--- deliveries_kept finds the piece, so each piece costs the same however many files there are.
+-- The time of delivery of the last file of the next batch, null if no file is left. The index
+-- deliveries_kept finds the batch, so its cost does not depend on the number of files.
 select max(piece.delivered_at) as delivered_at
 from (
     select delivered_at

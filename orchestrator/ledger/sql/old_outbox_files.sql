@@ -1,4 +1,4 @@
--- The files of one piece of old_outbox_files_until.
+-- The files of one batch; old_outbox_files_until returns where the batch ends.
 select files.*
 from deliveries as files
 where
@@ -14,7 +14,7 @@ where
             and later.window_end > files.window_end
             and later.delivered_at is not null
     )
-    -- All destinations share the file: it stays as long as one of them waits for it.
+    -- All destinations share the file in the outbox, so it stays while one of them waits for it.
     and not exists (
         select 1
         from deliveries as other

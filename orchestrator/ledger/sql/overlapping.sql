@@ -1,4 +1,4 @@
--- The windows of an export have no time in common: the one that starts last ends last.
+-- The windows of an export do not overlap, so the one that starts last also ends last.
 select
     names.key as export,
     windows.window_start,

@@ -1,4 +1,4 @@
--- A window that was requested by date and is due as well counts as scheduled from then on.
+-- If a window was requested by date earlier and is now due, it counts as scheduled.
 insert into windows (
     export, window_start, window_end, revision,
     scheduled, state, activity_rows, broadcast_rows, updated_at

@@ -1,5 +1,5 @@
--- A further manifest of an export is the next in its sequence; one that is written again keeps its
--- place. (PostgreSQL takes a parameter that is named twice for two types without the cast.)
+-- A new manifest gets the next number in the sequence of its export; one that is written again
+-- keeps its number. (Without the casts, PostgreSQL infers two different types for the parameter.)
 insert into manifests (export, window_start, window_end, revision, sequence, sha256)
 select
     cast(:export as varchar), :window_start, :window_end, :revision,

@@ -1,4 +1,4 @@
--- The newest revision of each window that has files, and which rows these contain.
+-- The newest revision with files of each window, and what identifies the rows in these files.
 select
     windows.*,
     recounts.choice,

@@ -1,2 +1,3 @@
--- Windows with late rows: few, however long the ledger. A statement must repeat the condition.
+-- Windows with late rows. They are few even in a long ledger. Only a statement that repeats the
+-- condition uses the index.
 create index recounts_late on recounts (export) where is_late

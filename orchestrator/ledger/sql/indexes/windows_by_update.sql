@@ -1,2 +1,2 @@
--- When the ledger noted something last: `status` asks it each time.
+-- For the time of the last record, which retention and `status` read each time.
 create index windows_by_update on windows (updated_at)

@@ -1,2 +1,3 @@
--- What waits: a handful of rows, however long the ledger. A statement must repeat the condition.
+-- Windows that are not delivered. They are few even in a long ledger. Only a statement that repeats
+-- the condition uses the index.
 create index windows_open on windows (export) where state <> 'delivered'

@@ -1,4 +1,5 @@
--- As the client does, the server notices within two minutes that a host is gone, and frees the lock.
+-- With these settings the server notices within two minutes that the host of a run is gone, and
+-- releases its lock. (The client's own settings notice that the server is gone.)
 select set_config(wanted.name, wanted.setting, false)
 from pg_settings
 inner join (values

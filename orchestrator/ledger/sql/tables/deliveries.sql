@@ -10,12 +10,12 @@ create table deliveries (
     position integer not null, -- the order of delivery within the window
     bytes bigint not null,
     sha256 varchar(64) not null,
-    -- The rename was announced: it may have happened, also where delivered_at is null.
+    -- The rename was announced: it may have happened even if delivered_at is null.
     rename_sent boolean not null,
     delivered_at {moment},
-    path_key bigint, -- alike for paths that are one file to some receiver
+    path_key bigint, -- the same for paths that some receiver treats as one file
     announced_to varchar, -- the host and folder where the rename was sent
-    removed_at {moment}, -- retention is done with it at the destination,
-    tidied_at {moment}, -- and in the outbox
+    removed_at {moment}, -- retention finished with it at the destination
+    tidied_at {moment}, -- retention finished with it in the outbox
     primary key (export, window_start, window_end, revision, destination, path)
 )

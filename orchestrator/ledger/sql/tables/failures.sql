@@ -5,7 +5,7 @@ create table failures (
     window_end {moment} not null,
     revision integer not null,
     digest varchar(64) not null, -- of status and reason, which are too long for a key
-    status varchar(20) not null, -- failed, stopped
+    status varchar(20) not null, -- failed, stopped, held
     reason varchar(1000) not null,
     first_at {moment} not null,
     last_at {moment} not null,

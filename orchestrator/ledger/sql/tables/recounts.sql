@@ -4,12 +4,12 @@ create table recounts (
     window_start {moment} not null,
     window_end {moment} not null,
     revision integer not null,
-    choice varchar(1000) not null, -- which rows the files contain
-    -- What the views showed when it was counted again.
+    choice varchar(1000) not null, -- identifies the filter of the rows in the files
+    -- The time of the last recount, and the numbers of rows in the views at that time.
     counted_at {moment},
     activity_rows bigint,
     broadcast_rows bigint,
     keys varchar, -- the fingerprint of the rows in the files
-    is_late boolean, -- the views had other rows than the files when it was counted again
+    is_late boolean, -- at the last recount the rows in the views were not those in the files
     primary key (export, window_start, window_end, revision)
 )

@@ -1,4 +1,4 @@
--- Until 0.1 these were rows of a table, which took a third of the ledger.
+-- Until 0.1 these were rows of a separate table, which was a third of the ledger's size.
 update windows
 set activities = (
     select cast({json_object}(activities.activity, activities.rows) as text)

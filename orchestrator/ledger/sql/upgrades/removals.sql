@@ -1,4 +1,4 @@
--- Until 0.1 a table of its own said which files retention was done with.
+-- Until 0.1 a separate table had the files with which retention had finished.
 update deliveries
 set removed_at = (
     select removals.removed_at

@@ -1,5 +1,5 @@
--- The names of all exports that have windows. They are found one after the other by the primary
--- key: there are few of them in a long ledger.
+-- The names of all exports that have windows. There are few names: the recursion finds one after
+-- the other in the primary key, so it reads few rows of a long ledger.
 with recursive exports (export) as (
     select min(windows.export)
     from windows

@@ -1,4 +1,4 @@
--- The newest revision of each window that has files.
+-- The newest revision with files of each window.
 select *
 from windows as revisions
 where
