@@ -132,7 +132,9 @@ def load(  # noqa: PLR0913 - what load_into() takes, and the two that it finds
                     # Not `now`: each run looks for late rows by `loaded_at`, since its previous
                     # look. Rows of a long load must not appear with a time before that look.
                     loaded_at = now + timedelta(seconds=time.monotonic() - started)
-                    done = warehouse.load(table, staged.good, loaded_at)
+                    done = warehouse.load(
+                        table, staged.good, loaded_at, sort=not staged.is_in_order()
+                    )
                     results.append(
                         _result(
                             staged,

@@ -59,11 +59,15 @@ class Rules:
     table: Table
     cells: Mapping[str, Cell]
 
-    def values(self) -> str:
-        """Return the select list of a valid row: its typed values, and OMITTED."""
+    def values(self, *, replace_nul: bool) -> str:
+        """Return the select list of a valid row: its typed values, and OMITTED.
+
+        With `replace_nul` a NUL in a text becomes U+FFFD on every engine, because PostgreSQL's text
+        cannot contain one.
+        """
         bits = omitted_bits(self.table)
         values = [
-            f"{self._value(column, replace_nul=True)} as {identifier(column.name)}"
+            f"{self._value(column, replace_nul=replace_nul)} as {identifier(column.name)}"
             for column in data_columns(self.table)
         ]
         constant = sum(bit for name, bit in bits.items() if self.cells[name].is_omitted == "true")
@@ -124,8 +128,7 @@ class Rules:
         """Return the expression of the typed value; null if the text is not of the column's type.
 
         A timestamp without an offset is read in the session's time zone, which is UTC. Digits after
-        the microsecond are cut off. With `replace_nul` a NUL in a text becomes U+FFFD on every
-        engine, because PostgreSQL's text cannot contain one.
+        the microsecond are cut off.
         """
         cell = self.cells[column.name]
         if column.type == "boolean":
@@ -278,11 +281,15 @@ def json_cells(table: Table, *, is_omitted: str) -> dict[str, Cell]:
 
     def cell(column: Column) -> Cell:
         name = identifier(column.name)
-        value = f"nullif({name}::varchar, 'null')"
-        is_allowed = f"starts_with({value}, '\"') or regexp_full_match({value}, '-?\\d+')"
+        value = f"{name}::varchar"
+        # `case`, because DuckDB computes both sides of an `or` for every row.
+        is_no_text = (
+            f"case when starts_with({value}, '\"') then false"
+            f" else not regexp_full_match({value}, '-?\\d+|null') end"
+        )
         return Cell(
             f"json_extract_string({name}, '$')",
-            has_wrong_type=f"not ({is_allowed})" if column.type == "text" else "",
+            has_wrong_type=is_no_text if column.type == "text" else "",
             type_name=f"lower(json_type({name})::varchar)",
             is_omitted=is_omitted.format(name),
         )

@@ -21,6 +21,7 @@ from orchestrator.errors import UsageError
 LONGEST_RECORD = 16_000_000  # bytes of one CSV row or JSON line; DuckDB's own default is 2 MB
 _LONGEST_HEADER = 1_000_000  # bytes
 _LINES_AT_ONCE = 8_000_000  # bytes
+_BLANK_LINES = (b"\n\n", b"\n\r", b"\n ", b"\n\t")  # how a line without an object may begin
 _KEYS_WITHIN = 1_000_000  # bytes
 _ROWS_AT_ONCE = 10_000
 _BOM = b"\xef\xbb\xbf"
@@ -141,17 +142,19 @@ def scan_json_lines(path: Path, nullable: list[str]) -> tuple[int, str | None]:
     condition is None, and the file is read line by line. It is None too if a line is longer than
     LONGEST_RECORD, because DuckDB does not always refuse such a line.
     """
-    lines, nulls, longest = 0, False, 0
+    lines, nulls = 0, False
     for block in _blocks(path):
-        lines += len(block) - sum(map(bytes.isspace, block))
-        nulls = nulls or b"null" in b"".join(block)
-        longest = max(longest, len(block[-1]))  # a very long line is the last of its block
-    if longest > LONGEST_RECORD:
-        return lines, None
+        lines += block.count(b"\n") + (not block.endswith(b"\n"))
+        if any(blank in block for blank in _BLANK_LINES) or block[:1].isspace():
+            lines -= sum(map(bytes.isspace, block.splitlines(keepends=True)))
+        # Only the last line of a block can be longer than the block.
+        if len(block) - block.rfind(b"\n", 0, -1) > LONGEST_RECORD:
+            return lines, None
+        nulls = nulls or b"null" in block
     if not nulls:
         return lines, "{} is null"
     keys = [b'"%b":' % name.encode() for name in nullable]
-    found = [sum(b"".join(block).count(key) for block in _blocks(path)) for key in keys]
+    found = [sum(block.count(key) for block in _blocks(path)) for key in keys]
     return lines, "false" if all(number == lines for number in found) else None
 
 
@@ -243,10 +246,11 @@ def _json_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield pa.record_batch(columns, schema=_SCHEMA)
 
 
-def _blocks(path: Path) -> Iterator[list[bytes]]:
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield a file in blocks of complete lines."""
     with path.open("rb") as file:
-        while block := file.readlines(_LINES_AT_ONCE):
-            yield block
+        while block := file.read(_LINES_AT_ONCE):
+            yield block + file.readline()
 
 
 def _csv_reason(record: bytes, width: int) -> str:

@@ -52,6 +52,8 @@ _log = logging.getLogger(__name__)
 
 _MACHINE_ERRORS = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)
 _VALID = identifier("(clean)")
+_ROW_GROUP = 122_880  # rows for which DuckDB stores the minimum and maximum of each column
+_FEW = 0.2  # of the row groups
 _TYPES = {"text": "varchar", "timestamp": "timestamptz", "boolean": "boolean"}
 
 
@@ -138,6 +140,23 @@ class StagingTable:
         name = identifier(RECEIVED_AT)
         first, last = self._fetch(f"select min({name}), max({name}) from good")
         return first and first.astimezone(UTC), last and last.astimezone(UTC)
+
+    def is_in_order(self) -> bool:
+        """Return whether the valid rows of a large load are roughly in the order of `received_at`.
+
+        Rows stored in this order let a run skip most of the other rows. But the sort takes a third
+        of the time of a load, and large files are usually in order already. A load counts as in
+        order if, on average, a moment occurs in few of its row groups.
+        """
+        if not self.table.is_received:
+            return True
+        name = identifier(RECEIVED_AT)
+        (share,) = self._fetch(
+            "select avg(epoch(last - first)) / nullif(epoch(max(last) - min(first)), 0)"
+            f" from (select min({name}) as first, max({name}) as last from good"
+            f" group by rowid // {_ROW_GROUP})"
+        )
+        return share is None or bool(share <= _FEW)
 
     def deduplicate(self) -> int:
         """Merge valid rows that are the same event or the same entity; return how many remain.
@@ -362,7 +381,8 @@ class StagingTable:
         self._con.begin()
         try:
             (added,) = self._fetch(
-                f"insert into good select {rules.values()}, {rules.is_valid_as_is()}"
+                f"insert into good select {rules.values(replace_nul=False)},"
+                f" {rules.is_valid_as_is()}"
                 f" from {relation}"
             )
             (valid,) = self._fetch(f"select coalesce(bool_and({_VALID}), true) from good")
@@ -390,7 +410,7 @@ class StagingTable:
         )
         if rows != expected:
             raise duckdb.InvalidInputException("DuckDB did not read all rows")
-        good = f"select {rules.values()}, true from checked where {reason} is null"
+        good = f"select {rules.values(replace_nul=True)}, true from checked where {reason} is null"
         con.execute(f"insert into good {good}")
         if with_nul:
             _log.warning(

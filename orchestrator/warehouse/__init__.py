@@ -120,11 +120,12 @@ class Loader(AbstractContextManager["Loader"]):
         """
 
     @abstractmethod
-    def load(self, table: "Table", arriving: str, now: datetime) -> MergeCounts:
+    def load(self, table: "Table", arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
         """Merge rows into the raw table, all or none; `now` is the `loaded_at` of new rows.
 
         `arriving` is a relation of the DuckDB connection with which the loader was opened. It has
         the columns of the contract and `merging.OMITTED`, and one row for each event or entity.
+        With `sort` the new rows are stored in the order of `received_at`, else in their own order.
         """
 
 

@@ -136,7 +136,7 @@ class DuckdbLoader(Loader):
             for column in table.missing_columns(existing, where=f"{self._schema}.{table.name}"):
                 self._con.execute(f"alter table {stored} add column {definitions[column.name]}")
 
-    def load(self, table: Table, arriving: str, now: datetime) -> MergeCounts:
+    def load(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
         """Merge the rows of a relation into the raw table, as Loader.load says."""
         with self._translated_errors(table):
             for name in ("incoming", "matched", "changing", "known", "merged"):
@@ -149,6 +149,8 @@ class DuckdbLoader(Loader):
                 usual=_TYPES,
                 row="rowid",
                 temporary="create temp table {} as",
+                sort=sort,
+                key_collation="",
                 quoted=identifier,
                 execute=lambda statement: self._fetch(statement, default=(0,))[0],
                 fetch=self._fetch,

@@ -69,8 +69,12 @@ class Merge:
     """The engine's hidden column that identifies a row: rowid, ctid."""
     temporary: str
     """How the engine creates a temporary table from a query; `{}` is the name of the table."""
+    sort: bool
+    """Whether to store the new rows in the order of `received_at`."""
     quoted: Callable[[str], str]
     """Quotes the name of a column."""
+    key_collation: str
+    """What follows a column of the key where it is compared: empty, or ` collate …`."""
     execute: Callable[[str], int]
     """Runs a statement and returns how many rows it wrote."""
     fetch: Callable[[str], tuple[Any, ...]]
@@ -178,7 +182,7 @@ class Merge:
         listed = ", ".join(names)
         # In the order of received_at: then zone maps (DuckDB) and the BRIN index (PostgreSQL) let a
         # run read only the rows of its window.
-        order = f" order by {self.quoted(RECEIVED_AT)}" if self.table.is_received else ""
+        order = f" order by {self.quoted(RECEIVED_AT)}" if self.sort else ""
         into = f"{listed}, {self.quoted(LOADED_AT)}" if loaded_at else listed
         values = f"{listed}, {loaded_at}" if loaded_at else listed
         written = self.execute(
@@ -208,7 +212,8 @@ class Merge:
 
     def _keys(self) -> str:
         return " and ".join(
-            f"new.{self.quoted(name)} = old.{self.quoted(name)}" for name in self.table.key
+            f"new.{self.quoted(name)} = old.{self.quoted(name)}{self.key_collation}"
+            for name in self.table.key
         )
 
     def _is_same_event(self) -> str:

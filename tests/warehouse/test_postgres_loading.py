@@ -31,7 +31,7 @@ def test_a_load_creates_not_null_columns_and_indexes(
     query = "select tablename, indexdef from pg_indexes where schemaname = 'raw' order by 1, 2"
     indexes = [definition for table, definition in warehouse.query(query) if table == "email_sends"]
     assert len(indexes) == 3
-    assert indexes[0].endswith("USING btree (brand, event_id)")
+    assert indexes[0].endswith('USING btree (brand COLLATE "C", event_id COLLATE "C")')
     assert indexes[1].endswith("USING brin (loaded_at) WITH (autosummarize='true')")
     assert indexes[2].endswith("USING brin (received_at) WITH (autosummarize='true')")
     assert len(warehouse.query(query)) == 23  # customers have no received_at
@@ -48,6 +48,24 @@ def test_a_load_creates_not_null_columns_and_indexes(
         ("is_test", "boolean", False),
         ("loaded_at", "timestamp with time zone", False),
     ]
+
+
+@pytest.mark.parametrize("collation", ["", ' collate "C"'])
+def test_a_load_finds_stored_events_by_an_index_of_either_collation(
+    warehouse: PostgresWarehouse, collation: str
+) -> None:
+    write(warehouse, "email_sends.csv", [event()])
+    warehouse.load()
+    warehouse.execute(
+        "drop index raw.email_sends_brand_event_id_idx; create index email_sends_keys"
+        f" on raw.email_sends (brand{collation}, event_id{collation});"
+        " insert into raw.email_sends select 'x' || n, brand, broadcast_id, customer_id,"
+        " email_address, occurred_at, received_at, is_test, loaded_at"
+        " from raw.email_sends, generate_series(1, 20000) as n; analyze raw.email_sends"
+    )
+    assert warehouse.load_one().present == 1
+    used = "select idx_scan from pg_stat_user_indexes where indexrelname = 'email_sends_keys'"
+    assert warehouse.query(used) == [(1,)]
 
 
 def test_a_window_is_found_by_the_index(warehouse: PostgresWarehouse) -> None:
@@ -138,7 +156,7 @@ def test_an_interrupted_load_stores_nothing_and_can_be_repeated(
     schema = pa.schema([*names, (OMITTED, pa.int64())])
     arriving.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
     with warehouse.loader(arriving) as loader, pytest.raises(ExportError) as caught:
-        loader.load(_SENDS, "rows", NOW)
+        loader.load(_SENDS, "rows", NOW, sort=True)
     assert "raw.email_sends" in str(caught.value)
     assert "example.org" not in str(caught.value)
     assert warehouse.rows("email_sends") == []

@@ -31,6 +31,7 @@ _TYPES: dict[ColumnType, str] = {
 }
 _LOCK_TIMEOUT = "10min"  # for a load that waits for another load, or to add a column
 _ROWS_AT_ONCE = 100_000
+_BY_BYTES = ' collate "C"'
 
 
 class PostgresLoader(Loader):
@@ -63,10 +64,12 @@ class PostgresLoader(Loader):
         with self._transaction(table):
             run_cancellable(self._connection, lambda: self._prepare(table))
 
-    def load(self, table: Table, arriving: str, now: datetime) -> MergeCounts:
+    def load(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
         """Merge the rows of a relation into the raw table, as Loader.load says."""
         with self._transaction(table):
-            return run_cancellable(self._connection, lambda: self._load(table, arriving, now))
+            return run_cancellable(
+                self._connection, lambda: self._load(table, arriving, now, sort=sort)
+            )
 
     def _prepare(self, table: Table) -> None:
         self._wait_for_loads(self._schema)  # otherwise two loads could create the same table
@@ -92,7 +95,7 @@ class PostgresLoader(Loader):
             if column.name == LOADED_AT:
                 self._create_brin_index(table, LOADED_AT)
 
-    def _load(self, table: Table, arriving: str, now: datetime) -> MergeCounts:
+    def _load(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
         columns = ", ".join(
             f"{identifier(column.name)} as {_name(column.name)}" for column in data_columns(table)
         )
@@ -101,7 +104,10 @@ class PostgresLoader(Loader):
             reader = rows.to_arrow_reader(_ROWS_AT_ONCE)
             cursor.adbc_ingest("arriving", reader, mode="create", temporary=True)
         self._wait_for_loads(self._stored(table))  # no other load adds rows after the comparison
-        self._execute("analyze arriving")
+        is_new = table.name in self._created
+        if not is_new:
+            keys = ", ".join(_name(name) for name in table.key)
+            self._execute(f"analyze arriving ({keys})")
         merge = Merge(
             table=table,
             stored=self._stored(table),
@@ -110,12 +116,13 @@ class PostgresLoader(Loader):
             usual=_TYPES,
             row="ctid",
             temporary="create temp table {} on commit drop as",
+            sort=sort,
+            key_collation=self._key_collation(table),
             quoted=_name,
             execute=self._execute,
             fetch=self._fetch,
         ).compare()
         # It is faster to build an index once over all rows than to extend it with each row.
-        is_new = table.name in self._created
         if is_new:
             self._drop_indexes(table)
         loaded = merge.write(now)
@@ -127,7 +134,10 @@ class PostgresLoader(Loader):
         return loaded
 
     def _create_indexes(self, table: Table) -> None:
-        keys = ", ".join(_name(name) for name in table.key)
+        # Entities are joined by their key. Only load looks up an event by its key, and to sort the
+        # keys by their bytes takes a fifth of the time that the rules of a language take.
+        collation = _BY_BYTES if table.kind == "event" else ""
+        keys = ", ".join(f"{_name(name)}{collation}" for name in table.key)
         self._execute(f"create index on {self._stored(table)} ({keys})")
         for column in table.columns:
             if column.name in (RECEIVED_AT, LOADED_AT):
@@ -140,6 +150,16 @@ class PostgresLoader(Loader):
         """
         options = "with (autosummarize = true)"
         self._execute(f"create index on {self._stored(table)} using brin ({column}) {options}")
+
+    def _key_collation(self, table: Table) -> str:
+        """Return the collation with which a comparison of keys can use the table's index.
+
+        Earlier versions created the index with the collation of the database.
+        """
+        query = f"""select exists (select from pg_index
+            where indrelid = to_regclass({literal(self._stored(table))})
+            and indcollation[0] = 'pg_catalog."C"'::regcollation)"""
+        return _BY_BYTES if self._fetch(query)[0] else ""
 
     def _drop_indexes(self, table: Table) -> None:
         indexes = self._fetch(
