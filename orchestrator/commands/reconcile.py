@@ -26,8 +26,8 @@ from orchestrator.config import Config, openpgp
 from orchestrator.config.destinations import Directory
 from orchestrator.config.dialect import Dialect
 from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
-from orchestrator.delivery.destination import Destination, StoredKind, visit
-from orchestrator.delivery.uploads import Upload
+from orchestrator.delivery.destination import Destination, StoredKind, Upload
+from orchestrator.delivery.visits import visit
 from orchestrator.errors import DeliveryError, ExportError
 from orchestrator.files import writing
 from orchestrator.files.formats import FileFormat

@@ -1,7 +1,7 @@
-"""Delivery: publish files at their destinations, each complete and each once.
+"""Delivery: publish files at their destinations, each complete and exactly once.
 
-The files of a batch are published in order; batches run at the same time, over one connection per
-destination. A lost connection is opened again, and continues where the last one stopped.
+The files of a batch are published in order. Batches run at the same time, over one connection per
+destination. After a lost connection, the next one continues where the lost one stopped.
 """
 
 import asyncio
@@ -12,16 +12,17 @@ from functools import partial
 from operator import methodcaller
 
 from orchestrator.config.destinations import DestinationConfig
-from orchestrator.delivery.destination import Destination, by_name, connect, for_each
-from orchestrator.delivery.uploads import (
+from orchestrator.delivery.destination import (
     Announce,
+    Destination,
     LostError,
-    Outcome,
     UnreachableError,
     Upload,
     UploadProgress,
     announce_nothing,
+    connect,
 )
+from orchestrator.delivery.visits import for_each, run_by_name
 from orchestrator.errors import DeliveryError
 from orchestrator.progress import Progress, Tally, no_progress
 
@@ -40,14 +41,27 @@ _log = logging.getLogger(__name__)
 _MEBIBYTE = 1024 * 1024
 
 DeliveryRequest = tuple[DestinationConfig, Sequence[Sequence[Upload]]]
-"""A destination, and the batches of uploads that it gets."""
+"""A destination, and the batches of uploads for it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one batch: the uploads published, and the error that stopped it, if any.
+
+    `unsure` is the upload whose rename was announced and never confirmed: deliver it again with
+    `rename_sent`.
+    """
+
+    uploads_done: tuple[Upload, ...]
+    error: DeliveryError | None
+    unsure: Upload | None = None
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How often to try without any progress in between, and how long to pause before each retry.
+    """The number of attempts in a row without progress, and the pause before each retry.
 
-    `pause` is in seconds; each next one is `growth` times as long.
+    The first pause takes `pause` seconds; each next one is `growth` times as long.
     """
 
     attempts: int = 5
@@ -65,8 +79,8 @@ def deliver_all(
 ) -> dict[str, list[Outcome]]:
     """Publish at several destinations at once; one that is down does not delay the others.
 
-    The callbacks get the destination's name and the upload, in this thread; see `deliver_async`.
-    `progress` counts a file once for each destination.
+    The callbacks receive the destination's name and the upload, in the calling thread; see
+    `deliver_async`. `progress` counts a file once for each destination.
     """
     work: dict[str, list[_Batch]] = {}
     for name, (_, batches) in deliveries.items():
@@ -81,7 +95,7 @@ def deliver_all(
             lambda: f"{_sent(every)} sent",
         )
     jobs = {name: _deliver(deliveries[name][0], work[name], retry) for name in work}
-    return asyncio.run(by_name(jobs))
+    return run_by_name(jobs)
 
 
 async def deliver_async(
@@ -94,10 +108,10 @@ async def deliver_async(
 ) -> list[Outcome]:
     """Publish every batch, and return the outcome of each, in the same order.
 
-    Within a batch a file is started only once the file before it has its final name. A batch that
-    fails stops there; the others continue. `on_renaming` is awaited right before each rename, and
-    `on_published` is called after it, in the thread of the event loop; an exception of either stops
-    the delivery.
+    Within a batch, a file is started only once the previous file has its final name. A batch stops
+    at its first error; the other batches continue. `on_renaming` is awaited right before each
+    rename. `on_published` is called after it, in the thread of the event loop. If either callback
+    raises, the delivery stops.
     """
     work = [_Batch(uploads, on_published, on_renaming) for uploads in batches]
     return await _deliver(config, work, retry)
@@ -126,7 +140,8 @@ async def _deliver(
                 _log.warning("%s Trying again in %g s.", error, pause)
                 await asyncio.sleep(pause)
                 continue
-            # A server that accepts the login may fail on these files only: the run may try others.
+            # If the login worked, the server may fail on these files only, so it does not count as
+            # unreachable: the run tries it with other files.
             final = (DeliveryError if connected else UnreachableError)(
                 f"{error} Gave up after attempt {failures}; the next run continues where this one "
                 "stopped. Check host and port, the network, and with the receiver whether the "
@@ -166,7 +181,7 @@ class _Batch:
             self.error = error
 
     def reached(self) -> int:
-        """Return a number that grows with every file published and every MiB that a server kept."""
+        """Return a number that grows with every file published and every MiB that is stored."""
         sizes = sum(1 + upload.file.size // _MEBIBYTE for upload in self.done)
         return sizes + (self.current.proven // _MEBIBYTE if self.current else 0)
 
@@ -174,14 +189,14 @@ class _Batch:
         unsure = None
         if len(self.done) < len(self.uploads):
             upload = self.uploads[len(self.done)]
-            # Where no attempt could look for the part file, the doubt of an earlier run remains.
+            # If no attempt could look for the part file, what the earlier run left open is open.
             sent = self.current.rename_sent if self.current else upload.rename_sent
             unsure = upload if sent else None
         return Outcome(tuple(self.done), self.error, unsure)
 
 
 def _sent(batches: Sequence[_Batch]) -> Tally:
-    """Return the files published, and the bytes of those and of the parts of the current ones."""
+    """Return the number of files published, and of all bytes sent, part files included."""
     sizes = [upload.file.size for batch in batches for upload in batch.done]
     parts = [current.sent for batch in batches if (current := batch.current)]
     return Tally(files=len(sizes), bytes=sum(sizes) + sum(parts))

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from orchestrator import system
 from orchestrator.config.destinations import Directory
-from orchestrator.delivery.destination import Destination, Stored, StoredKind
-from orchestrator.delivery.uploads import (
+from orchestrator.delivery.destination import (
     Announce,
+    Destination,
+    Stored,
+    StoredKind,
     UnreachableError,
     Upload,
     UploadProgress,
     checked_path,
-    part_path,
     read_blocks,
 )
 from orchestrator.errors import DeliveryError
@@ -27,8 +28,8 @@ from orchestrator.errors import DeliveryError
 async def connect(config: Directory) -> AsyncIterator[Destination]:
     """Yield the destination. Raises UnreachableError if its folder does not exist.
 
-    The folder itself is never created: where a network share is not mounted, that would deliver to
-    the local disk below the mount point.
+    The folder itself is never created: if a network share is not mounted, the files would go to the
+    local disk below the mount point.
     """
     await asyncio.to_thread(_check, config.directory)
     yield DirectoryDestination(config.directory)
@@ -46,7 +47,7 @@ class DirectoryDestination:
     """A folder as a destination. System calls that may block run in threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Take an existing folder."""
+        """Use an existing folder."""
         self.label = f"{folder}/"
         self._folder = folder
 
@@ -55,11 +56,10 @@ class DirectoryDestination:
     ) -> None:
         """Copy to a part file, flush it, and rename it; see `Destination.publish`."""
         path, part = self._path(upload.file.path), self._path(upload.part)
-        for abandoned in upload.abandoned:
-            if (leftover := part_path(abandoned)) != upload.part:
-                with suppress(OSError, DeliveryError):  # in most cases it does not exist
-                    self._path(leftover).unlink()
-        if progress.rename_sent and not _exists(part):  # it was renamed: see the module `uploads`
+        for abandoned in upload.abandoned_parts:
+            with suppress(OSError, DeliveryError):  # in most cases it does not exist
+                self._path(abandoned).unlink()
+        if progress.rename_sent and not _exists(part):  # it was renamed: see `destination.py`
             await asyncio.to_thread(_flush_name, path)
             return
         await asyncio.to_thread(self._fill, part, upload, progress)
@@ -75,7 +75,7 @@ class DirectoryDestination:
             raise
 
     async def find(self, path: str, *, digest: bool = False) -> Stored | None:
-        """Return what has this name; see `Destination.find`. The hash of a file is known."""
+        """Return the properties of a file or folder, with the hash; see `Destination.find`."""
         return await asyncio.to_thread(self._find, path, digest=digest)
 
     async def remove(self, path: str, *, folder: bool = False) -> None:
@@ -94,7 +94,7 @@ class DirectoryDestination:
         return set()
 
     def _path(self, remote: str) -> Path:
-        """Return the path of a file. Raises DeliveryError if it is outside of the folder."""
+        """Return the local path of a file. Raises DeliveryError if it is outside of the folder."""
         relative = checked_path(remote)
         if relative.is_absolute():
             raise DeliveryError(
@@ -120,7 +120,7 @@ class DirectoryDestination:
         path = self._path(remote) if remote != "." else self._folder
         try:
             found = path.lstat()
-            if path.is_dir():  # by way of a link, too
+            if path.is_dir():  # also if the path is a link to a folder
                 return Stored(StoredKind.FOLDER)
             if not stat.S_ISREG(found.st_mode):
                 return Stored(StoredKind.OTHER)
@@ -140,7 +140,8 @@ class DirectoryDestination:
         try:
             _check(self._folder)  # again: it may have been unmounted since `connect`
             system.make_folder(part.parent)
-            if part.is_symlink():  # another user of the folder made it, to have its target written
+            # A link with this name would redirect the write to a target that another user chose.
+            if part.is_symlink():
                 part.unlink()
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
             with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
@@ -178,7 +179,7 @@ def _rename(part: Path, path: Path) -> None:
 
 
 def _flush_name(path: Path) -> None:
-    """Flush the final name before the ledger notes the delivery: it must survive a power cut."""
+    """Flush the final name: it must survive a power cut before the ledger notes the delivery."""
     try:
         system.flush_folder(path.parent, top=path.parent)
     except OSError as error:

@@ -158,15 +158,15 @@ class Maker:
         run = self._run
         if run.request.days or not jobs or run.ledger.has_files():
             return
-        from orchestrator.delivery.lookup import (  # noqa: PLC0415 - once in the life of a ledger
-            existing,
+        from orchestrator.delivery.visits import (  # noqa: PLC0415 - once in the life of a ledger
+            find_any,
         )
 
         paths: dict[str, set[str]] = {}
         for job in jobs:
             for name in job.export.destination:
                 paths.setdefault(name, set()).update(map(job.path, KINDS))
-        found = existing({n: (run.config.destinations[n], each) for n, each in paths.items()})
+        found = find_any({n: (run.config.destinations[n], each) for n, each in paths.items()})
         for name, path in found.items():
             run.ledger.abandon(run.ledger.open_entries())  # so that a `start` of now counts
             raise LedgerError(

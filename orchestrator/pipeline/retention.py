@@ -18,8 +18,8 @@ from orchestrator.ledger import Entry, Ledger, OldFile
 from orchestrator.windows import Window
 
 if TYPE_CHECKING:
-    from orchestrator.delivery.removal import RemovalRequest
-    from orchestrator.delivery.uploads import Upload
+    from orchestrator.delivery import Upload
+    from orchestrator.delivery.visits import RemovalRequest
 
 _log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ class Retention:
                 requests[name] = (self._config.destinations[listed], age, batches)
         if not requests:
             return {}
-        from orchestrator.delivery.removal import remove_all  # noqa: PLC0415 - mostly none is old
+        from orchestrator.delivery.visits import remove_all  # noqa: PLC0415 - mostly none is old
 
         outcomes: dict[str | None, dict[str, str]] = {}
         for name, result in remove_all(requests).items():
@@ -237,7 +237,7 @@ class Retention:
 
     def _batches(self, found: Iterable[OldFile]) -> Iterator[list["Upload"]]:
         """Yield the files of each window, in the reverse of their order of delivery."""
-        from orchestrator.delivery.uploads import Upload  # noqa: PLC0415 - as above
+        from orchestrator.delivery import Upload  # noqa: PLC0415 - as above
 
         for _, files in itertools.groupby(found, operator.attrgetter("window", "export")):
             yield [Upload(self._outbox.path(old.file.path), old.file) for old in files]

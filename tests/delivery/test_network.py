@@ -31,8 +31,7 @@ from upload_files import (
 from workspace import Workspace, tree
 
 from orchestrator.config.destinations import Directory
-from orchestrator.delivery import Retry, Upload
-from orchestrator.delivery.uploads import UnreachableError
+from orchestrator.delivery import Retry, UnreachableError, Upload
 
 ONCE = Retry(attempts=1, pause=60)
 DAY = "2026-11-19"

@@ -8,7 +8,7 @@ from sshd import Sshd, make_key
 from workspace import tree
 
 from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery.probe import ProbeRequest, ProbeResult, probe_all
+from orchestrator.delivery.visits import ProbeRequest, ProbeResult, probe_all
 
 
 def probe(destination: Sftp | Directory, *folders: str, removes: bool = True) -> ProbeResult:
@@ -96,7 +96,7 @@ def test_a_forbidden_remove_is_an_error_only_if_files_are_to_be_removed(
     assert result.errors == []
     [note] = result.notes
     assert "removing .orchestrate-" in note
-    assert note.endswith("The file of this check stays there.")
+    assert note.endswith("The file of this check stays at the destination.")
     assert "removing .orchestrate-" in error_of(probe(server.destination(), ""))
 
 

@@ -1,8 +1,9 @@
 """SftpDestination: a folder on an SFTP server, as draft-ietf-secsh-filexfer-02 describes it.
 
-Servers differ in what they offer, and in the error they return for one and the same refusal. So a
-refusal is never interpreted: the code looks at what exists instead, and takes a second way that is
-as safe. What cannot be looked at, or has no second way, is a note of `probe`.
+Servers differ in what they support, and return different error codes for the same refusal. So the
+code never derives the cause of a refusal from its error code. Instead it looks at the files that
+exist, and uses a fallback that is equally safe. If a server shows too little, or there is no
+fallback, `probe` returns a note about it.
 """
 
 import logging
@@ -13,18 +14,19 @@ from pathlib import PurePosixPath
 import asyncssh
 
 from orchestrator.config.destinations import Sftp
-from orchestrator.delivery.destination import Destination, Stored, StoredKind
-from orchestrator.delivery.sftp.credentials import reason_of
-from orchestrator.delivery.sftp.session import MISSING, SftpSession, refused
-from orchestrator.delivery.sftp.transfer import fill
-from orchestrator.delivery.uploads import (
+from orchestrator.delivery.destination import (
     Announce,
+    Destination,
     LostError,
+    Stored,
+    StoredKind,
     Upload,
     UploadProgress,
     checked_path,
-    part_path,
 )
+from orchestrator.delivery.sftp.credentials import reason_of
+from orchestrator.delivery.sftp.session import MISSING, SftpSession, refused
+from orchestrator.delivery.sftp.transfer import fill
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)
@@ -47,10 +49,10 @@ async def connect(config: Sftp) -> AsyncIterator[Destination]:
 
 
 class SftpDestination:
-    """A folder on a server: the one in which the user's SFTP session starts."""
+    """A folder on a server. Relative paths begin in the folder where the user's session starts."""
 
     def __init__(self, session: SftpSession) -> None:
-        """Take an open session."""
+        """Use an open session."""
         self.label = f"{session.server}: "
         self._session = session
         self._call = session.call
@@ -62,16 +64,15 @@ class SftpDestination:
     ) -> None:
         """Upload and rename one file; see `Destination.publish`."""
         path = str(checked_path(upload.file.path))
-        for abandoned in upload.abandoned:
-            if (leftover := part_path(abandoned)) != upload.part:
-                await self._try_remove(leftover)  # in most cases it does not exist
+        for abandoned in upload.abandoned_parts:
+            await self._try_remove(abandoned)  # in most cases it does not exist
         is_shown = await self._fill(upload, progress)
         if is_shown is None:
             _log.info("%s%s was renamed before the connection was lost", self.label, path)
             return
         for outdated in upload.retracted:
             await self._retract(outdated.path)
-        # Where the server hides part files, "it is gone" would say nothing after a kill. Then the
+        # If the server hides part files, a missing part file proves nothing after a kill. Then the
         # rename is not announced: in doubt, a file is sent twice rather than never.
         if is_shown:
             progress.rename_sent = True
@@ -79,11 +80,11 @@ class SftpDestination:
         try:
             await self._rename(upload, is_shown=is_shown)
         except asyncssh.SFTPError as error:
-            progress.rename_sent = False  # the server answered: it is known what happened
+            progress.rename_sent = False  # the server answered, so nothing is in doubt
             raise await self._not_renamed(path, error) from error
 
     async def find(self, path: str, *, digest: bool = False) -> Stored | None:
-        """Return what has this name; see `Destination.find`. SFTP computes no hash."""
+        """Return the properties of a file or folder; see `Destination.find`. There is no hash."""
         del digest
         try:
             found = await self._call(self._client.lstat(path))
@@ -108,7 +109,7 @@ class SftpDestination:
             raise refused(self._session, "removing", path, error) from error
 
     async def probe(self, path: str) -> Collection[str]:
-        """Return what publishing this file showed, and whether an upload can be continued."""
+        """Return notes on what the server lacks, after a test whether an upload can be resumed."""
         try:
             async with self._session.opened(path, asyncssh.FXF_READ | asyncssh.FXF_WRITE) as file:
                 await self._call(file.read(1, 0))
@@ -119,11 +120,11 @@ class SftpDestination:
     async def _fill(self, upload: Upload, progress: UploadProgress) -> bool | None:
         """Create the folder and write the part file.
 
-        Returns whether the server shows it, or None if it was renamed before.
+        Returns whether the server shows the part file, or None if it was renamed before.
         """
         for may_repeat in (True, False):
             await self._create_folder(checked_path(upload.file.path).parent)
-            # A part file that was announced and is gone was renamed: see the module `uploads`.
+            # If its rename was announced and it is gone, it was renamed: see `destination.py`.
             if progress.rename_sent and await self.find(upload.part) is None:
                 return None
             try:
@@ -132,12 +133,13 @@ class SftpDestination:
                 raise
             except DeliveryError as error:
                 if may_repeat and isinstance(error.__cause__, MISSING):
-                    # The receiver removed the empty folder, or the rename that a lost connection
-                    # had sent took place only now.
+                    # Either the receiver removed the empty folder, or the server has only now
+                    # processed a rename that was sent over the connection that was lost.
                     self._folders.clear()
                     continue
-                # After a refused write the part file may have holes: the next attempt must start
-                # over. One whose rename was announced stays: its absence would mean "renamed".
+                # After a refused write the part file may have holes, so it is removed and the next
+                # attempt starts over. But if its rename was announced, it must stay: a missing part
+                # file would mean "renamed".
                 if not progress.rename_sent:
                     await self._try_remove(upload.part)
                 raise
@@ -152,8 +154,8 @@ class SftpDestination:
             try:
                 await self._call(self._client.mkdir(str(folder)))
             except asyncssh.SFTPError as error:
-                # Another file of this run, or another client, may have created it meanwhile. Where
-                # the server does not show that, opening the part file will.
+                # Another upload of this run, or another client, may have created it meanwhile. If
+                # the server does not show whether it exists, opening the part file will.
                 found = await self.find(str(folder))
                 if found is None or found.kind in (StoredKind.FILE, StoredKind.OTHER):
                     raise refused(
@@ -174,7 +176,11 @@ class SftpDestination:
             await self._call(self._client.remove(path))
 
     async def _retract(self, path: str) -> None:
-        """Remove a file if it exists. A server that forbids removing may refuse any name."""
+        """Remove a file if it exists.
+
+        A server that forbids removing may also refuse to remove a file that does not exist. That is
+        no error.
+        """
         try:
             await self.remove(path)
         except FileNotFoundError:
@@ -186,9 +192,9 @@ class SftpDestination:
                 raise
 
     async def _rename(self, upload: Upload, *, is_shown: bool) -> None:
-        """Rename the part file, over a file that exists. Raises SFTPError if that is refused.
+        """Rename the part file, and replace a file that exists. Raises SFTPError if refused.
 
-        The rename of SFTP version 3 refuses a name that is taken (draft-ietf-secsh-filexfer-02,
+        The rename of SFTP version 3 fails if the new name exists (draft-ietf-secsh-filexfer-02,
         section 6.5). OpenSSH's posix-rename replaces the file in one step (its PROTOCOL file).
         """
         part, path = upload.part, str(checked_path(upload.file.path))
@@ -202,9 +208,10 @@ class SftpDestination:
             if is_shown and await self.find(part) is None:
                 found = await self.find(path)
                 if found and found.size == upload.file.size:
-                    return  # the server did it, whatever it says
-        # Only a file that is seen, while its replacement is seen too, is removed: where the server
-        # hides them, it may be the new file, whose rename was done and reported as refused.
+                    return  # the server did rename it, though it returned an error
+        # The old file is removed only if the server shows both it and the part file. Otherwise the
+        # final name may already be that of the new file: the server may have renamed it and
+        # returned an error.
         if not (is_shown and await self._is_shown(part) and await self._is_shown(path)):
             raise refusal
         note = "no posix-rename over a file: while one is replaced, it does not exist for a moment"
@@ -220,7 +227,7 @@ class SftpDestination:
         await self._call(self._client.rename(part, path))
 
     async def _not_renamed(self, path: str, error: asyncssh.SFTPError) -> DeliveryError:
-        """Return the error for a rename that failed. The part file is complete, and stays."""
+        """Return the error for a rename that failed. The complete part file is kept."""
         if not await self._is_shown(path):
             return refused(self._session, "renaming the uploaded file to", path, error)
         user = self._session.config.username

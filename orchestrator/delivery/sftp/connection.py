@@ -1,4 +1,4 @@
-"""Connection: one SSH connection to a host, whose key is pinned, by any of its addresses."""
+"""Connection: one SSH connection to a host with a pinned key, by any of the host's addresses."""
 
 import asyncio
 import logging
@@ -12,6 +12,7 @@ from typing import Any
 import asyncssh
 
 from orchestrator.config.destinations import OLD_ALGORITHMS, Sftp
+from orchestrator.delivery.destination import LostError, UnreachableError
 from orchestrator.delivery.sftp.credentials import (
     BOM,
     MIN_RSA_BITS,
@@ -21,22 +22,21 @@ from orchestrator.delivery.sftp.credentials import (
     is_short,
     reason_of,
 )
-from orchestrator.delivery.uploads import LostError, UnreachableError
 
 _log = logging.getLogger(__name__)
 
-# asyncssh prefers chacha20, which reached two thirds of the speed. The others stay allowed.
+# asyncssh prefers chacha20, which reached only two thirds of the speed of these. It stays allowed.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
-# All types are offered, not only those of the pinned keys: a server that has none of the pinned
-# types would end the connection, and nobody would see that its key has changed.
+# All types are offered, not only those of the pinned keys. Otherwise a server that has no key of a
+# pinned type would end the connection, and the error would not say that its key has changed.
 _HOST_KEYS = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     *("rsa-sha2-512", "rsa-sha2-256"),
 )
 _HEAD_START = 0.25  # seconds before the next address is tried too (RFC 8305, section 5)
 
-_Address = tuple[int, Any]  # family, and the address as sockets of that family take it
+_Address = tuple[int, Any]  # address family, and the address in the format of its sockets
 _Pinned = tuple[
     Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]
 ]  # trusted keys, certificate authorities, revoked keys
@@ -46,12 +46,12 @@ async def connect(config: Sftp) -> asyncssh.SSHClientConnection:
     """Connect and log in, within `config.timeout` for each address of the host.
 
     The host key must be in `config.known_hosts` (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT); no option
-    switches that off. With a private key only that key is tried, and the password, if given. Else
-    the keys of the agent at $SSH_AUTH_SOCK are tried, and the password. No other key and no
-    ssh_config is read.
+    switches that off. If a private key is configured, only that key is tried, and otherwise the
+    keys of the agent at $SSH_AUTH_SOCK; then the password, if one is configured. No other key and
+    no ssh_config is read.
 
-    Raises LostError if the server cannot be reached, else UnreachableError, for a host key or a
-    login that is refused: another attempt would be refused too.
+    Raises LostError if the server cannot be reached. Raises UnreachableError if the host key is not
+    trusted or the login is refused: another attempt would fail too.
     """
     pinned = _pinned_keys(config)
     async with credentials_of(config) as credentials:
@@ -68,7 +68,7 @@ async def connect(config: Sftp) -> asyncssh.SSHClientConnection:
 
 
 async def _addresses(config: Sftp) -> list[_Address]:
-    """Return the addresses of the host, the families in turn (RFC 8305, section 4)."""
+    """Return the addresses of the host, IPv6 and IPv4 in alternation (RFC 8305, section 4)."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
@@ -85,7 +85,7 @@ async def _addresses(config: Sftp) -> list[_Address]:
 
 
 async def _reach(config: Sftp, addresses: Sequence[_Address]) -> tuple[socket.socket, _Address]:
-    """Connect to the address that answers first; each has a short head start before the next."""
+    """Connect to the address that answers first. Each is tried a moment after the one before it."""
     loop = asyncio.get_running_loop()
 
     async def attempt(number: int, address: _Address) -> tuple[socket.socket, _Address]:
@@ -126,31 +126,31 @@ async def _reach(config: Sftp, addresses: Sequence[_Address]) -> tuple[socket.so
 async def _log_in(
     config: Sftp, connected: socket.socket, pinned: _Pinned, credentials: Credentials
 ) -> asyncssh.SSHClientConnection:
-    """Log in over a socket, and close it if that fails."""
+    """Log in over a connected socket; close it if the login fails."""
     server = config.address
     client = LoginDialog(credentials.password)
     timeout = config.timeout.total_seconds()
     try:
         return await asyncssh.connect(
-            config.host.lower(),  # as known_hosts and host certificates have it
+            config.host.lower(),  # known_hosts and host certificates use lower case
             config.port,
             sock=connected,
             config=None,
             client_factory=lambda: client,
             known_hosts=_long_enough(config, pinned),
-            x509_trusted_certs=None,  # else ~/.ssh/ca-bundle.crt is trusted too
+            x509_trusted_certs=None,  # otherwise ~/.ssh/ca-bundle.crt is trusted too
             username=config.username,
             client_keys=credentials.keys or None,
             agent_path=None,
-            # The password is sent once. A server that asks for it by itself, not in a prompt, can
-            # also say that it has expired (RFC 4252, section 8).
+            # The password is sent only once. "password" comes before "keyboard-interactive" since
+            # only with it can a server report that the password has expired (RFC 4252, section 8).
             preferred_auth="publickey,password,keyboard-interactive",
             gss_host=None,
             connect_timeout=timeout,
             login_timeout=timeout,
             keepalive_interval=min(15.0, timeout / 3),
             keepalive_count_max=3,
-            utf8_decode_errors="backslashreplace",  # texts of servers may be in any encoding
+            utf8_decode_errors="backslashreplace",  # a server's texts may be in any encoding
             **_algorithms(config, pinned),
         )
     except asyncssh.HostKeyNotVerifiable as error:
@@ -187,8 +187,8 @@ async def _log_in(
 def _algorithms(config: Sftp, pinned: _Pinned) -> dict[str, Any]:
     """Return the algorithms to offer, as options of asyncssh.connect.
 
-    Like OpenSSH's, without signatures and key exchanges that use SHA-1, which asyncssh would offer,
-    and with the old ones that the destination allows.
+    As in OpenSSH, signatures and key exchanges that use SHA-1 are not offered, though asyncssh
+    offers them by default. The old algorithms that the destination allows are added.
     """
     old = config.algorithms
     ciphers = [name for name in old if name.endswith("-cbc")]
@@ -212,13 +212,13 @@ def _algorithms(config: Sftp, pinned: _Pinned) -> dict[str, Any]:
 
 
 def _pinned_keys(config: Sftp) -> _Pinned:
-    """Return the keys that known_hosts has for the server; a missing file has none.
+    """Return the keys that known_hosts has for the server. A missing file reads as empty.
 
-    Raises UnreachableError where the file cannot be read.
+    Raises UnreachableError if the file cannot be read.
     """
     path = config.known_hosts
     try:
-        # Names and keys are ASCII. Comments may be in any encoding, and are of no use here.
+        # Names and keys are ASCII. Comments may be in any encoding, and are ignored.
         text = path.read_bytes().removeprefix(BOM).decode("ascii", "ignore")
         known = asyncssh.import_known_hosts(text)
     except FileNotFoundError:
@@ -227,12 +227,13 @@ def _pinned_keys(config: Sftp) -> _Pinned:
         raise UnreachableError(
             f"{path}: cannot be read as a known_hosts file ({error})."
         ) from error
-    # Matched by name only: a key that is pinned for an address is not one of this name.
+    # The address is not compared: a key pinned for the address is not pinned for this name.
     port = None if config.port == asyncssh.DEFAULT_PORT else config.port
     return known.match(config.host.lower(), "", port)[:3]
 
 
 def _long_enough(config: Sftp, pinned: _Pinned) -> _Pinned:
+    """Return the pinned keys without RSA keys that are too short to be trusted."""
     trusted, authorities = (
         [key for key in keys if not is_short(config, key)] for keys in pinned[:2]
     )

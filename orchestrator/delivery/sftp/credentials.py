@@ -1,4 +1,4 @@
-"""Credentials: the keys and the password of one destination, and the dialog of the login."""
+"""Credentials: the keys and the password for one destination, and the login dialog."""
 
 import os
 import re
@@ -12,14 +12,14 @@ import asyncssh
 from pydantic import SecretStr
 
 from orchestrator.config.destinations import Sftp
-from orchestrator.delivery.uploads import UnreachableError
+from orchestrator.delivery.destination import UnreachableError
 from orchestrator.errors import escaped
 
 BOM = b"\xef\xbb\xbf"
-"""Bytes that some editors put before a text. OpenSSH reads files that begin with them."""
+"""The byte order mark that some editors write at the start of a file. OpenSSH ignores it too."""
 
 _MAX_TEXT = 300
-"""Characters of a server's text that a message quotes."""
+"""The most characters of a server's text that a message quotes."""
 
 MIN_RSA_BITS = 2048
 _ALLOWED_RSA_BITS = 1024  # with rsa-1024: the least that OpenSSH accepts (RequiredRSASize)
@@ -36,9 +36,9 @@ class Credentials:
 
 @asynccontextmanager
 async def credentials_of(config: Sftp) -> AsyncIterator[Credentials]:
-    """Yield what to log in with; keys of an agent work until the `with` block ends.
+    """Yield the credentials. Keys of an ssh-agent can be used until the `with` block ends.
 
-    Raises UnreachableError where there is nothing, or a key cannot be read.
+    Raises UnreachableError if there is neither a key nor a password, or if a key cannot be read.
     """
     password = _secret(config.password)
     tried = ["the password"] if password else []
@@ -49,7 +49,7 @@ async def credentials_of(config: Sftp) -> AsyncIterator[Credentials]:
     path = os.environ.get("SSH_AUTH_SOCK", "")
     if not path and not password:
         raise UnreachableError(
-            f"{config.address}: nothing to log in with as user {config.username}. Set "
+            f"{config.address}: no key and no password to log in as user {config.username}. Set "
             "private_key or password, or start an ssh-agent and set SSH_AUTH_SOCK."
         )
     if not path:
@@ -78,7 +78,7 @@ def _secret(secret: SecretStr | None) -> str | None:
 
 
 def _private_key(config: Sftp) -> Sequence[asyncssh.SSHKeyPair]:
-    """Return the destination's key, with its certificate where KEY-cert.pub exists."""
+    """Return the destination's key, with its certificate if KEY-cert.pub exists."""
     path, passphrase = Path(str(config.private_key)), _secret(config.passphrase)
     where = f"{config.address}: the private key {path}"
     try:
@@ -90,7 +90,8 @@ def _private_key(config: Sftp) -> Sequence[asyncssh.SSHKeyPair]:
                 f"{config.address}: {path} does not contain a private key. Correct private_key; a "
                 "file whose name ends in .pub has the public key."
             )
-        # As ssh does: a key of another owner is that user's to protect, such as a mounted secret.
+        # As ssh does, only a key of this user is checked: another owner, such as that of a mounted
+        # secret, must protect the key.
         if status.st_uid == os.getuid() and status.st_mode & 0o077:
             raise UnreachableError(
                 f"{where} can be read or written by other users of this machine (mode "
@@ -121,7 +122,7 @@ def is_short(config: Sftp, key: asyncssh.SSHKey) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error of asyncssh says, which may be the server's text, for one line."""
+    """Return the reason of an asyncssh error, which may be the server's text, on one line."""
     text = getattr(error, "reason", "") or str(error)
     return escaped(text, _MAX_TEXT) or (
         "no answer" if isinstance(error, TimeoutError) else type(error).__name__
@@ -129,24 +130,24 @@ def reason_of(error: Exception) -> str:
 
 
 class LoginDialog(asyncssh.SSHClient):
-    """Answers what the server asks during the login, and records what it says."""
+    """Answers the server's questions during the login, and records its messages."""
 
     def __init__(self, password: str | None) -> None:
-        """Take the password, if there is one."""
+        """Use the password, if there is one."""
         self.host_key: asyncssh.SSHKey | None = None
         self._password = password
         self._texts: list[str] = []
 
     @property
     def said(self) -> str:
-        """What the server said, as a sentence; empty if it said nothing."""
+        """The server's messages as one sentence; empty if there are none."""
         text = " ".join(self._texts)
         return f" The server says '{escaped(text, _MAX_TEXT)}'." if text else ""
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        """Record the key and refuse it: asyncssh asks here for keys that are not pinned."""
+        """Record the key and refuse it: asyncssh calls this for keys that are not pinned."""
         del host, addr, port
         self.host_key = key
         return False
@@ -159,24 +160,24 @@ class LoginDialog(asyncssh.SSHClient):
         self._record(msg)
 
     def password_auth_requested(self) -> str | None:
-        """Return the password, once: a second attempt could lock the account."""
+        """Return the password only once: a second attempt could lock the account."""
         password, self._password = self._password, None
         return password
 
     def password_change_requested(self, prompt: str, lang: str) -> Any:  # noqa: ANN401 - of asyncssh
-        """Record that the password has expired; it is not changed."""
+        """Record the prompt that says that the password has expired; do not change it."""
         del lang
         self._record(prompt)
         return NotImplemented
 
     def kbdint_auth_requested(self) -> str | None:
-        """Allow prompts (RFC 4256) if there is a password to answer with."""
+        """Allow keyboard-interactive prompts (RFC 4256) if there is a password."""
         return None if self._password is None else ""
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> Sequence[str] | None:
-        """Answer a single prompt whose answer is not shown: it asks for the password."""
+        """Answer a single prompt with hidden input: it asks for the password."""
         del lang
         if not prompts:  # a message
             self._record(name, instructions)

@@ -1,4 +1,4 @@
-"""SftpSession: one SFTP channel that many files share, aborted when the server falls silent."""
+"""SftpSession: one SFTP channel that many files share, aborted if the server stops answering."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -9,21 +9,21 @@ from typing import Any, Self, TypeVar
 import asyncssh
 
 from orchestrator.config.destinations import Sftp
+from orchestrator.delivery.destination import BLOCK, LostError, UnreachableError
 from orchestrator.delivery.sftp.connection import connect
 from orchestrator.delivery.sftp.credentials import reason_of
-from orchestrator.delivery.uploads import BLOCK, LostError, UnreachableError
 from orchestrator.errors import DeliveryError
 
 _T = TypeVar("_T")
 
 MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
-"""What a server answers for a name that does not exist."""
+"""The errors that a server returns for a name that does not exist."""
 
 _IN_FLIGHT = 8 * 1024 * 1024  # bytes sent and not yet confirmed: 100 Mbit/s at 600 ms round trip
 _GOODBYE = 2.0  # seconds to close the connection in an orderly way
 _MAX_FILES = 1000  # more than are ever open at once
 _FILE_LIMITS: dict[str, int] = {}
-"""Servers that were found to allow few open files, and how many: for the next connection."""
+"""The number of open files that a server allows, if it refused more: for its next connection."""
 
 _LOST = (
     asyncssh.SFTPConnectionLost,
@@ -37,7 +37,7 @@ class SftpSession:
     """An open SFTP channel. Every request goes through `call`.
 
     All files of a destination share one channel: OpenSSH allows ten channels per connection
-    (MaxSessions of sshd_config(5)), and one channel takes any number of requests at once.
+    (MaxSessions of sshd_config(5)), and one channel accepts any number of requests at once.
     """
 
     @classmethod
@@ -74,12 +74,12 @@ class SftpSession:
         connection: asyncssh.SSHClientConnection,
         client: asyncssh.SFTPClient,
     ) -> None:
-        """Take an open connection; `open` opens one."""
+        """Use an open connection and channel; `open` opens them."""
         self.config = config
         self.server = config.address
         self.client = client
         self.notes: set[str] = set()
-        """What this server does not do or show; `Destination.probe` returns it."""
+        """Notes on what this server lacks or does not show; `Destination.probe` returns them."""
         self.block = min(BLOCK, client.limits.max_write_len)
         self.slots = asyncio.Semaphore(max(16, min(128, _IN_FLIGHT // self.block)))
         self._open_files = 0
@@ -95,8 +95,8 @@ class SftpSession:
     async def call(self, request: Awaitable[_T]) -> _T:
         """Return the server's answer to `request`.
 
-        Raises LostError if the connection is lost, or if no request at all is answered for
-        `config.timeout`; asyncssh.SFTPError if the server refuses.
+        Raises LostError if the connection is lost, or if the server answers no request for
+        `config.timeout`; asyncssh.SFTPError if the server refuses the request.
         """
         task: asyncio.Future[_T] = asyncio.ensure_future(request)
         if self._waiting == 0:
@@ -115,8 +115,8 @@ class SftpSession:
             ) from error
         finally:
             self._waiting -= 1
-            # Where this call is cancelled, nobody else asks what became of the request. asyncio
-            # would report every single one of a lost connection.
+            # If this call is cancelled, the result of the request is read here. Otherwise asyncio
+            # would log an error for every request of a lost connection.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             task.cancel()
 
@@ -124,14 +124,15 @@ class SftpSession:
     async def opened(self, path: str, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile]:
         """Open a file with `asyncssh.FXF_` flags; the `with` block closes it.
 
-        Raises asyncssh.SFTPError if the server refuses to open or to close it, else as `call` does.
+        Raises asyncssh.SFTPError if the server refuses to open or to close it, and otherwise the
+        errors of `call`.
         """
         file = await self._open(path, flags)
         try:
             try:
                 yield file
             except BaseException:
-                with suppress(LostError, asyncssh.SFTPError):  # the first error counts
+                with suppress(LostError, asyncssh.SFTPError):  # the first error is raised
                     await self.call(file.close())
                 raise
             await self.call(file.close())
@@ -139,11 +140,11 @@ class SftpSession:
             await self._release()
 
     async def _open(self, path: str, flags: int) -> asyncssh.SFTPClientFile:
-        """Open a file, once the server allows another one.
+        """Open a file as soon as the server allows another open file.
 
-        Some servers allow few open files, and refuse one more with any error. So what is refused
-        while other files are open is tried again when one of them was closed, and only what is
-        refused alone is final.
+        Some servers allow few open files, and refuse one more with any error code. So a refusal is
+        final only if no other file is open. Otherwise the file is opened again once another one was
+        closed.
         """
         was_refused = False
         while True:
@@ -151,8 +152,8 @@ class SftpSession:
                 await self._file_closed.wait_for(lambda: self._open_files < self._file_limit)
                 self._open_files += 1
             try:
-                # block_size=0: else asyncssh splits reads into smaller requests, and those that a
-                # lost connection leaves behind would log errors at the end of the process.
+                # block_size=0: otherwise asyncssh splits reads into smaller requests. After a lost
+                # connection these would log errors at the end of the process.
                 file = await self.call(self.client.open(path, flags, encoding=None, block_size=0))
             except BaseException as error:
                 await self._release()
@@ -178,7 +179,7 @@ class SftpSession:
             self._file_closed.notify_all()
 
     async def _close(self) -> None:
-        """Close the connection, and cut it if the server does not answer that."""
+        """Close the connection, and abort it if the server does not answer in time."""
         self._watch.cancel()
         self._connection.close()
         with suppress(TimeoutError, OSError, asyncssh.Error):
@@ -187,8 +188,8 @@ class SftpSession:
         self._connection.abort()
 
     async def _abort_when_silent(self) -> None:
-        # asyncssh waits for an answer for ever. SSH keepalives do not help where the sftp-server
-        # process hangs: sshd, in front of it, answers them.
+        # asyncssh waits for an answer for ever. SSH keepalives do not notice an sftp-server process
+        # that hangs, because sshd answers them.
         while not self._waiting or monotonic() - self._answered_at <= self._timeout:  # noqa: ASYNC110 - it waits for time to pass, not for an event
             await asyncio.sleep(min(1.0, self._timeout / 10))
         self._silent.set_result(None)
@@ -196,7 +197,10 @@ class SftpSession:
 
 
 def refused(session: SftpSession, what: str, path: str, error: asyncssh.SFTPError) -> DeliveryError:
-    """Return the error for a request that the server refused: its own reason, and advice."""
+    """Return the error for a request that the server refused, with the server's reason and advice.
+
+    `what` is the action, such as "writing".
+    """
     advice = _ADVICE.get(type(error), "Ask the receiver.")
     return DeliveryError(
         f"{session.server}: {what} {path} was refused for user {session.config.username}: "

@@ -8,9 +8,9 @@ from itertools import islice
 
 import asyncssh
 
+from orchestrator.delivery.destination import Upload, UploadProgress, read_blocks
 from orchestrator.delivery.sftp.credentials import reason_of
 from orchestrator.delivery.sftp.session import MISSING, SftpSession, refused
-from orchestrator.delivery.uploads import Upload, UploadProgress, read_blocks
 from orchestrator.errors import DeliveryError
 
 _log = logging.getLogger(__name__)
@@ -19,12 +19,12 @@ _AHEAD = 4  # blocks of each file that are read ahead
 
 
 async def fill(session: SftpSession, upload: Upload, progress: UploadProgress) -> bool:
-    """Write the part file so that it contains exactly the upload, and flush it where possible.
+    """Write the part file so that it contains exactly the upload, and flush it if possible.
 
-    A part file of an earlier attempt is continued if the server allows that, else written again.
-    Returns False if the server says that it does not exist, though it was just written.
+    A part file of an earlier attempt is continued if the server allows that, and else rewritten.
+    Returns False if the server says that the part file does not exist, though it was just written.
     Raises LostError if the connection is lost, else DeliveryError; its cause is an SFTPError if the
-    server refused.
+    server refused a request.
     """
     part = upload.part
     stored = await _stored(session, part)
@@ -38,7 +38,7 @@ async def fill(session: SftpSession, upload: Upload, progress: UploadProgress) -
                 await _write(session, upload, file, progress, start=0)
     except asyncssh.SFTPError as error:
         raise refused(session, "writing", part, error) from error
-    # Looked at once it is closed: some servers show a file, or its size, only then.
+    # Read after the file was closed: some servers do not show an open file, or its size.
     is_shown, size = True, None
     try:
         size = (await session.call(session.client.lstat(part))).size
@@ -64,9 +64,10 @@ async def _resume(
 ) -> bool:
     """Complete a part file; return False if it has other bytes, or the server refuses.
 
-    The size of a part file proves nothing, so its bytes are read back and compared. They are read
-    and continued through one handle, without FXF_CREAT: so what is continued is what was compared,
-    even if the file is removed or replaced meanwhile, and no new file gets a hole.
+    The size of a part file proves nothing, so its bytes are read back and compared. One handle,
+    opened without FXF_CREAT, both reads and writes. So the file that is continued is the file that
+    was compared, even if another client removes or replaces it, and no new file with a hole at its
+    beginning can be created.
     """
     try:
         flags = asyncssh.FXF_READ | asyncssh.FXF_WRITE
@@ -80,7 +81,7 @@ async def _resume(
         raise
     except asyncssh.SFTPError as error:
         _log.info(
-            "%s: to continue %s was refused (%s); starting over",
+            "%s: the server does not let %s be continued (%s); starting over",
             session.server,
             upload.part,
             reason_of(error),
@@ -90,7 +91,10 @@ async def _resume(
 
 
 async def _stored(session: SftpSession, part: str) -> int:
-    """Return the size of the part file. A link is removed: it would be written through."""
+    """Return the size of the part file, 0 if there is none.
+
+    A link with its name is removed: a write would change the file that the link points to.
+    """
     try:
         found = await session.call(session.client.lstat(part))
     except asyncssh.SFTPError:
@@ -107,7 +111,7 @@ async def _stored(session: SftpSession, part: str) -> int:
 async def _is_prefix(
     session: SftpSession, upload: Upload, file: asyncssh.SFTPClientFile, stored: int
 ) -> bool:
-    """Return whether the first `stored` bytes of an open file are those of the upload."""
+    """Return whether the `stored` bytes of an open file equal the first bytes of the upload."""
     length = min(session.block, session.client.limits.max_read_len)
 
     async def read(offset: int) -> bytes:
@@ -137,8 +141,9 @@ async def _is_prefix(
 async def _read_ahead(upload: Upload) -> AsyncGenerator[bytes, None]:
     """Yield the blocks of the file, while a thread reads and hashes the next ones.
 
-    In the event loop, the connection would idle while a block is read and hashed. Both release
-    Python's global lock, so a thread does them while the event loop encrypts and sends.
+    If the event loop read and hashed a block, the connection would be idle meanwhile. Reading and
+    hashing release Python's global lock, so a thread does both while the event loop encrypts and
+    sends.
     """
     blocks = read_blocks(upload)
 
@@ -169,7 +174,7 @@ async def _write(
 ) -> None:
     """Write everything from `start`, with many requests at once, and flush the file.
 
-    The server handles the requests in their order, so a cut connection leaves a prefix of the file.
+    The server handles requests in order, so after a lost connection the part file is a prefix.
     """
     pending: set[asyncio.Task[None]] = set()
     progress.sent = start
@@ -184,7 +189,7 @@ async def _write(
     end = 0
     try:
         async with aclosing(_read_ahead(upload)) as blocks:
-            # Every block is read, also those before `start`: the hash is that of the whole file.
+            # Blocks before `start` are read too: the hash is that of the complete file.
             async for block in blocks:
                 begin, end = end, end + len(block)
                 for offset in range(max(begin, start), end, session.block):
@@ -201,8 +206,8 @@ async def _write(
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
     try:
-        # Flushed before the rename: else a power cut of the server could leave an empty file with
-        # the final name.
+        # Flushed before the rename: otherwise a power cut of the server could leave an empty file
+        # with the final name.
         await session.call(file.fsync())
     except asyncssh.SFTPOpUnsupported:
         session.notes.add("no fsync: the last files may be lost if the server loses power")
