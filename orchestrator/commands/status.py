@@ -157,7 +157,7 @@ class _StatusReader:
         if not unknown:
             return
         names = self._known | self._spans.keys()
-        owners = (every.owner(self._any_entry(name)) for name in names)
+        owners = (every.owner(name) for name in names)
         brands = {owner[1] for owner in owners if owner} | every.own
         for brand in unknown:
             if brand not in brands:
@@ -166,21 +166,13 @@ class _StatusReader:
                     f"ledger knows{did_you_mean(brand, brands)}"
                 )
 
-    def _heir(self, name: str) -> tuple[ExportEntry, str] | None:
-        """Return the entry and brand that deliver the waiting windows of a removed export."""
-        return self._continuity.heir(self._any_entry(name))
-
-    def _any_entry(self, name: str) -> Entry:
-        """Return an entry to look up who owns an export of the ledger."""
-        return Entry(name, Window(self._now, self._now), 1)
-
     def exports(self) -> Iterator[ExportStatus]:
         """Yield the exports: each entry of exports.yml, and each known brand of `*`."""
         names = {entry.name: (entry, entry.export.brand) for entry in self._entries}
         for name in self._known - names.keys():
-            if owner := self._entries.owner(self._any_entry(name)):
+            if owner := self._entries.owner(name):
                 names[name] = owner
-            elif name in self._waiting and (heir := self._heir(name)):
+            elif name in self._waiting and (heir := self._continuity.heir(name)):
                 names[name] = heir
         # A window that one of its brands reports is not reported for `*` again.
         reported: dict[str, set[Window]] = defaultdict(set)
@@ -300,7 +292,7 @@ def late_windows(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry
     """Return, by export, the windows with late rows: as delivered, and as recounted."""
     found: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
     for before, counted in ledger.recounts.late():
-        if entries.owner(counted):
+        if entries.owner(counted.export):
             found[counted.export].append((before, counted))
     return found
 

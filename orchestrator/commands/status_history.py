@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from orchestrator.commands.status import late_windows
 from orchestrator.config import Config
 from orchestrator.jobs import ExportEntry, Exports, Request
-from orchestrator.ledger import DELIVERED, Entry, Failure, Ledger
+from orchestrator.ledger import DELIVERED, Failure, Ledger
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
@@ -53,7 +53,7 @@ def read_history(
 
     @cache
     def owner(name: str) -> ExportEntry | None:
-        found = entries.owner(Entry(name, Window(now, now), 1))
+        found = entries.owner(name)
         return found[0] if found else None
 
     days: dict[str, dict[str, HistoryDay]] = defaultdict(lambda: defaultdict(HistoryDay))

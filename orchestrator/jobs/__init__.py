@@ -180,13 +180,13 @@ class Exports:
         is_included = brand not in self.own and brand != EVERY_BRAND
         return is_included and (not self._brands or brand in self._brands)
 
-    def owner(self, entry: Entry) -> tuple[ExportEntry, str] | None:
-        """Return the export and brand that an entry of the ledger belongs to, or None."""
-        if own := self._entries.get(entry.export):
+    def owner(self, name: str) -> tuple[ExportEntry, str] | None:
+        """Return the entry and the brand that a name in the ledger belongs to, or None."""
+        if own := self._entries.get(name):
             return own, own.export.brand
         for each in self:
-            brand = entry.export.removesuffix(ledger_name("", each.export, each.ordinal))
-            if each.export.brand == EVERY_BRAND and brand != entry.export:
+            brand = name.removesuffix(ledger_name("", each.export, each.ordinal))
+            if each.export.brand == EVERY_BRAND and brand != name:
                 return (each, brand) if self.star_includes(brand) else None
         return None
 

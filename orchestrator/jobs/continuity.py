@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.jobs import ExportEntry, Exports, Job, Request, brand_of
-from orchestrator.ledger import Entry, Ledger
+from orchestrator.ledger import Ledger
 from orchestrator.windows import Window
 
 _MONTH = timedelta(days=32)
@@ -89,15 +89,15 @@ class Continuity:
         )
         return [job for job in found if job]
 
-    def heir(self, entry: Entry) -> tuple[ExportEntry, str] | None:
-        """Return the export that continues one that exports.yml no longer has, and the brand.
+    def heir(self, gone: str) -> tuple[ExportEntry, str] | None:
+        """Return the entry and the brand that continue an export that exports.yml no longer has.
 
-        It delivers what waits under the old name. None where no entry continues it.
+        The entry delivers the windows that wait under the old name. None if no entry continues it.
         """
-        brand = brand_of(entry.export)
+        brand = brand_of(gone)
         for each in self._exports.of_brand(brand):
             name = each.name_of(brand)
-            if name == entry.export or not self._were_together(name, entry.export):
+            if name == gone or not self._were_together(name, gone):
                 return each, brand
         return None
 

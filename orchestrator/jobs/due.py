@@ -120,7 +120,7 @@ def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime
     spans = continuity.spans
     waiting: set[tuple[str, Window]] = set()
     for entry in filter(is_wanted, ledger.open_entries()):
-        owner = exports.owner(entry) or continuity.heir(entry)
+        owner = exports.owner(entry.export) or continuity.heir(entry.export)
         if owner and exports.requests(*owner):
             each, brand = owner
             waiting.add((entry.export, entry.window))

@@ -18,12 +18,13 @@ def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
     No run delivers it. What another entry continues is left out.
     """
     exports = Exports(config, Request())
-    waiting = [e for e in filter(is_wanted, ledger.open_entries()) if not exports.owner(e)]
+    wanted = filter(is_wanted, ledger.open_entries())
+    waiting = [entry for entry in wanted if not exports.owner(entry.export)]
     found: dict[str, list[Entry]] = {}
     if waiting:  # to read all spans takes long, and nearly always nothing waits
         continuity = Continuity(exports, ledger)
         for entry in waiting:
-            if not continuity.heir(entry):
+            if not continuity.heir(entry.export):
                 found.setdefault(entry.export, []).append(entry)
     return found
 
@@ -74,7 +75,7 @@ def repeated(config: Config, ledger: Ledger, jobs: Sequence[Job]) -> Iterator[st
     exports = Exports(config, Request())
     replaced: dict[str, list[tuple[str, Window]]] = {}
     for name, span in ledger.spans(ledger.exports()).items():
-        if not exports.owner(Entry(name, span, 1)):
+        if not exports.owner(name):
             replaced.setdefault(brand_of(name), []).append((name, span))
     for job in jobs:
         window = job.entry.window

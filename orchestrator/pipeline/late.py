@@ -160,7 +160,7 @@ class LateWindows:
         jobs: list[Job] = []
         for export, window in late:
             entry = known.get((export, window)) or Entry(export, window, 1)
-            owner = self._run.exports.owner(entry)
+            owner = self._run.exports.owner(export)
             if owner and owner[0].export.late_rows == "resend" and (export, window) not in tried:
                 each, brand = owner
                 job = each.job(entry, brand=brand, forced=True)
@@ -177,7 +177,7 @@ class LateWindows:
         if not changed:
             return
         for entry in self._run.ledger.recounts.written(changed[0].start):
-            owner = self._exports.owner(entry)
+            owner = self._exports.owner(entry.export)
             if owner is None or (entry.export, entry.window) in self._maker.written:
                 continue
             each, brand = owner
@@ -208,7 +208,7 @@ class LateWindows:
             self._recounted.append((counted, is_late))
             if is_late:
                 is_resent = job.export.late_rows == "resend" and bool(
-                    self._run.exports.owner(written)
+                    self._run.exports.owner(written.export)
                 )
                 command = None if is_resent else job.command()
                 yield LateRows(**job.subject, delivered=before, now=rows, command=command)

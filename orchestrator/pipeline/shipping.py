@@ -272,7 +272,7 @@ def _written(run: Run) -> Iterator[Job]:
     bounds = {line.name: line.export.calendar.bounds(run.request.days) for line in run.exports}
     since = min((begin for begin, _ in bounds.values()), default=None)
     for entry in run.ledger.entries(since=since, written=True).values():
-        if owner := run.exports.owner(entry):
+        if owner := run.exports.owner(entry.export):
             line, brand = owner
             begin, end = bounds[line.name]
             if begin <= entry.window.start < end and run.ledger.deliveries(entry):
