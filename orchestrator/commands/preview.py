@@ -120,11 +120,8 @@ class _HeadReader:
             )
 
     def _bytes(self, stage: Stage, file_format: FileFormat) -> bytes:
-        plain = file_format.dialect.model_copy(
-            update={"compression": "none", "encrypt_for": None, "sign_with": None}
-        )
         targets = {self.brand: (self.path, "")}
-        written = writing.write(stage, replace(file_format, dialect=plain), targets)[self.brand]
+        written = writing.write(stage, file_format.unpacked, targets)[self.brand]
         if isinstance(written, ExportError):
             raise written
         return written.local.read_bytes()

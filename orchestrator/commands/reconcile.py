@@ -1,9 +1,9 @@
-"""Reconcile: compare what was delivered with what the views have now, window by window.
+"""Reconcile: compare the delivered files with the rows that the views have now, by window.
 
-It builds each window once, without tests, and writes its files again into a private folder. The
-same rows give the same bytes, so equal files prove that nothing is missing. If they differ, the
-records of the delivered file are compared with those of the new one. Nothing is delivered, and the
-ledger is only read.
+Each window is built once, without data tests, and its files are written again into a private
+folder. The same rows give the same bytes, so equal files prove that nothing is missing. If a file
+differs, its records are compared with those of the new file. Nothing is delivered, and the ledger
+is only read.
 """
 
 import asyncio
@@ -25,44 +25,41 @@ from orchestrator import system
 from orchestrator.config import Config, openpgp
 from orchestrator.config.destinations import Directory
 from orchestrator.config.dialect import Dialect
-from orchestrator.config.exports import EVERY_BRAND, KINDS, Kind
-from orchestrator.delivery.destination import Destination, StoredKind, Upload
+from orchestrator.config.exports import KINDS, File, Kind
+from orchestrator.delivery.destination import Destination, StoredKind
 from orchestrator.delivery.visits import visit
-from orchestrator.errors import DeliveryError, ExportError
-from orchestrator.files import writing
+from orchestrator.errors import ExportError
 from orchestrator.files.formats import FileFormat
 from orchestrator.files.outbox import Outbox
 from orchestrator.files.packing import WrittenFile
 from orchestrator.jobs import Job, Request, Subject, due
-from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import Delivery, Entry, Ledger
 from orchestrator.pipeline import Run
 from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.window_files import packed_suffix
 from orchestrator.progress import Progress, Tally, no_progress
 from orchestrator.warehouse.project import Project
-from orchestrator.warehouse.stage import Stage, Summary
 from orchestrator.windows import Window
 
 OUTBOX = "outbox"
-_IN_THE_CLEAR = {"compression": "none", "encrypt_for": None, "sign_with": None}
 _KEYS: Mapping[Kind, Sequence[Sequence[str]]] = {
     "activity": (("event_id",), ("broadcast_id", "customer_id", "activity", "activity_date")),
     "broadcast": (("broadcast_id",),),
 }
-"""Columns that identify a changed record: the first group of which the file has every column."""
+"""Groups of columns that identify a record. The first group whose columns are all in the file is
+used, to tell a changed record from a missing and a gone one."""
 
 
 @dataclass(frozen=True)
 class RowCheck:
-    """The rows of one file: delivered, in the views now, and what differs between the two.
+    """The number of rows of one file: delivered, in the views now, and how the two differ.
 
-    `missing` rows are in the views and were not delivered, `gone` rows were delivered and are not
-    in the views, `changed` rows have other values now. Without the delivered file at hand the
-    numbers are the least that the ledger proves, and `is_exact` is false.
+    `missing` rows are in the views and were not delivered. `gone` rows were delivered and are not
+    in the views any more. `changed` rows have other values now. If the delivered file cannot be
+    read, the three numbers are the minimum that the ledger proves, and `is_exact` is false.
     """
 
-    kind: str
+    kind: Kind
     delivered: int
     now: int
     missing: int = 0
@@ -73,9 +70,9 @@ class RowCheck:
 
 @dataclass(frozen=True)
 class FileCheck:
-    """A file that is not where, or not what, the ledger says: `absent`, `different` or `unknown`.
+    """A file that differs from the ledger; `state` is `absent`, `different` or `unknown`.
 
-    `place` is a destination, or the outbox.
+    `place` is the name of a destination, or `outbox`. `unknown`: the destination does not show it.
     """
 
     place: str
@@ -85,9 +82,9 @@ class FileCheck:
 
 @dataclass(frozen=True)
 class WindowCheck(Subject):
-    """What was found of one brand's window. A window without `delivered` was never delivered.
+    """The comparison of one brand's window. If `delivered` is false, it was never delivered.
 
-    `command` delivers what is missing.
+    `command` delivers the missing rows; None if no rows are missing.
     """
 
     delivered: bool
@@ -103,21 +100,21 @@ class WindowCheck(Subject):
 
     @property
     def is_alike(self) -> bool:
-        """Whether everything is as it was delivered."""
+        """Whether rows and files are the same as when they were delivered."""
         differ = any(row.missing or row.gone or row.changed for row in self.rows)
         return self.delivered and not self.files and not differ
 
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """All windows that were compared, oldest first, and what could not be compared."""
+    """All windows that were compared, oldest first; `warnings` say what could not be compared."""
 
     windows: Sequence[WindowCheck]
     warnings: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 nothing is missing; 3 something is, or could not be compared."""
+        """0 nothing is missing; 3 something is missing, or could not be compared."""
         return 3 if self.warnings or any(each.is_missing for each in self.windows) else 0
 
 
@@ -131,7 +128,7 @@ def reconcile(
 ) -> ReconcileResult:
     """Compare the windows that begin on the days of a request.
 
-    Raises UsageError where none has ended, ExportError where the warehouse cannot be read.
+    Raises UsageError if none of them has ended, ExportError if the warehouse cannot be read.
     """
     assert request.days  # noqa: S101 - the command requires them
     with (
@@ -140,34 +137,33 @@ def reconcile(
     ):
         scratch = Outbox(folder)
         run = Run(config, project, request, scratch, ledger, now, progress)
-        jobs = due.requested(run.exports, ledger, request.days, now=now)
+        # Forced: otherwise the brands of `*` that are delivered would be left out.
+        jobs = due.requested(run.exports, ledger, request.days, now=now, forced=True)
         jobs.sort(key=lambda job: job.entry.window)
         since = min(job.entry.window.start for job in jobs)
         written = {(each.export, each.window): each for each in ledger.recounts.written(since)}
         with scratch.open(), closing(Maker(run)) as maker:
-            found = _Comparison(run, maker, written)
+            comparison = _Comparison(run, maker, written)
             windows: list[WindowCheck] = []
             for window, group in groupby(jobs, key=lambda job: job.entry.window):
-                windows += found.compare(window, list(group))
-        files, errors = _files(config, found.deliveries, progress)
-        for error in errors:
-            run.warn(error)
+                windows += comparison.compare(window, list(group))
+        files = _differing_files(run, comparison.deliveries)
     checked = [replace(each, files=files.get((each.export, each.window), ())) for each in windows]
     return ReconcileResult(checked, run.warnings)
 
 
 @dataclass
 class _Comparison:
-    """Compares windows, and collects the deliveries of which the files are looked at later."""
+    """Compares windows, and collects the deliveries whose files are checked later."""
 
     run: Run
     maker: Maker
     written: Mapping[tuple[str, Window], Entry]
-    """What was delivered, or waits for a destination."""
+    """The windows that were delivered, or wait for a destination, by export and window."""
     deliveries: dict[tuple[str, Window], list[Delivery]] = field(default_factory=dict)
 
     def compare(self, window: Window, jobs: list[Job]) -> Iterator[WindowCheck]:
-        """Yield what is found of each brand's window."""
+        """Yield the comparison of each brand's window."""
         warehouse = self.maker.open()
         self.run.progress(f"{window}: building the views")
         try:
@@ -175,113 +171,88 @@ class _Comparison:
         except ExportError as error:
             self.run.warn(f"{window}: not compared: {error}")
             return
-        expanded = list(self._by_brand(jobs, stage))
-        rows = sum(self._summary(stage, job, kind).rows for job in expanded for kind in KINDS)
-        again = Tally()
+        expanded = list(self.maker.expand(jobs, stage, {job.entry.export for job in jobs}))
+        summaries = {job.entry.export: self.maker.summaries(stage, job) for job in expanded}
+        rows = sum(each.rows for found in summaries.values() for each in found.values())
+        done = Tally()
         self.run.progress(
             f"{window}: comparing {Tally(files=len(expanded) * len(KINDS), rows=rows)}",
-            lambda: f"{again} written again",
+            lambda: f"{done} written again",
         )
-        written = self._write(stage, expanded, again)
+        rewritten = self.maker.write_files(stage, expanded, done, unpacked=True)
         for job in expanded:
+            now = summaries[job.entry.export]
             entry = self.written.get((job.entry.export, window))
             if entry is None:
                 checks = [
-                    RowCheck(kind, 0, found := self._summary(stage, job, kind).rows, missing=found)
-                    for kind in KINDS
+                    RowCheck(kind, 0, now[kind].rows, missing=now[kind].rows) for kind in KINDS
                 ]
                 command = job.command(force=False)
                 yield WindowCheck(**job.subject, delivered=False, rows=checks, command=command)
                 continue
             self.deliveries[entry.export, window] = self.run.ledger.deliveries(entry)
+            delivered = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
+            keys = stage.fingerprint(now)
             checks = [
-                self._rows(stage, job, entry, kind, written[entry.export, kind]) for kind in KINDS
+                self._compared(
+                    RowCheck(kind, delivered[kind] or 0, now[kind].rows),
+                    job,
+                    entry,
+                    keys,
+                    rewritten[entry.export, kind],
+                )
+                for kind in KINDS
             ]
             subject = replace(job, entry=entry).subject
             sends = job.command() if any(check.missing for check in checks) else None
             yield WindowCheck(**subject, delivered=True, rows=checks, command=sends)
 
-    def _by_brand(self, jobs: list[Job], stage: Stage) -> Iterator[Job]:
-        """Yield the jobs; for `*` one for each of its brands, delivered or not."""
-        yield from (job for job in jobs if job.brand != EVERY_BRAND)
-        taken = {job.entry.export for job in jobs}
-        for every in (job for job in jobs if job.brand == EVERY_BRAND):
-            continuity = Continuity(self.run.exports, self.run.ledger)
-            forced = replace(every, forced=True)  # else those that are delivered are left out
-            yield from continuity.brands(forced, stage.brands, taken, self.run.request)
-
-    def _summary(self, stage: Stage, job: Job, kind: Kind) -> Summary:
-        condition = self.maker.format(job.export, kind).condition()
-        return stage.summaries(kind, condition=condition).get(job.brand, Summary())
-
-    def _write(
-        self, stage: Stage, jobs: Sequence[Job], tally: Tally
-    ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
-        """Write the files of all jobs again, in the clear; those of one format in one pass."""
-        written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
-        for number, (file_format, by_brand) in enumerate(self.maker.by_format(jobs)):
-            plain = replace(
-                file_format, dialect=file_format.dialect.model_copy(update=_IN_THE_CLEAR)
-            )
-            folder = self.run.outbox.work / "again" / str(number)
-            folder.mkdir(parents=True, exist_ok=True)
-            targets = {
-                brand: (folder / str(place), job.path(file_format.kind))
-                for place, (brand, job) in enumerate(by_brand.items())
-            }
-            for brand, file in writing.write(stage, plain, targets, tally).items():
-                written[by_brand[brand].entry.export, file_format.kind] = file
-        return written
-
-    def _rows(
-        self, stage: Stage, job: Job, entry: Entry, kind: Kind, again: WrittenFile | ExportError
+    def _compared(
+        self,
+        check: RowCheck,
+        job: Job,
+        entry: Entry,
+        keys: str,
+        rewritten: WrittenFile | ExportError,
     ) -> RowCheck:
-        delivered = (entry.activity_rows if kind == "activity" else entry.broadcast_rows) or 0
-        now = self._summary(stage, job, kind).rows
-        found = RowCheck(kind, delivered, now)
+        """Return the check with the rows that differ: by record if the delivered file is at hand.
+
+        `keys` is the fingerprint of the rows that the views have now.
+        """
         items = self.deliveries[entry.export, entry.window]
-        item = next((each for each in items if each.file.kind == kind), None)
-        if isinstance(again, WrittenFile) and item and again.file.sha256 == item.file.sha256:
-            return found
-        old = item and self._delivered_bytes(item, items)
-        if isinstance(again, WrittenFile) and item and old:
-            file_format = self.maker.format(job.export, kind)
-            before = _records(old, packed_suffix(item.file.path), file_format.dialect)
-            after = _records(again.local, "", file_format.dialect)
-            if file_format.dialect.header and next(before, None) != next(after, None):
-                self.run.warn(
-                    f"{entry.export} {entry.window}: the {kind} file has other columns by now: "
-                    "only numbers of rows and keys are compared"
-                )
-            else:
-                missing, gone, changed = _differences(before, after, file_format)
-                return replace(found, missing=missing, gone=gone, changed=changed)
-        return self._by_numbers(found, stage, job, entry)
+        item = next((each for each in items if each.file.kind == check.kind), None)
+        if item is None or not isinstance(rewritten, WrittenFile):
+            return _by_numbers(check, entry, keys)
+        if rewritten.file.sha256 == item.file.sha256:
+            return check
+        delivered = self._local_copy(item, items)
+        if delivered is None:
+            return _by_numbers(check, entry, keys)
+        file_format = self.maker.format(job.export, check.kind)
+        before = _records(delivered, packed_suffix(item.file.path), file_format.dialect)
+        after = _records(rewritten.local, "", file_format.dialect)
+        if file_format.dialect.header and next(before, None) != next(after, None):
+            self.run.warn(
+                f"{entry.export} {entry.window}: the {check.kind} file has other columns by now: "
+                "only numbers of rows and keys are compared"
+            )
+            return _by_numbers(check, entry, keys)
+        missing, gone, changed = _differences(before, after, file_format)
+        return replace(check, missing=missing, gone=gone, changed=changed)
 
-    def _by_numbers(self, found: RowCheck, stage: Stage, job: Job, entry: Entry) -> RowCheck:
-        """Return what follows from the numbers of rows and the fingerprint of their keys."""
-        difference = found.now - found.delivered
-        if difference:
-            more, fewer = max(difference, 0), max(-difference, 0)
-            return replace(found, missing=more, gone=fewer, is_exact=False)
-        keys = stage.fingerprint({kind: self._summary(stage, job, kind) for kind in KINDS})
-        place = 1 + KINDS.index(found.kind)
-        known = entry.keys.split(" ")
-        is_known = known[0] == keys.split(" ")[0]
-        if is_known and known[place] != keys.split(" ")[place]:
-            return replace(found, missing=1, gone=1, is_exact=False)
-        return replace(found, is_exact=False)
+    def _local_copy(self, item: Delivery, items: Sequence[Delivery]) -> Path | None:
+        """Return the path of a readable copy of the delivered bytes, None if there is none.
 
-    def _delivered_bytes(self, item: Delivery, items: Sequence[Delivery]) -> Path | None:
-        """Return the path of a local copy of the delivered bytes, None if there is none."""
+        The outbox has one until `keep_local` is over, and a destination that is a folder has one.
+        """
         if item.file.path.endswith(openpgp.OPENPGP_SUFFIX):
             return None
         destinations = self.run.config.destinations
         folders = [
-            place.directory
+            config.directory
             for each in items
             if each.file == item.file
-            and isinstance(place := destinations.get(each.destination), Directory)
+            and isinstance(config := destinations.get(each.destination), Directory)
         ]
         for folder in (self.run.config.outbox, *folders):
             if Outbox(folder).contains(item.file):
@@ -289,8 +260,22 @@ class _Comparison:
         return None
 
 
+def _by_numbers(check: RowCheck, entry: Entry, keys: str) -> RowCheck:
+    """Return the check with the differences that the numbers of rows and the keys prove."""
+    if difference := check.now - check.delivered:
+        more, fewer = max(difference, 0), max(-difference, 0)
+        return replace(check, missing=more, gone=fewer, is_exact=False)
+    release, *now = keys.split(" ")
+    known_release, *known = entry.keys.split(" ")
+    number = KINDS.index(check.kind)
+    # Fingerprints can be compared only if the same release of DuckDB computed both.
+    if known_release == release and known[number] != now[number]:
+        return replace(check, missing=1, gone=1, is_exact=False)
+    return replace(check, is_exact=False)
+
+
 def _records(path: Path, suffix: str, dialect: Dialect) -> Iterator[str]:
-    """Yield the records of a file, each with its line ending, as RFC 4180 divides them."""
+    """Yield the records of a file (RFC 4180), each with its line ending."""
     ending = "\r\n" if dialect.line_ending == "crlf" else "\n"
     with ExitStack() as stack:
         packed: Any  # a binary file
@@ -298,12 +283,12 @@ def _records(path: Path, suffix: str, dialect: Dialect) -> Iterator[str]:
             archive = stack.enter_context(zipfile.ZipFile(path))
             packed = stack.enter_context(archive.open(archive.namelist()[0]))
         else:
-            packed = stack.enter_context(pa.input_stream(path))  # it knows .gz and .zst
+            packed = stack.enter_context(pa.input_stream(path))  # decompresses .gz and .zst
         text = stack.enter_context(TextIOWrapper(packed, dialect.encoding, newline=ending))
         record = ""
         for line in text:
             record += line
-            if record.count('"') % 2 == 0:  # else the line ends within a field
+            if record.count('"') % 2 == 0:  # otherwise the line ends inside a quoted field
                 yield record
                 record = ""
 
@@ -311,9 +296,9 @@ def _records(path: Path, suffix: str, dialect: Dialect) -> Iterator[str]:
 def _differences(
     before: Iterator[str], after: Iterator[str], file_format: FileFormat
 ) -> tuple[int, int, int]:
-    """Return how many records are missing in the delivered ones, gone from them, and changed.
+    """Return the numbers of missing, gone and changed records.
 
-    Both files are in the same order, so only records that differ are in memory.
+    Both files have the same order, so only the records that differ are kept in memory.
     """
     balance: Counter[str] = Counter()
     for old, new in zip_longest(before, after):
@@ -324,16 +309,17 @@ def _differences(
                 balance[record] += step
                 if not balance[record]:
                     del balance[record]
-    places = _key_places(file_format)
+    positions = _key_positions(file_format)
     missing, gone = Counter[object](), Counter[object]()
     for record, number in balance.items():
-        key = _key(record, file_format.dialect.delimiter, places) if places else record
+        key = _key(record, file_format.dialect.delimiter, positions) if positions else record
         (missing if number > 0 else gone)[key] += abs(number)
     changed = (missing & gone).total()
     return missing.total() - changed, gone.total() - changed, changed
 
 
-def _key_places(file_format: FileFormat) -> list[int]:
+def _key_positions(file_format: FileFormat) -> list[int]:
+    """Return the positions of the key fields in a record; none if the file lacks one of them."""
     columns = [field.column for field in file_format.fields]
     for key in _KEYS[file_format.kind]:
         if all(column in columns for column in key):
@@ -341,80 +327,68 @@ def _key_places(file_format: FileFormat) -> list[int]:
     return []
 
 
-def _key(record: str, delimiter: str, places: Sequence[int]) -> tuple[str, ...]:
-    """Return some fields of a record as they are written."""
+def _key(record: str, delimiter: str, positions: Sequence[int]) -> tuple[str, ...]:
+    """Return the fields at some positions of a record, with their quotes."""
     field_of = re.compile(rf'("(?:[^"]|"")*"|.*?)(?:{re.escape(delimiter)}|\r?\n\Z)', re.DOTALL)
     values = field_of.findall(record)
-    return tuple(values[place] for place in places)
+    return tuple(values[position] for position in positions)
 
 
-def _files(
-    config: Config,
-    deliveries: Mapping[tuple[str, Window], Sequence[Delivery]],
-    progress: Progress,
-) -> tuple[dict[tuple[str, Window], list[FileCheck]], list[str]]:
-    """Return the files that are not as they were delivered, by window, and what went wrong.
+_DifferingFiles = dict[tuple[str, Window], list[FileCheck]]
+"""The files that differ from the ledger, by export and window."""
+_Delivered = tuple[tuple[str, Window], File]
+"""A delivered file, with its export and window."""
 
-    Files that retention removed are left out.
-    """
-    found: dict[tuple[str, Window], list[FileCheck]] = defaultdict(list)
-    outbox = Outbox(config.outbox)
-    kept = {
-        (window, item.file): None
-        for window, items in deliveries.items()
-        for item in items
-        if item.tidied_at is None
-    }
+
+def _differing_files(
+    run: Run, deliveries: Mapping[tuple[str, Window], Sequence[Delivery]]
+) -> _DifferingFiles:
+    """Return the files that differ from the ledger. Files that retention removed are left out."""
+    found: _DifferingFiles = defaultdict(list)
+    in_outbox: dict[_Delivered, None] = {}  # a set in the order of delivery
+    at_destinations: dict[str, list[_Delivered]] = defaultdict(list)
+    for window, items in deliveries.items():
+        for item in items:
+            if item.tidied_at is None:
+                in_outbox[window, item.file] = None
+            if item.delivered_at and item.removed_at is None:
+                at_destinations[item.destination].append((window, item.file))
+    outbox = Outbox(run.config.outbox)  # `run.outbox` is the private folder
     checked = Tally()
-    to_check = Tally(files=len(kept), bytes=sum(file.size for _, file in kept))
-    progress(f"checking {to_check} in the outbox", lambda: f"{checked} checked")
-    for window, file in kept:
+    to_check = Tally(files=len(in_outbox), bytes=sum(file.size for _, file in in_outbox))
+    run.progress(f"checking {to_check} in the outbox", lambda: f"{checked} checked")
+    for window, file in in_outbox:
         if not outbox.contains(file):
             state = "different" if outbox.path(file.path).exists() else "absent"
             found[window].append(FileCheck(OUTBOX, file.path, state))
         checked.files += 1
         checked.bytes += file.size
-    uploads: dict[str, list[_Upload]] = defaultdict(list)
-    for window, items in deliveries.items():
-        for item in items:
-            if item.delivered_at and item.removed_at is None:
-                upload = Upload(outbox.path(item.file.path), item.file)
-                uploads[item.destination].append((window, upload))
-    errors: list[str] = []
-    for name, wanted in uploads.items():
-        if name in config.destinations:
-            progress(f"checking {Tally(files=len(wanted))} at destination '{name}'")
-            differing, failed = _stored(config, name, wanted)
-            errors += [f"destination '{name}': {error}" for error in failed]
-            for window, check in differing:
-                found[window].append(check)
+    for name, delivered in at_destinations.items():
+        if name in run.config.destinations:
+            run.progress(f"checking {Tally(files=len(delivered))} at destination '{name}'")
+            _check_destination(run, name, delivered, found)
         else:
-            errors.append(f"destination '{name}' is not in exports.yml: its files are not checked")
-    return found, errors
+            run.warn(f"destination '{name}' is not in exports.yml: its files are not checked")
+    return found
 
 
-_Upload = tuple[tuple[str, Window], Upload]
-"""A delivered file, with the export and the window that it belongs to."""
+def _check_destination(
+    run: Run, name: str, delivered: Sequence[_Delivered], found: _DifferingFiles
+) -> None:
+    """Add the files that differ at a destination to `found`."""
 
-
-def _stored(
-    config: Config, name: str, uploads: Sequence[_Upload]
-) -> tuple[list[tuple[tuple[str, Window], FileCheck]], list[DeliveryError]]:
-    """Return the files that a destination does not have as they were delivered, and errors."""
-    found: list[tuple[tuple[str, Window], FileCheck]] = []
-
-    async def look(destination: Destination, item: _Upload) -> None:
-        window, upload = item
-        stored = await destination.find(upload.file.path, digest=True)
+    async def look(destination: Destination, item: _Delivered) -> None:
+        window, file = item
+        stored = await destination.find(file.path, digest=True)
         if stored is None:
             state = "absent"
         elif stored.kind is StoredKind.UNKNOWN and stored.size is None:
             state = "unknown"
-        elif stored.is_same(upload):
+        elif stored.is_same(file):
             return
         else:
             state = "different"
-        found.append((window, FileCheck(name, upload.file.path, state)))
+        found[window].append(FileCheck(name, file.path, state))
 
-    errors = asyncio.run(visit(config.destinations[name], uploads, look))
-    return found, errors
+    for error in asyncio.run(visit(run.config.destinations[name], delivered, look)):
+        run.warn(f"destination '{name}': {error}")

@@ -129,12 +129,12 @@ class Stored:
     modified_at: float | None = None
     sha256: str | None = None
 
-    def is_same(self, upload: Upload) -> bool:
+    def is_same(self, file: File) -> bool:
         """Return whether this can be the file that was delivered: every known property matches."""
         return (
             self.kind in (StoredKind.FILE, StoredKind.UNKNOWN)
-            and self.size == upload.file.size
-            and self.sha256 in (None, upload.file.sha256)
+            and self.size == file.size
+            and self.sha256 in (None, file.sha256)
         )
 
 

@@ -177,7 +177,7 @@ async def _remove_one(
     stored = await destination.find(upload.file.path, digest=True)
     if stored is None:
         return Found.GONE
-    if stored.size is not None and not stored.is_same(upload):
+    if stored.size is not None and not stored.is_same(upload.file):
         return Found.CHANGED
     if stored.size is None or stored.modified_at is None:
         raise DeliveryError(

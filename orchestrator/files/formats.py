@@ -5,7 +5,7 @@ values, or hashed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
@@ -68,6 +68,12 @@ class FileFormat:
         """A text that two formats share if and only if they are equal. It contains secrets."""
         salts = [field.salt and field.salt.get_secret_value() for field in self.fields]
         return f"{self.kind} {self.dialect!r} {self.content!r} {self.fields!r} {salts!r}"
+
+    @property
+    def unpacked(self) -> "FileFormat":
+        """The same format without compression, encryption and signature."""
+        plain = {"compression": "none", "encrypt_for": None, "sign_with": None}
+        return replace(self, dialect=self.dialect.model_copy(update=plain))
 
     def columns(self) -> set[str]:
         """Return the columns of the view that are needed to write the file."""

@@ -33,7 +33,7 @@ from orchestrator.pipeline import Run
 from orchestrator.pipeline.making import Maker
 from orchestrator.pipeline.result import LateRows
 from orchestrator.warehouse import Arrival
-from orchestrator.warehouse.stage import Stage, Summary
+from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window
 
 _EVERY = timedelta(hours=1)
@@ -191,10 +191,7 @@ class LateWindows:
     def _compare(self, window: Window, jobs: list[Job], stage: Stage) -> Iterator[LateRows]:
         known = self._run.ledger.entries(window=window)
         for job in self._by_brand(jobs, known, stage):
-            now: dict[Kind, Summary] = {}
-            for kind in KINDS:
-                condition = self._maker.format(job.export, kind).condition()
-                now[kind] = stage.summaries(kind, condition=condition).get(job.brand, Summary())
+            now = self._maker.summaries(stage, job)
             written = job.entry
             rows: dict[Kind, int] = {kind: now[kind].rows for kind in KINDS}
             before: dict[Kind, int] = {

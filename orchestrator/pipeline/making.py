@@ -73,7 +73,7 @@ class Maker:
             run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
         held = holding.unknown_brands(run, self.open(), jobs, stage.brands)
         jobs = [job for job in jobs if job.entry.export not in held]
-        expanded = [*self._expand(jobs, stage, taken)]
+        expanded = [*self.expand(jobs, stage, taken)]
         gone = self._gone(expanded, stage.brands)
         ready: list[Job | WindowFiles] = [*held.values(), *gone.values()]
         ready += [
@@ -138,7 +138,15 @@ class Maker:
             self._formats[id(export), kind] = found
         return found
 
-    def by_format(self, jobs: Sequence[Job]) -> list[tuple[FileFormat, dict[str, Job]]]:
+    def summaries(self, stage: Stage, job: Job) -> dict[Kind, Summary]:
+        """Return the summary of the rows of each of a job's files, by kind."""
+        found: dict[Kind, Summary] = {}
+        for kind in KINDS:
+            condition = self.format(job.export, kind).condition()
+            found[kind] = stage.summaries(kind, condition=condition).get(job.brand, Summary())
+        return found
+
+    def _by_format(self, jobs: Sequence[Job]) -> list[tuple[FileFormat, dict[str, Job]]]:
         """Return the formats of the jobs' files, each with the jobs that share it, by brand."""
         groups: dict[str, tuple[FileFormat, dict[str, Job]]] = {}
         for job in jobs:
@@ -194,7 +202,7 @@ class Maker:
         instant = Window(self._run.now, self._run.now + _MOMENT)
         return {*self.warehouse.stage(instant, tested=False)[0].brands}
 
-    def _expand(self, jobs: Sequence[Job], stage: Stage, taken: Collection[str]) -> Iterator[Job]:
+    def expand(self, jobs: Sequence[Job], stage: Stage, taken: Collection[str]) -> Iterator[Job]:
         """Replace the job of `*` by one job for each brand that has no entry of its own."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
@@ -228,14 +236,8 @@ class Maker:
         return {name: WindowFiles(job) for name, job in gone.items()}
 
     def _write(self, stage: Stage, jobs: Sequence[Job]) -> Iterator[WindowFiles]:
-        """Write the files of all jobs; those that share a format are written in one pass."""
-        written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
-        contents: dict[str, dict[Kind, Summary]] = {job.entry.export: {} for job in jobs}
-        groups = self.by_format(jobs)
-        for file_format, by_brand in groups:
-            summaries = stage.summaries(file_format.kind, condition=file_format.condition())
-            for brand, job in by_brand.items():
-                contents[job.entry.export][file_format.kind] = summaries.get(brand, Summary())
+        """Write the files of all jobs, and publish those of each job in the outbox."""
+        contents = {job.entry.export: self.summaries(stage, job) for job in jobs}
         rows = sum(each.rows for found in contents.values() for each in found.values())
         done = Tally()
         if jobs:
@@ -243,16 +245,7 @@ class Maker:
             self._run.progress(
                 f"{jobs[0].entry.window}: writing {to_do}", lambda: f"{done} written"
             )
-        for number, (file_format, by_brand) in enumerate(groups):
-            folder = self._run.outbox.work / "files" / str(number)
-            names: Counter[str] = Counter()  # brands may have files of one name in two directories
-            targets: dict[str, writing.Target] = {}
-            for brand, job in by_brand.items():
-                name = job.plain_name(file_format.kind)
-                targets[brand] = folder / str(names[name]) / name, job.path(file_format.kind)
-                names[name] += 1
-            for brand, file in writing.write(stage, file_format, targets, done).items():
-                written[by_brand[brand].entry.export, file_format.kind] = file
+        written = self.write_files(stage, jobs, done)
         for job in jobs:
             export = job.entry.export
             files = {kind: written[export, kind] for kind in KINDS}
@@ -268,6 +261,30 @@ class Maker:
                     keys=stage.fingerprint(content),
                 )
                 yield window_files.publish(self._run, replace(job, entry=entry), complete)
+
+    def write_files(
+        self, stage: Stage, jobs: Sequence[Job], tally: Tally, *, unpacked: bool = False
+    ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
+        """Write the files of all jobs to the work folder; those of one format in one pass.
+
+        Returns the files, or the error of each, by export and kind. `unpacked` files are neither
+        compressed nor encrypted nor signed.
+        """
+        written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
+        for number, (file_format, by_brand) in enumerate(self._by_format(jobs)):
+            kind = file_format.kind
+            folder = self._run.outbox.work / "files" / str(number)
+            names: Counter[str] = Counter()  # brands may have files of one name in two directories
+            targets: dict[str, writing.Target] = {}
+            for brand, job in by_brand.items():
+                # Archives and encrypted files contain the name; unpacked files need none.
+                name = "rows" if unpacked else job.plain_name(kind)
+                targets[brand] = folder / str(names[name]) / name, job.path(kind)
+                names[name] += 1
+            chosen = file_format.unpacked if unpacked else file_format
+            for brand, file in writing.write(stage, chosen, targets, tally).items():
+                written[by_brand[brand].entry.export, kind] = file
+        return written
 
     def _checked(self, job: Job) -> Job | WindowFiles:
         """Refuse a brand that no file name can contain, and a public key that has expired."""
