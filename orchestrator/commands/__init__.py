@@ -19,10 +19,10 @@ def asset(name: str) -> str:
 def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
     """Return a template below `assets`, with filters that quote for its format.
 
-    In a page (`*.html`) every text is escaped, first for a reader and then as HTML: a name can
-    contain control characters that reorder a line. Text that is HTML or a script is `Markup`.
+    In a page (`*.html`) every text is escaped twice: control characters, which could reorder a
+    line, and then HTML. Texts of the type `Markup`, such as scripts, are not escaped.
     """
-    import jinja2  # noqa: PLC0415 - few commands need it
+    import jinja2  # noqa: PLC0415 - slow, and few commands need it
     from markupsafe import Markup  # noqa: PLC0415 - the same
 
     is_page = name.endswith(".html")

@@ -1,4 +1,4 @@
-"""Check everything that a run needs, so that a problem is found before the run."""
+"""Check everything that a run needs, to find problems before the run does."""
 
 import os
 import tempfile
@@ -25,7 +25,7 @@ from orchestrator.windows import Window
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked; `text` says what was found or, unless `ok`, what to do."""
+    """The result of one check; `text` says what was found and, unless `ok`, what to do."""
 
     subject: str
     text: str
@@ -34,22 +34,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Everything that was checked, in the order of a run."""
+    """The results of all checks, in the order of a run."""
 
     findings: Sequence[Finding]
 
     @property
     def exit_code(self) -> int:
-        """0 nothing is wrong; 1 something would fail."""
+        """0 a run would succeed; 1 something would fail."""
         return 0 if all(finding.ok for finding in self.findings) else 1
 
 
 def check_all(
     config: Config, target: str | None, *, now: datetime, progress: Progress = no_progress
 ) -> CheckResult:
-    """Check what a run needs. A failure does not hide the checks after it.
+    """Check everything that a run needs. After a failure, the remaining checks still run.
 
-    Delivers nothing and leaves no file behind. A run that holds a lock is not a failure.
+    Nothing is delivered, and no file is left behind. If another run holds a lock, the check that
+    needs the lock is skipped.
     """
     brands: list[str] = []
     intervals = ", ".join(sorted({export.interval.value for export in config.exports}))
@@ -95,7 +96,8 @@ def _key(config: Config, export: Export) -> str:
 
 def _ledger(config: Config) -> str:
     url = config.state
-    # The check may run as another user than the runs. Who creates the file owns it.
+    # The ledger is not created here: its owner must be the user that runs the exports, which may
+    # not be the user of this check.
     if url.file and not url.file.exists():
         _check_writable(_existing(url.file.parent), "the ledger")
         if found := Outbox(config.outbox).any_file():
@@ -113,7 +115,7 @@ def _ledger(config: Config) -> str:
 
 
 def _forgotten(config: Config, ledger: Ledger) -> Iterator[str]:
-    """Yield a sentence about each destination that has files and is not in exports.yml any more."""
+    """Yield a sentence about each destination with files that exports.yml no longer has."""
     places = {destination.place for destination in config.destinations.values()}
     for name, place in ledger.removals.destinations().items():
         if name not in config.destinations and place not in places:
@@ -135,7 +137,7 @@ def _outbox(folder: Path) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the nearest of a folder and its parents that exists."""
+    """Return the folder, or the nearest parent that exists."""
     return next(each for each in (folder, *folder.parents) if each.exists())
 
 
@@ -152,7 +154,7 @@ def _check_writable(folder: Path, what: str) -> None:
 
 
 def _warehouse(config: Config, target: str | None, now: datetime, brands: list[str]) -> str:
-    """Build, test and read a window of one microsecond as a run does; add to `brands`."""
+    """Build, test and read a window of one microsecond, as a run does. Adds to `brands`."""
     from orchestrator.warehouse import Warehouse  # noqa: PLC0415 - takes seconds
 
     found = project.find(config.folder, target)
@@ -164,7 +166,7 @@ def _warehouse(config: Config, target: str | None, now: datetime, brands: list[s
         warehouse.dbt.check_raw_tables()
         stage, _ = warehouse.stage(Window(now, now + timedelta(microseconds=1)))
         brands += stage.brands
-        # Of a brand without broadcasts and customers the stage knows the events of its window only.
+        # The stage may lack a brand that has neither broadcasts nor customers, only events.
         if named := {export.brand for export in config.exports} - {EVERY_BRAND, *brands}:
             brands += sorted(warehouse.known_brands(named))
         undated = late.undated(warehouse.arrivals(now, now))
@@ -186,19 +188,19 @@ def _unknown_brands(config: Config, brands: Sequence[str]) -> Iterator[Finding]:
 
 
 def _names(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:
-    """Yield the file names that some receivers take for one name, refuse, or change."""
-    advice = "give the brand an entry with its own directory, activity_file and broadcast_file"
+    """Yield file names that are equal to some receivers, or that some refuse or change."""
+    advice = "an entry with its own directory, activity_file and broadcast_file"
     owners: dict[str, tuple[str, str]] = {}
     for export in config.exports:
         for brand, path in _paths(config, export, brands, now):
             other, other_path = owners.setdefault(patterns.path_identity(path), (brand, path))
             if other_path != path:
-                text = f"'{other_path}' and '{path}' are one name to a receiver that ignores case,"
-                text += f" the Unicode form, or a dot or space at the end: for {brand} or {other}"
-                yield Finding("names", f"{text}, {advice}", ok=False)
+                text = f"'{other_path}' and '{path}' are the same name to a receiver that ignores"
+                text += " case, Unicode forms, or a dot or space at the end: give"
+                yield Finding("names", f"{text} {brand} or {other} {advice}", ok=False)
             elif reason := patterns.unportable(path):
-                text = f"'{path}': {reason}: where the receiver runs Windows or an object store"
-                yield Finding("names", f"{text}, {advice}")
+                text = f"'{path}': {reason}: if the receiver uses Windows or an object store, give"
+                yield Finding("names", f"{text} {brand} {advice}")
 
 
 def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:
@@ -208,7 +210,7 @@ def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Itera
     for export in config.exports:
         for name in export.destination:
             folders[name] |= set(_folders(config, export, brands, now))
-    # Runs remove files for retention, and completion files before a next revision.
+    # Runs remove old files (retention), and completion files before the next revision is delivered.
     removing = {*config.retention}
     removing |= {n for e in config.exports if e.completion != "none" for n in e.destination}
     requests = {
@@ -223,15 +225,15 @@ def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Itera
             if folders[name]:
                 text += f" in {count(len(folders[name]), ('folder', 'folders'))}"
             else:
-                text += "; no export is delivered there"
+                text += "; no export is delivered to it"
             yield Finding(subject, text + notes)
         for error in dict.fromkeys(map(str, result.errors)):
             yield Finding(subject, error + notes, ok=False)
 
 
 def _folders(config: Config, export: Export, brands: Sequence[str], now: datetime) -> Iterator[str]:
-    """Yield the folders that the current window of an export goes to."""
-    if export.brand == EVERY_BRAND and not brands:  # the folder above the folders of all brands
+    """Yield the folders at a destination of the files of an export's current window."""
+    if export.brand == EVERY_BRAND and not brands:  # the part of the path that all brands share
         yield export.directory.partition("{")[0].rpartition("/")[0]
     for _, path in _paths(config, export, brands, now):
         yield path.rpartition("/")[0]
@@ -240,10 +242,11 @@ def _folders(config: Config, export: Export, brands: Sequence[str], now: datetim
 def _paths(
     config: Config, export: Export, brands: Sequence[str], now: datetime
 ) -> Iterator[tuple[str, str]]:
-    """Yield the brands of an export, with the path of each one's current activity file."""
+    """Yield each brand of an export, and the path of its current activity file."""
     window = export.calendar.containing(now)
     own = {each.brand for each in config.exports}
     every = export.brand == EVERY_BRAND
     for brand in (each for each in brands if each not in own) if every else [export.brand]:
-        with suppress(ValueError):  # a brand that fits no file name fails by itself in a run
+        # A brand that no file name can contain is left out: in a run it fails without the others.
+        with suppress(ValueError):
             yield brand, export.path("activity", brand=patterns.check_brand(brand), window=window)

@@ -1,4 +1,4 @@
-"""The demo: sample data, a loopback SFTP server, a run that delivers to it, and what arrived."""
+"""The demo: sample data, a local SFTP server, a run that delivers to it, and the files there."""
 
 import asyncio
 import os
@@ -49,9 +49,9 @@ keep_local: 14d
 
 
 def run_demo(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
-    """Write sample data, load it, and deliver every daily export to the loopback server.
+    """Write sample data, load it, and deliver every daily export to the local server.
 
-    Raises UsageError where the folder contains files that the demo did not write.
+    Raises UsageError if the folder contains files that the demo did not write.
     """
     progress("writing sample data")
     raw = prepare(folder)
@@ -65,9 +65,9 @@ def run_demo(folder: Path, *, now: datetime, progress: Progress) -> RunResult:
 
 
 def prepare(folder: Path) -> Path:
-    """Empty the demo's folder, write sample raw files to its folder `raw`, and return that.
+    """Empty the demo's folder, write sample raw files to its subfolder `raw`, and return that.
 
-    Raises UsageError where the folder contains files that the demo did not write.
+    Raises UsageError if the folder contains files that the demo did not write.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
         raise UsageError(f"{folder} contains other files; run the demo in another folder")
@@ -89,9 +89,9 @@ def prepare(folder: Path) -> Path:
 
 @contextmanager
 def sftp_server(folder: Path) -> Iterator[int]:
-    """Serve `folder/server` by SFTP on a free loopback port, and yield the port.
+    """Serve `folder/server` by SFTP on a free port of 127.0.0.1, and yield the port.
 
-    New keys of the server and of the user are written to `folder/keys`.
+    New keys for the server and the user are written to `folder/keys`.
     """
     keys, root = folder / "keys", folder / "server"
     keys.mkdir(mode=0o700, exist_ok=True)
@@ -128,7 +128,7 @@ def sftp_server(folder: Path) -> Iterator[int]:
 
 
 def write_config(folder: Path, port: int) -> Path:
-    """Write the demo's exports.yml for a server on this port; return its path."""
+    """Write the demo's exports.yml for a server on this port; return the path of the file."""
     (folder / "archive").mkdir(exist_ok=True)
     path = folder / "exports.yml"
     path.write_text(_EXPORTS.format(port=port, user=_USER), encoding="utf-8")
@@ -136,7 +136,7 @@ def write_config(folder: Path, port: int) -> Path:
 
 
 def delivered_text(folder: Path, *, rows: int = 4) -> str:
-    """Return the server's tree and the first rows of one brand's two files, as text."""
+    """Return the server's folders and files, and the first rows of one brand's two files."""
     root = folder / "server"
     lines = [f"What arrived on the SFTP server ({root}):"]
     files = []

@@ -1,8 +1,8 @@
-"""Documentation: dbt's own pages, and the lineage of every column, as files that open from disk.
+"""Documentation: dbt's own pages, and the lineage of every column, as pages that need no server.
 
-Lineage says which columns of other tables a column is computed from. sqlglot reads it from the SQL
-that dbt compiled, in the dialect of the engine in use. A column that only decides which rows are
-selected is not part of it.
+The lineage of a column is the columns of other tables that it is computed from. sqlglot reads it
+from the SQL that dbt compiled, in the dialect of the engine in use. A column that is used only to
+select rows is not part of the lineage.
 """
 
 import json
@@ -34,7 +34,7 @@ _SCRIPTS = ("d3-7.9.2.min.js", "lineage.js")
 
 @dataclass(frozen=True, order=True)
 class LineageColumn:
-    """A column of a table that dbt knows: a raw table, a model or a delivered file."""
+    """A column of a raw table, a model or a delivered file."""
 
     table: str
     name: str
@@ -42,10 +42,10 @@ class LineageColumn:
 
 @dataclass(frozen=True)
 class LineageTable:
-    """A table of the lineage page: its layer, its description, and those of its columns.
+    """A table of the lineage page. `columns` has the description of each column.
 
-    `types` are the types of columns that are known, `additional` the columns of a delivered file
-    that are not in it by default.
+    `types` has the types of the columns whose type is known. `additional` are the columns that a
+    delivered file has only if an export lists them.
     """
 
     id: str
@@ -59,13 +59,13 @@ class LineageTable:
 
 @dataclass(frozen=True)
 class Lineage:
-    """All tables, and by column the columns it is computed from; none for a constant."""
+    """All tables, and the columns that each column is computed from; none for a constant."""
 
     tables: tuple[LineageTable, ...]
     parents: Mapping[LineageColumn, frozenset[LineageColumn]]
 
     def origins(self, column: LineageColumn) -> set[LineageColumn]:
-        """Return the columns that this one is computed from and that come from no other column."""
+        """Return the columns at the start of the lineage of this one."""
         parents = self.parents.get(column, frozenset())
         if not parents:
             return {column}
@@ -73,9 +73,9 @@ class Lineage:
 
 
 def write(project: Project, folder: Path, progress: Progress = no_progress) -> Path:
-    """Write `index.html`, the lineage, and `dbt.html`, dbt's own pages; return the first.
+    """Write `index.html`, the lineage, and `dbt.html`, dbt's pages; return the path of the first.
 
-    Raises UsageError or ExportError if dbt or the warehouse fails, or if sqlglot cannot follow the
+    Raises UsageError or ExportError if dbt or the warehouse fails, or if sqlglot cannot read the
     SQL of a model.
     """
     progress("building the views and writing dbt's pages")
@@ -107,14 +107,14 @@ def write(project: Project, folder: Path, progress: Progress = no_progress) -> P
 
 
 def read_lineage(manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> Lineage:
-    """Return the lineage of dbt's manifest.json, whose models are compiled, and catalog.json.
+    """Return the lineage, from dbt's manifest.json, with compiled models, and catalog.json.
 
-    A model has the columns that its compiled SQL selects, and a raw table also those that the
-    catalog found in the warehouse, whether or not their YAML describes them.
-    Raises ExportError that names the model whose SQL cannot be followed.
+    A model has the columns that its compiled SQL selects. A raw table has the columns of its YAML
+    and those that the catalog found in the warehouse. Raises ExportError, with the name of the
+    model, if the SQL of a model cannot be read.
     """
     models = {k: n for k, n in manifest["nodes"].items() if n["resource_type"] == "model"}
-    kept = ("seed", "snapshot")  # like a raw table: rows that no model selects
+    kept = ("seed", "snapshot")  # like a raw table, they are not computed from other tables
     others = {k: n for k, n in manifest["nodes"].items() if n["resource_type"] in kept}
     raw = {**manifest["sources"], **others}
     nodes = {**raw, **models}
@@ -139,8 +139,8 @@ def read_lineage(manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> Lin
                 found = {
                     LineageColumn(by_relation[_key(table)], source) for table, source in leaves
                 }
-                # A column of a model without parents is a constant: the null of an event that does
-                # not have the column. It is left out of the lineage of other columns too.
+                # A model's column without parents is a constant, such as the null in a column that
+                # this kind of event lacks. The lineage of other columns leaves it out too.
                 parents[LineageColumn(name, column)] = frozenset(
                     source for source in found if source.table in raw or parents[source]
                 )
@@ -163,7 +163,7 @@ def _add(schema: dict[str, Any], node: Mapping[str, Any], columns: Sequence[str]
 
 
 def _types(node: Mapping[str, Any], in_warehouse: Mapping[str, Any]) -> dict[str, str]:
-    """Return the types of a table's columns: as declared, else as the catalog found them."""
+    """Return the types of a table's columns: those in its YAML, else those in the catalog."""
     found = {k.lower(): c["type"] for k, c in in_warehouse.get("columns", {}).items()}
     declared = {k: c["data_type"] for k, c in node["columns"].items() if c.get("data_type")}
     return {**found, **declared}

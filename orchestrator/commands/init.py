@@ -1,4 +1,4 @@
-"""Write the files that a folder needs before its first export."""
+"""Init: write the files that a new folder needs before its first export."""
 
 import json
 import os
@@ -25,7 +25,7 @@ NEXT_STEPS = (
 )
 
 DELIVERED = "delivered"
-"""The folder that is the destination of the example."""
+"""The folder that the example has as its destination."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class InitResult:
 def write_folder(folder: Path) -> InitResult:
     """Write exports.yml, its schema and profiles/profiles.yml to a folder.
 
-    Raises UsageError, and writes nothing, where one of them exists, or the folder cannot be
-    created.
+    Raises UsageError, and writes nothing, if one of them exists or the folder cannot be created.
     """
     texts = {
         folder / "exports.yml": example(),
@@ -62,14 +61,14 @@ def write_folder(folder: Path) -> InitResult:
 
 
 def example() -> str:
-    """Return an exports.yml that works, with every other key and its default as a comment."""
+    """Return an exports.yml that works, with all other keys and their defaults as comments."""
     schema = config_schema.schema()
     keys = {
         name: each["properties"] for name, each in schema["$defs"].items() if "properties" in each
     }
     export = dict(keys["Export"])
     brand = export.pop("brand")
-    # The keys that each model declares itself; its docstring is their heading.
+    # One group for each class: its docstring is the heading of the keys that it declares itself.
     groups = {
         str(model.__doc__): {key: export[key] for key in model.__annotations__ if key in export}
         for model in (Export, *reversed(GROUPS.values()))
@@ -84,7 +83,7 @@ def example() -> str:
 
 
 def _shown(about: Mapping[str, Any]) -> str:
-    """Return the default of a key, or an example where there is none, as YAML on one line."""
+    """Return the default of a key, or an example if there is no default, as YAML on one line."""
     (example,) = about.get("examples", [None])
     value = example if about.get("default") is None else about["default"]
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Preview: the first rows of a brand's files, as a run would write them."""
+"""Preview: the first rows of a brand's files, formatted as a run would write them."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -26,9 +26,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Head:
-    """The first bytes of a file, before it is compressed or encrypted, and the rows in them.
+    """The start of a file, before it is compressed or encrypted.
 
-    `rows` is the number of rows of the complete file.
+    `head` has its first bytes, in `encoding`; `headings` and `first` are the header and the first
+    rows as texts. `rows` is the number of rows of the complete file.
     """
 
     interval: str
@@ -42,7 +43,7 @@ class Head:
     first: Sequence[Sequence[str | None]]
 
 
-def preview(  # noqa: PLR0913 - a run's five, and how many rows
+def preview(  # noqa: PLR0913 - the five arguments of a run, and the number of rows
     config: Config,
     project: Project,
     request: Request,
@@ -53,9 +54,9 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
 ) -> list[Head]:
     """Return the heads of both files, `most` rows each, of every export of the request's brand.
 
-    The window is the last one that is due, or the last that begins on the request's days and is
-    over. All files are temporary, and no data test is run. Raises UsageError if there is no such
-    window, export or brand, LockedError if a run has the warehouse locked.
+    The window is the last one that is due, or the last one that begins on the request's days and
+    has ended. All files are temporary, and no data test is run. Raises UsageError if there is no
+    such window, export or brand, LockedError if a run has locked the warehouse.
     """
     check_target(project)
     wanted = list(_wanted(config, request, now))
@@ -81,13 +82,13 @@ def preview(  # noqa: PLR0913 - a run's five, and how many rows
 
 def _wanted(config: Config, request: Request, now: datetime) -> Iterator[tuple[Export, Window]]:
     """Yield each export of the brand, and its window."""
-    lines = Exports(config, request)
+    exports = Exports(config, request)
     if not request.days:
-        for line in lines:
-            yield line.export, line.export.calendar.last_due(now)
+        for entry in exports:
+            yield entry.export, entry.export.calendar.last_due(now)
         return
     with closing(Ledger(config.state, read_only=True)) as ledger:
-        jobs = due.requested(lines, ledger, request.days, now=now)
+        jobs = due.requested(exports, ledger, request.days, now=now)
     yield from {job.entry.export: (job.export, job.entry.window) for job in jobs}.values()
 
 
@@ -127,7 +128,7 @@ class _HeadReader:
         return written.local.read_bytes()
 
     def _check_brand(self, stage: Stage, export: Export) -> None:
-        """Raise or warn, as a run does, if the warehouse does not know the brand."""
+        """Raise UsageError or warn, as a run does, if the warehouse does not know the brand."""
         if self.brand in stage.brands:
             return
         hint = did_you_mean(self.brand, stage.brands)

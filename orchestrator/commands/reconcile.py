@@ -191,11 +191,10 @@ class _Comparison:
                 yield WindowCheck(**job.subject, delivered=False, rows=checks, command=command)
                 continue
             self.deliveries[entry.export, window] = self.run.ledger.deliveries(entry)
-            delivered = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
             keys = stage.fingerprint(now)
             checks = [
                 self._compared(
-                    RowCheck(kind, delivered[kind] or 0, now[kind].rows),
+                    RowCheck(kind, entry.rows.get(kind, 0), now[kind].rows),
                     job,
                     entry,
                     keys,

@@ -1,4 +1,4 @@
-"""Print the units that start `orchestrate run` whenever a window of a config is due."""
+"""Schedule: the files with which a scheduler starts `orchestrate run` when a window is due."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ from orchestrator.errors import UsageError
 from orchestrator.windows import Calendar, Interval
 
 _WINDOWS = 800
-"""How many windows are looked at to find all times of day at which an export is due."""
+"""The number of windows that are computed to find all times of day at which an export is due."""
 _MINUTE = timedelta(minutes=1)
 
 
@@ -37,7 +37,7 @@ _FILES = {
     Scheduler.KUBERNETES: ["orchestrate.yaml"],
     Scheduler.AIRFLOW: ["orchestrate.py"],
 }
-"""The files of each scheduler, whose templates are in assets/schedule."""
+"""The files of each scheduler; their templates are in assets/schedule."""
 NEXT_STEPS = {
     Scheduler.CRON: "crontab -e, and add the last line of orchestrate.cron",
     Scheduler.SYSTEMD: (
@@ -84,7 +84,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class ScheduleResult:
-    """The text of all units, and of each file by its name."""
+    """The files by name; `units` is the text of all of them."""
 
     scheduler: Scheduler
     units: str
@@ -93,7 +93,7 @@ class ScheduleResult:
 
 
 def moments(config: Config, now: datetime) -> list[Moments]:
-    """Return when the exports are due from `now` on, those that are due together as one."""
+    """Return the times at which exports are due from `now` on, each time once, with its brands."""
     brands: dict[Moments, list[str]] = {}
     for export in config.exports:
         for found in _moments(export.calendar, now):
@@ -107,7 +107,7 @@ def moments(config: Config, now: datetime) -> list[Moments]:
 def schedule_units(
     config: Config, scheduler: Scheduler, *, program: Path, target: str | None, now: datetime
 ) -> ScheduleResult:
-    """Return the units that start `orchestrate run` whenever an export is due."""
+    """Return the files with which a scheduler starts `orchestrate run` when an export is due."""
     command = [str(program), "run", "--config", str(config.source.path), "--log-format", "json"]
     command += ["--target", target] if target else []
     facts = {
@@ -127,7 +127,7 @@ def schedule_units(
 
 
 def write_units(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write the files to a folder, each in place of the one that exists; return their paths."""
+    """Write the files to a folder, over those that exist; return their paths."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; create it first")
     paths = [folder / name for name in files]
@@ -138,11 +138,12 @@ def write_units(files: Mapping[str, str], folder: Path) -> list[Path]:
 
 @cache
 def _moments(calendar: Calendar, now: datetime) -> tuple[Moments, ...]:
-    """Return when the windows of a calendar are due.
+    """Return the times at which the windows of a calendar are due.
 
-    Schedulers skip a local time that the clocks skip, and take one of two that the clocks repeat.
-    So a time of day is local only where that never happens to it, and in UTC otherwise. Where
-    the offset from UTC changes, that is two times a day: a run that finds nothing due is cheap.
+    When the clocks change, schedulers skip a local time that does not exist, and use only one of
+    two equal ones. So a time of day is local only if no clock change ever affects it, and otherwise
+    in UTC. In UTC, an export whose offset changes has two times a day. The extra run is cheap: it
+    finds nothing due.
     """
     if calendar.interval.minutes:
         return (Moments("UTC", None, None, None, tuple(sorted(_minutes(calendar, now)))),)
@@ -184,19 +185,19 @@ def _whole_minute(moment: datetime) -> datetime:
 
 
 def _owner(path: Path) -> str:
-    """Return the user whose exports.yml it is: the one who should run it, not root."""
+    """Return the owner of exports.yml, who should run it, even if root prints the schedule."""
     try:
         return path.owner()
-    except KeyError:  # a container's user has no name
+    except KeyError:  # in a container, a user may have no name
         return str(path.stat().st_uid)
 
 
 def _json(value: object) -> str:
-    """Quote for YAML and Python. YAML refuses JSON's escape of an emoji, which is two halves."""
+    """Quote for YAML and Python. Not as ASCII: YAML refuses the surrogate pairs of JSON escapes."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _systemd(words: Sequence[str]) -> str:
-    """Quote the words of a command line as systemd.service(5) reads them."""
+    """Quote the words of a command line by the rules of systemd.service(5)."""
     text = " ".join(_json(word) for word in words)
     return text.replace("%", "%%").replace("$", "$$")

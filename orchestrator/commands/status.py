@@ -1,6 +1,6 @@
-"""Status of each export, from exports.yml and the ledger alone.
+"""Status of each export, read from exports.yml and the ledger only.
 
-It takes no lock and writes nothing, so it can be read while a run is at work.
+Reading it needs no lock and writes nothing, so it works during a run too.
 """
 
 from collections import Counter, defaultdict
@@ -22,14 +22,14 @@ from orchestrator.windows import Window
 
 
 class ProblemKind(StrEnum):
-    """What is wrong with windows of an export, the worst first."""
+    """The kinds of problems that windows of an export can have, the worst first."""
 
-    STOPPED = "stopped"  # by dbt or a data test, at the last attempt
-    FAILED = "failed"  # at the last attempt
-    UNDELIVERED = "undelivered"  # written, and not at every destination
+    STOPPED = "stopped"  # dbt or a data test stopped the last attempt
+    FAILED = "failed"  # the last attempt failed
+    UNDELIVERED = "undelivered"  # written, but not at every destination
     HELD = "held"  # due, and waiting until the warehouse is complete
     OVERDUE = "overdue"  # due, and not written
-    AHEAD = "ahead"  # they end in the future: nothing is due until then
+    AHEAD = "ahead"  # the newest window in the ledger ends in the future: nothing is due before
     LATE = "late"  # rows arrived after the delivery
 
 
@@ -38,11 +38,11 @@ _WORST = list(ProblemKind)
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a number of `windows`, of which `window` is the oldest.
+    """One problem that a number of `windows` have; `window` is the oldest of them.
 
     `text` is the reason of a failure, the destinations that lack files, or the command to run.
-    For a failure, `since` is the first attempt that failed and `times` the number of runs that
-    did; otherwise `since` is the moment at which the window was due.
+    For a failure, `since` is the time of the first failed attempt, and `times` the number of failed
+    runs. Otherwise `since` is the time at which the window was due.
     """
 
     kind: ProblemKind
@@ -57,9 +57,9 @@ class Problem:
 class LastWindow:
     """The newest window that was written, in its newest revision.
 
-    `rows` by kind of file (empty for `*`), `activities` are the rows of the activity file by
-    activity. `delivered` is the moment since which all files are at a destination, None where
-    one is missing.
+    `rows` has the number of rows by kind of file (empty for `*`), `activities` the number of rows
+    of the activity file by activity. `delivered` has, by destination, the time at which the last
+    file arrived; None if a file is not delivered yet.
     """
 
     window: Window
@@ -74,9 +74,9 @@ class LastWindow:
 class ExportStatus:
     """Status of one export of one brand; the brand `*` is all brands without their own entry.
 
-    `lag_seconds` is the time from when a window was due until its first revision was at every
-    destination: of the last window, or, where windows are overdue, of the oldest of those until
-    now. None where nothing was to be delivered.
+    `lag_seconds` is the time from when the last window was due until its first revision was at
+    every destination. If windows are overdue, it is the time since the oldest of them was due. None
+    if there was nothing to deliver.
     """
 
     export: str
@@ -87,8 +87,8 @@ class ExportStatus:
     lag_seconds: float | None
     next_due: datetime
     overdue_windows: int = 0  # due, and not at every destination
-    failed_windows: int = 0  # those of them that failed or were stopped at the last attempt
-    held_windows: int = 0  # those of them that wait until the warehouse is complete
+    failed_windows: int = 0  # overdue windows whose last attempt failed or was stopped
+    held_windows: int = 0  # overdue windows that wait until the warehouse is complete
     undelivered_windows: Mapping[str, int] = field(default_factory=dict)  # by destination
     late_rows: Mapping[str, int] = field(default_factory=dict)  # by kind of file, of any window
     problems: Sequence[Problem] = ()
@@ -102,15 +102,15 @@ class StatusResult:
     exports: Sequence[ExportStatus]
     warnings: Sequence[str] = ()
     unsettled_windows: Mapping[str, int] = field(default_factory=dict)
-    """How many windows wait of each export that exports.yml no longer has."""
-    exit_code: int = 0  # whatever is wrong: the question was answered
+    """The number of waiting windows of each export that exports.yml no longer has."""
+    exit_code: int = 0  # also if there are problems: the status could be read
 
 
 def read_status(config: Config, request: Request, ledger: Ledger, *, now: datetime) -> StatusResult:
     """Return the status of the exports of a request.
 
-    Raises UsageError for a brand that neither exports.yml names nor, where it has an entry for
-    every brand, the ledger knows. Raises LedgerError where the ledger cannot be read.
+    Raises UsageError for an unknown brand: exports.yml does not name it, and the ledger has no
+    window of it that `*` delivers. Raises LedgerError if the ledger cannot be read.
     """
     found = sorted(
         _StatusReader(config, request, ledger, now).exports(),
@@ -131,7 +131,7 @@ def read_status(config: Config, request: Request, ledger: Ledger, *, now: dateti
 
 
 class _StatusReader:
-    """Reads all facts about the exports of a request at once, and returns them by export."""
+    """Reads everything about the exports of a request at once, and returns the status of each."""
 
     def __init__(self, config: Config, request: Request, ledger: Ledger, now: datetime) -> None:
         self._now = now
@@ -140,7 +140,7 @@ class _StatusReader:
         self._newest = ledger.history.newest()
         self._spans = ledger.spans(entry.name for entry in self._entries)
         self._continuity = Continuity(self._entries, ledger)
-        self._coming = due.next_due(self._entries, ledger, now)
+        self._next_due = due.next_due(self._entries, ledger, now)
         self._failing: dict[str, dict[Window, Failure]] = defaultdict(dict)
         for failure in ledger.failures.failing():
             self._failing[failure.export][failure.window] = failure
@@ -174,7 +174,7 @@ class _StatusReader:
                 names[name] = owner
             elif name in self._waiting and (heir := self._continuity.heir(name)):
                 names[name] = heir
-        # A window that one of its brands reports is not reported for `*` again.
+        # A problem of a window is reported for `*` only if none of its brands reports it.
         reported: dict[str, set[Window]] = defaultdict(set)
         for name, (entry, _) in names.items():
             if name != entry.name:
@@ -182,7 +182,7 @@ class _StatusReader:
                 reported[entry.name] |= self._failing.get(name, {}).keys()
         for name, (entry, brand) in names.items():
             found = self._export(name, entry, brand, reported[name])
-            # Left out: a brand of which no file was ever written and nothing is wrong now.
+            # A brand without written files and without problems is left out.
             if found.last or found.problems or name == entry.name:
                 yield found
 
@@ -192,12 +192,12 @@ class _StatusReader:
         waiting, newest = self._waiting[name], self._newest.get(name)
         lacking = {job.entry.window: self._lacking(job) for job in waiting}
         overdue = set(lacking)
-        if name != entry.name:  # a window that waits for every brand waits for this one too
+        if name != entry.name:  # a waiting window of `*` waits for this brand too
             every = {job.entry.window for job in self._waiting[entry.name]}
             overdue |= {w for w in every if not newest or newest.entry.window < w}
         unreported = {w: places for w, places in lacking.items() if w not in reported}
         problems = list(self._problems(name, entry, brand, unreported))
-        where = Counter(place for places in lacking.values() for place in places)
+        counts = Counter(place for places in lacking.values() for place in places)
         return ExportStatus(
             export=name,
             brand=brand,
@@ -205,17 +205,17 @@ class _StatusReader:
             timezone=entry.export.timezone.key,
             last=_last(newest) if newest else None,
             lag_seconds=self._lag(entry, newest, overdue),
-            next_due=self._coming[entry.name],
+            next_due=self._next_due[entry.name],
             overdue_windows=len(overdue),
             failed_windows=sum(p.windows for p in problems if p.times),
             held_windows=sum(p.windows for p in problems if p.kind is ProblemKind.HELD),
-            undelivered_windows={place: where[place] for place in entry.export.destination},
+            undelivered_windows={place: counts[place] for place in entry.export.destination},
             late_rows=self._late_rows(name),
             problems=sorted(problems, key=lambda problem: _WORST.index(problem.kind)),
         )
 
     def _lacking(self, job: Job) -> list[str]:
-        """Return the destinations that lack files of a window that was written."""
+        """Return the destinations that lack files of a written window."""
         if job.entry.state != WRITTEN:
             return []
         holders = self._holders.get((job.entry.export, job.entry.window), ())
@@ -231,12 +231,12 @@ class _StatusReader:
             lag = newest.complete_at - calendar.due(newest.entry.window)
         else:
             return None
-        return max(lag.total_seconds(), 0.0)  # a window can be requested before it is due
+        return max(lag.total_seconds(), 0.0)  # negative if the window was requested before
 
     def _late_rows(self, name: str) -> dict[str, int]:
         return {
             kind: sum(
-                max((getattr(now, f"{kind}_rows") or 0) - getattr(before, f"{kind}_rows"), 0)
+                max(now.rows.get(kind, 0) - before.rows.get(kind, 0), 0)
                 for before, now in self._late.get(name, ())
             )
             for kind in KINDS
@@ -262,8 +262,8 @@ class _StatusReader:
     def _waiting_windows(
         self, name: str, entry: ExportEntry, lacking: Mapping[Window, Sequence[str]]
     ) -> Iterator[Problem]:
-        """Yield the problems of windows that are due, one for all windows with the same problem."""
-        alike: dict[tuple[ProblemKind, str], list[Problem]] = defaultdict(list)
+        """Yield the problems of due windows; windows with the same problem share one."""
+        same: dict[tuple[ProblemKind, str], list[Problem]] = defaultdict(list)
         failing = self._failing.get(name, {})
         for window in sorted(lacking):
             since = entry.export.calendar.due(window)
@@ -276,20 +276,20 @@ class _StatusReader:
                 found = Problem(ProblemKind.UNDELIVERED, 1, window, since, ", ".join(places))
             else:
                 found = Problem(ProblemKind.OVERDUE, 1, window, since)
-            alike[found.kind, found.text].append(found)
+            same[found.kind, found.text].append(found)
         for job in self._waiting[entry.name]:
-            # A brand whose name fits no file never has a job: only its failure is known.
+            # A brand whose name no file name can contain has no job, only a failure.
             window = job.entry.window
             if name != entry.name and window in failing and window not in lacking:
-                alike[ProblemKind.FAILED, failing[window].reason].append(_failed(failing[window]))
-        for same in alike.values():
-            since = min(found.since for found in same)
-            times = max(found.times for found in same)
-            yield replace(same[0], windows=len(same), since=since, times=times)
+                same[ProblemKind.FAILED, failing[window].reason].append(_failed(failing[window]))
+        for problems in same.values():
+            since = min(problem.since for problem in problems)
+            times = max(problem.times for problem in problems)
+            yield replace(problems[0], windows=len(problems), since=since, times=times)
 
 
 def late_windows(entries: Exports, ledger: Ledger) -> dict[str, list[tuple[Entry, Entry]]]:
-    """Return, by export, the windows with late rows: as delivered, and as recounted."""
+    """Return the windows with late rows by export, each as it was delivered and as recounted."""
     found: dict[str, list[tuple[Entry, Entry]]] = defaultdict(list)
     for before, counted in ledger.recounts.late():
         if entries.owner(counted.export):
@@ -304,8 +304,7 @@ def _failed(found: Failure) -> Problem:
 
 def _last(newest: NewestWindow) -> LastWindow:
     entry = newest.entry
-    counts = {"broadcast": entry.broadcast_rows, "activity": entry.activity_rows}
-    rows = {kind: number for kind, number in counts.items() if number is not None}
+    rows = entry.rows
     files = {
         item.file.path: replace(item.file, rows=rows.get(item.file.kind))
         for item in newest.deliveries

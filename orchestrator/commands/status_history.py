@@ -1,4 +1,4 @@
-"""History of exports for the page of `status`: recent windows, and rows and lags by day."""
+"""History of exports for `status --html`: recent windows, and rows and lags by day."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from orchestrator.ledger import DELIVERED, Failure, Ledger
 from orchestrator.windows import Window
 
 PERIOD = timedelta(days=42)
-"""How far back the plots go."""
+"""The time that the plots cover."""
 RECENT = 30
-"""Windows of each export that the page shows one by one."""
+"""The number of windows of each export that the page shows one by one."""
 _MOST_AHEAD = timedelta(hours=14)
-"""The largest offset from UTC: where a local day begins first."""
+"""The largest offset from UTC: a local day begins earliest in that time zone."""
 
 
 @dataclass(frozen=True)
 class HistoryDay:
-    """The windows of an export that begin on one local day: activity rows, and lags in seconds."""
+    """Activity rows, and lags in seconds, of an export's windows that begin on one local day."""
 
     rows: Counter[str] = field(default_factory=Counter)
     lags: list[float] = field(default_factory=list)
@@ -33,8 +33,8 @@ class HistoryDay:
 class StatusHistory:
     """The days of each export by ISO date, from `since` on, and the failures, newest first.
 
-    `recent` are the last windows of each export, oldest first, each with its state: delivered,
-    late (rows came in after the delivery), failed, stopped or waiting.
+    `recent` has the last windows of each export, oldest first, each with its state: delivered,
+    late (rows arrived after the delivery), failed, stopped or waiting.
     """
 
     since: datetime
@@ -49,7 +49,7 @@ def read_history(
     """Return the history of the exports of a request. Raises LedgerError."""
     history, entries = ledger.history, Exports(config, request)
     since = datetime.combine(now - PERIOD, time(), UTC)
-    earlier = since - timedelta(days=1)  # in some zones the first day begins before that in UTC
+    earlier = since - timedelta(days=1)  # in some time zones the first day begins before `since`
 
     @cache
     def owner(name: str) -> ExportEntry | None:
@@ -66,7 +66,7 @@ def read_history(
             days[name][_date(entry.export.timezone, window.start)].lags.append(
                 max(lag.total_seconds(), 0)
             )
-    # A clock that was ahead may have left windows that begin in the future.
+    # Days in the future are left out: a clock that was wrong may have put them into the ledger.
     first, last = since.date().isoformat(), (now + _MOST_AHEAD).date().isoformat()
     shown = {
         name: {d: day for d, day in found.items() if first <= d <= last}

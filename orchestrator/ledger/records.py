@@ -44,6 +44,12 @@ class Entry:
     keys: str = ""
     activities: Mapping[str, int] = field(default_factory=dict, compare=False)
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """The number of rows of each data file, by kind; empty if no files were written."""
+        counts = {"broadcast": self.broadcast_rows, "activity": self.activity_rows}
+        return {kind: number for kind, number in counts.items() if number is not None}
+
 
 @dataclass(frozen=True)
 class Delivery:

@@ -194,10 +194,7 @@ class LateWindows:
             now = self._maker.summaries(stage, job)
             written = job.entry
             rows: dict[Kind, int] = {kind: now[kind].rows for kind in KINDS}
-            before: dict[Kind, int] = {
-                "broadcast": written.broadcast_rows or 0,
-                "activity": written.activity_rows or 0,
-            }
+            before: dict[Kind, int] = {kind: written.rows.get(kind, 0) for kind in KINDS}
             is_late = _is_late(written, before, rows, stage.fingerprint(now))
             counted = replace(
                 written, activity_rows=rows["activity"], broadcast_rows=rows["broadcast"]

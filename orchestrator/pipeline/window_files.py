@@ -27,8 +27,7 @@ class WindowFiles:
 
     def result(self, *, deliver: bool) -> WindowResult:
         """Return what became of the window, in a run that was to deliver it or not."""
-        entry = self.job.entry
-        rows = {"activity": entry.activity_rows, "broadcast": entry.broadcast_rows}
+        rows = self.job.entry.rows
         having: dict[File, list[str]] = {}
         for item in self.deliveries:
             file = replace(item.file, rows=rows.get(item.file.kind))

@@ -234,7 +234,7 @@ def test_brand_names_that_collide_or_are_invalid_at_a_receiver_are_reported(
     result = checked(workspace)
     names = [finding for finding in result.findings if finding.subject == "names"]
     assert [finding.ok for finding in names] == [False, True, True]
-    assert "for Acme or ACME, give the brand an entry with its own directory" in names[0].text
+    assert "give Acme or ACME an entry with its own directory" in names[0].text
     assert "'a:b' contains :" in names[1].text
     assert "'nul' is the name of a device" in names[2].text
     assert result.exit_code == 1
