@@ -125,7 +125,7 @@ def test_the_pages_load_nothing_from_the_network(pages: Path) -> None:
     assert "<html" in (pages / "dbt.html").read_text(encoding="utf-8")[:500]
 
 
-def test_views_that_cannot_be_built_are_named_and_the_pages_come(
+def test_views_that_cannot_be_built_are_reported_and_the_pages_are_written(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     with duckdb.connect(str(workspace.warehouse)) as connection:

@@ -24,7 +24,7 @@ NOW = "2026-11-20 12:00:00"
 
 @pytest.fixture
 def acme(workspace: Workspace) -> Workspace:
-    """A workspace where ACME has a day of many rows and awkward texts, and VIA a day of few."""
+    """On one day ACME has many rows, with unusual texts, and VIA has few."""
     workspace.mailing("ACME", "2026-11-19")
     workspace.mailing("VIA", "2026-11-19", number=2)
     workspace.opened_by_many("ACME", "2026-11-19", 500)

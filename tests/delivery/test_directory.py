@@ -38,7 +38,7 @@ def test_files_arrive_complete_and_replace_earlier_ones(tmp_path: Path) -> None:
 
 def test_the_receiver_can_read_delivered_files(tmp_path: Path) -> None:
     upload = make_upload(tmp_path, "a.csv")
-    upload.local.chmod(0o600)  # as the outbox has it
+    upload.local.chmod(0o600)  # as in the outbox
 
     (tmp_path / "root").mkdir()
 
@@ -167,7 +167,7 @@ def test_a_rename_before_a_kill_is_not_repeated(tmp_path: Path) -> None:
         Directory(directory=root), [[announced]], ignore
     )  # not renamed: the part exists
     assert tree(root) == ["a.csv"]
-    (root / "a.csv").unlink()  # the receiver took it
+    (root / "a.csv").unlink()  # the receiver moved it away
     [second] = deliver(Directory(directory=root), [[announced]], ignore)
 
     assert first.error is second.error is None

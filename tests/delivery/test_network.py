@@ -65,7 +65,7 @@ def test_a_server_that_disconnects_after_each_file_gets_all_files(
 
 @pytest.mark.faults
 def test_each_cut_of_a_connection_is_one_message(tmp_path: Path, workspace: Workspace) -> None:
-    """The event loop itself warns about each block that is written to a lost connection."""
+    """asyncio itself logs a warning for each block that is written to a lost connection."""
 
     class Cuts(asyncssh.SFTPServer):
         def write(self, file_obj: object, offset: int, data: bytes) -> int:
@@ -350,7 +350,7 @@ def test_unusable_destinations_do_not_affect_the_others(
     assert f"127.0.0.1:{changed.port}: its host key differs from" not in stderr.split("Trying")[0]
     for root in (up.root, workspace.folder / "archive"):
         assert tree(root) == NAMES
-        (root / NAMES[0]).unlink()  # the receiver took it
+        (root / NAMES[0]).unlink()  # the receiver moved it away
 
     changed.known_hosts.write_text(hosts)
     down.start()

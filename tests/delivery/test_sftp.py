@@ -232,7 +232,7 @@ def test_a_local_file_that_changed_is_not_published(sftp_server: Sshd, tmp_path:
 def test_a_frozen_sftp_server_is_given_up(
     sftp_server: Sshd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The sshd in front of it still answers keepalives, and a new session works."""
+    """sshd still answers keepalives, and accepts new sessions."""
     uploads = [
         make_upload(tmp_path, "a.csv"),
         make_upload(tmp_path, "b.csv", random_bytes(20 * MEBIBYTE)),
@@ -371,7 +371,7 @@ def test_a_rename_that_is_never_answered_is_uncertain(tmp_path: Path) -> None:
 
 def test_the_receiver_can_read_delivered_files(sftp_server: Sshd, tmp_path: Path) -> None:
     upload = make_upload(tmp_path, "a.csv")
-    upload.local.chmod(0o600)  # as the outbox has it
+    upload.local.chmod(0o600)  # as in the outbox
 
     deliver(sftp_server.destination(), [[upload]], ignore)
 
