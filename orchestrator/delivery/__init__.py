@@ -33,7 +33,6 @@ __all__ = [
     "UnreachableError",
     "Upload",
     "deliver_all",
-    "deliver_async",
 ]
 
 _log = logging.getLogger(__name__)
@@ -79,8 +78,13 @@ def deliver_all(
 ) -> dict[str, list[Outcome]]:
     """Publish at several destinations at once; one that is down does not delay the others.
 
-    The callbacks receive the destination's name and the upload, in the calling thread; see
-    `deliver_async`. `progress` counts a file once for each destination.
+    Returns the outcome of each batch, by destination and in the same order. Within a batch, a file
+    is started only once the previous file has its final name. A batch stops at its first error; the
+    other batches continue.
+
+    The callbacks receive the destination's name and the upload, in the calling thread.
+    `on_renaming` is awaited right before each rename, and `on_published` is called after it. If one
+    of them raises, the delivery stops. `progress` counts a file once for each destination.
     """
     work: dict[str, list[_Batch]] = {}
     for name, (_, batches) in deliveries.items():
@@ -96,25 +100,6 @@ def deliver_all(
         )
     jobs = {name: _deliver(deliveries[name][0], work[name], retry) for name in work}
     return run_by_name(jobs)
-
-
-async def deliver_async(
-    config: DestinationConfig,
-    batches: Sequence[Sequence[Upload]],
-    on_published: Callable[[Upload], None],
-    *,
-    on_renaming: Announce = announce_nothing,
-    retry: Retry | None = None,
-) -> list[Outcome]:
-    """Publish every batch, and return the outcome of each, in the same order.
-
-    Within a batch, a file is started only once the previous file has its final name. A batch stops
-    at its first error; the other batches continue. `on_renaming` is awaited right before each
-    rename. `on_published` is called after it, in the thread of the event loop. If either callback
-    raises, the delivery stops.
-    """
-    work = [_Batch(uploads, on_published, on_renaming) for uploads in batches]
-    return await _deliver(config, work, retry)
 
 
 async def _deliver(

@@ -221,9 +221,6 @@ def test_an_error_while_recording_stops_the_delivery(sftp_server: Sshd, tmp_path
 
     with pytest.raises(RuntimeError, match=r"a\.csv"):
         deliver(sftp_server.destination(), batches, fail)
-
-    with pytest.raises(RuntimeError, match=r"a\.csv"):
-        deliver_all({"x": (sftp_server.destination(), batches)}, lambda _name, one: fail(one))
     assert not any(name.endswith("b.csv") for name in tree(sftp_server.root))
 
 

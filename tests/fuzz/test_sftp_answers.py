@@ -1,6 +1,7 @@
 """An SFTP server that fails, lies or disconnects at any request causes no wrong file."""
 
 import asyncio
+import faulthandler
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,13 +15,13 @@ from fault_server import serve
 from fuzz_cases import FEW, MANY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from upload_files import make_upload, random_bytes
+from upload_files import deliver, make_upload, random_bytes
 
 from orchestrator.config.destinations import Sftp
-from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
+from orchestrator.delivery import Outcome, Retry, Upload
 from orchestrator.errors import DeliveryError
 
-OLD = b"what an earlier revision said"
+OLD = b"content of an earlier revision"
 REQUESTS = (
     *("open", "close", "read", "write", "lstat", "stat", "mkdir", "remove"),
     *("rename", "posix_rename", "fsync"),
@@ -48,15 +49,15 @@ Plan = dict[tuple[str, int], tuple[str, int, str]]
 
 
 class Unreliable(asyncssh.SFTPServer):
-    """Follows a plan: what to do at the n-th request of a kind, over all connections."""
+    """Follows a plan: how to answer the n-th request of a kind, over all connections."""
 
-    plan: Plan = {}  # noqa: RUF012 - the case at hand
+    plan: Plan = {}  # noqa: RUF012 - of the current case
     requests: dict[str, int] = {}  # noqa: RUF012 - the same
 
     async def _follow(self, request: str, do: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
         number = self.requests.get(request, 0)
         self.requests[request] = number + 1
-        what, code, reason = self.plan.get((request, number), ("as told", 0, ""))
+        what, code, reason = self.plan.get((request, number), ("as requested", 0, ""))
         if what == "refuse":
             raise asyncssh.SFTPError(code, reason)
         if what == "break":
@@ -143,16 +144,17 @@ class Receiver:
 
     def deliver(self, uploads: list[Upload], plan: Plan, published: list[Upload]) -> Outcome:
         Unreliable.plan, Unreliable.requests = plan, {}
-
-        async def run() -> Outcome:
-            async with asyncio.timeout(60):
-                retry = Retry(attempts=3, pause=0.01, growth=1)
-                [outcome] = await deliver_async(
-                    self.destination, [uploads], published.append, retry=retry
-                )
-            return outcome
-
-        return asyncio.run(run())
+        faulthandler.dump_traceback_later(60, exit=True)  # a delivery must not hang
+        try:
+            [outcome] = deliver(
+                self.destination,
+                [uploads],
+                published.append,
+                retry=Retry(attempts=3, pause=0.01, growth=1),
+            )
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return outcome
 
 
 @pytest.fixture(scope="module")

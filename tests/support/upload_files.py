@@ -1,6 +1,5 @@
 """Files to deliver, and helpers that deliver them."""
 
-import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.config.destinations import Directory, Sftp
 from orchestrator.config.exports import File
-from orchestrator.delivery import Outcome, Retry, Upload, deliver_async
+from orchestrator.delivery import Outcome, Retry, Upload, deliver_all
 
 QUICK = Retry(attempts=3, pause=0.05, growth=1.0)
 MEBIBYTE = 1024 * 1024
@@ -51,5 +50,7 @@ def deliver(
     *,
     retry: Retry | None = None,
 ) -> list[Outcome]:
-    """Publish every batch at one destination; see `deliver_async`."""
-    return asyncio.run(deliver_async(destination, batches, on_published, retry=retry))
+    """Publish every batch at one destination, and return the outcome of each."""
+    return deliver_all(
+        {"one": (destination, batches)}, lambda _name, upload: on_published(upload), retry=retry
+    )["one"]
