@@ -1,7 +1,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
-// From the files that are delivered to the tables that they come from.
+// The lanes, from the delivered files to the raw tables.
 const titles = {files: "Delivered files", exports: "Exports", intermediate: "Intermediate", staging: "Staging", raw: "Raw tables"};
-// A project's own layers are between its exports and the layers that those are built from.
+// Layers that a project adds are placed between "exports" and "intermediate".
 const lanes = [...d3.union(["files", "exports"], d3.difference(data.tables.map(t => t.layer), Object.keys(titles)), Object.keys(titles))];
 const tables = new Map(data.tables.map(t => [t.id, t]));
 const key = (table, column) => `${table} ${column}`;
@@ -41,7 +41,7 @@ function reach(start, edges, end) {
   return found;
 }
 
-// The tables that a file comes from: at first the others, such as those that a run alone reads, are not shown.
+// The tables that delivered files are built from. Other tables, such as those that only a run reads, are hidden at first.
 const upstream = new Set(columns.filter(c => c.table.layer === "files")
   .flatMap(c => [c.key, ...reach(c.key, up, e => key(e[0], e[1]))]).map(tableOf));
 
@@ -74,13 +74,13 @@ function describe(chosen, above) {
   if (chosen.additional) about.append("p").text("Not in the files by default: name it in additional_fields.");
   const origins = [...above].filter(k => !up.has(k)).map(name).sort();
   about.append("p").attr("id", "origins").text(origins.length ? `Built from ${origins.join(", ")}.`
-    : chosen.table.layer === "raw" ? "A raw column: it begins here." : "Built here, from no column.");
+    : chosen.table.layer === "raw" ? "A raw column." : "Built from no other column.");
 }
 
-// Draw each edge from the right side of a file or table to the left side of what it comes from: a
-// column where it is shown, otherwise its table. An edge that skips a lane passes through the
-// nearest gap between that lane's boxes, and one within a lane stays to its right, so that no line
-// runs behind a box.
+// Draw each edge from the right side of a file or table to the left side of its source: the column
+// if it is shown, otherwise its table. An edge that skips a lane passes through the nearest gap
+// between the boxes of that lane. An edge within a lane stays to the right of it. So no line runs
+// behind a box.
 function draw(edges) {
   const origin = document.querySelector("#lanes").getBoundingClientRect();
   const place = node => {

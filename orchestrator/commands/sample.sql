@@ -1,5 +1,5 @@
--- Sample data: four brands, a year of broadcasts, some 200,000 events that end with today.
--- hash() stands in for chance, so that the same day gives the same data.
+-- Sample data: four brands, a year of broadcasts, and some 200,000 events until today.
+-- hash() is used in place of random numbers, so that the same day gives the same data.
 
 create temp table brands as
 select * from (values
@@ -51,14 +51,14 @@ where
     broadcasts.channel = 'email'
     and hash(broadcast_id, customers.customer_id, 'audience') % 100 < 24;
 
--- One row per event: the share is how many of a thousand sends lead to one.
+-- One row per event: the share is the number of events per thousand sends.
 create temp table events as
 select
     sends.*,
     kinds.kind,
     hash(sends.chance, kinds.kind) as luck,
     sends.sent_on + if(kinds.kind = 'email_sends', interval 1 minute, kinds.pause + sends.delay) as occurred_at,
-    -- One bounce in ten is reported a day or two later.
+    -- One bounce in ten arrives a day or two later.
     occurred_at + if(kinds.kind = 'email_bounces' and luck % 10 = 0, interval 40 hours, interval 5 seconds) as received_at
 from sends
 inner join (values
