@@ -32,13 +32,12 @@ NOTES = {
     "timezone": "After a change, the first window begins where the last one ended.",
     "start": "Windows before the first run are exported from this day on. Without it, the first run exports the last finished window only, and [`backfill`](commands.md#orchestrate-backfill) the earlier ones.",
     "brand": 'While the warehouse has no brand at all, the windows of `"*"` stay due.',
-    "directory": "`{brand}`, `{revision}`, `{window_start:…}` and `{window_end:…}` are filled in, here and in the file names, with the codes of strftime.",
-    "activity_file": "With `{revision}` in both file names, or in `directory`, each revision has files of its own, and those of earlier revisions are not touched: use it where the receiver takes each name once, as Databricks' Auto Loader does. Without it, a revision replaces the files before it. In the hour that a clock change repeats, the UTC offset follows: `0200+0100`. A name has at most 200 bytes and does not begin with a dot.",
+    "activity_file": "With `{revision}` in both file names, or in `directory`, each revision has separate files, and those of earlier revisions stay as they are: use it if the receiver reads each name only once, as Databricks' Auto Loader does. Without it, a revision replaces the files of the revision before. When the clocks are set back, an hour occurs twice: the second time, the UTC offset is added (`0200+0100`). A name has at most 200 bytes and does not begin with a dot.",
     "quoting": "Under `minimal`, a field is quoted if it contains the delimiter, a quote or a line break, is an empty text, or reads like `null`.",
-    "compression": "The one member of a `zip` has the name without `.zip`. The same rows give the same bytes.",
-    "encrypt_for": "Files are encrypted after they are compressed. `orchestrate check` says whether the key can be used; an expired key stops its own export only.",
-    "completion": "`ready`: next to each file X a file `X.ready`, with the line that `sha256sum -c X.ready` checks. `manifest`: one JSON document per window, `<activity file>.manifest.json`, a [Data Package](https://datapackage.org). [The manifest](../receiving.md#the-manifest)",
-    "activity_fields": "[Fields](../fields.md) shows each choice together with the file that comes out.",
+    "compression": "A `zip` has one member, whose name is that of the file without `.zip`. The same rows give the same bytes.",
+    "encrypt_for": "Files are compressed first, then encrypted. `orchestrate check` says whether the key can be used; an expired key stops only the exports that use it.",
+    "completion": "`ready`: for each file X a file `X.ready`, which `sha256sum -c X.ready` checks. `manifest`: one JSON document per window, `<activity file>.manifest.json`, a [Data Package](https://datapackage.org). [The manifest](../receiving.md#the-manifest)",
+    "activity_fields": "[Fields](../fields.md) shows examples, each with the file that it gives.",
     "notify": "[Notifications](../running.md#notifications)",
     "retention": "[Retention](../running.md#retention)",
     "late_rows": "[Late rows](../running.md#late-rows)",
@@ -48,12 +47,12 @@ NOTES = {
 # One line for each exit code; _exit_codes() fails where the code has another one.
 EXIT_CODES = {
     0: "Done, or nothing was due.",
-    1: "Failed: a server, a database, a disk or a file. Try again; if it stays, read the message.",
+    1: "Failed: a server, a database, a disk or a file. Try again; if it fails again, read the message.",
     2: "Wrong usage, or a mistake in exports.yml or the dbt project. The message names the place.",
     3: "Partly: some exports failed and the others were delivered, or `load` rejected rows.",
     4: "dbt or a data test of severity error stopped a window. Nothing of that window was delivered.",
     75: "Another run is active in this outbox or with this ledger, or another process uses the warehouse file. Try again later.",
-    130: "Interrupted by Ctrl-C. What was built and delivered so far is kept; the next run goes on.",
+    130: "Interrupted by Ctrl-C. Files that were built or delivered so far are kept; the next run continues.",
     143: "Ended by SIGTERM, as systemd, Kubernetes and `timeout` send it. As with 130, nothing is lost.",
 }
 
@@ -67,7 +66,7 @@ ENVIRONMENT = {
     ),
     "DUCKDB_MEMORY_LIMIT": (
         "`512MB`",
-        "What DuckDB may use in a run; in a load for the files, and once more for the warehouse. The rest goes to disk. `settings: {memory_limit: …, threads: …}` of a target in profiles.yml override it.",
+        "The memory that DuckDB may use; data beyond it goes to disk. A load uses it twice: for the files and for the warehouse. `settings: {memory_limit: …, threads: …}` of a target in profiles.yml override it.",
     ),
     "PGHOST": (
         "`localhost`",
@@ -165,8 +164,8 @@ def exports_yml() -> str:
     lines = [
         "# exports.yml",
         GENERATED,
-        "exports.yml says whose rows are exported, when, in which format and where to. It is found as `--config`, `$ORCHESTRATE_CONFIG`, or `exports.yml` in the current folder. `orchestrate init` writes one with every key as a comment. `orchestrate config schema` prints its JSON Schema, by which editors complete and check it.",
-        "Any text may contain dbt's `{{ env_var('NAME', 'default') }}`, and secrets should. Relative paths start at the folder of exports.yml. A duration is a number and a unit: `90s`, `15m`, `6h`, `14d`. A mistake is reported with file, line, key and the valid values.",
+        "exports.yml defines which rows are exported, when, in which format and to which destinations. A command reads the file of `--config`, else of `$ORCHESTRATE_CONFIG`, else `exports.yml` in the current folder. `orchestrate init` writes one with every key as a comment. `orchestrate config schema` prints its JSON Schema, with which editors complete and check it.",
+        "Any text may contain dbt's `{{ env_var('NAME', 'default') }}`; use it for secrets. Relative paths start at the folder of exports.yml. A duration is a number and a unit: `90s`, `15m`, `6h`, `14d`, `2mo`. A mistake is reported with file, line, key and the valid values.",
         "## The file",
         *_keys(schema["properties"], schema["required"]),
         "## A destination",
@@ -177,6 +176,7 @@ def exports_yml() -> str:
         *_keys(own["Sftp"], schema["$defs"]["Sftp"]["required"]),
         "## An export",
         "One entry under `exports`. Every key except `brand` may also be under `defaults`, for all exports; an entry overrides it.",
+        "`directory`, `activity_file` and `broadcast_file` are patterns. They may contain `{brand}`, `{revision}`, and the bounds of the window with the codes of strftime: `{window_start:%Y%m%d}`, `{window_end:%Y%m%d}`.",
         *_keys({key: export[key] for key in when[1]}, ("brand",)),
     ]
     for heading, keys in others:

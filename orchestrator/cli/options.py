@@ -77,7 +77,7 @@ def _silently() -> Iterator[None]:
 def brands(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Yield the brands of exports.yml that begin with a text, for the shell's completion."""
     with _silently():
-        source = yaml_source.read(configs.find(context.params.get("config")), secrets=False)
+        source = yaml_source.read_yaml(configs.find(context.params.get("config")), secrets=False)
         names = {export["brand"] for export in source.values["exports"]} - {EVERY_BRAND}
         yield from sorted(name for name in names if name.startswith(incomplete))
 

@@ -1,4 +1,4 @@
-"""exports.yml: found, read and checked. Every error names file, line and key."""
+"""Find, read and check exports.yml. Every error names the file, the line and the key."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -38,16 +38,16 @@ class Config:
     state: LedgerUrl
     outbox: Path
     keep_local: timedelta
-    retention: dict[str, timedelta]  # by destination, where files are deleted at all
+    retention: dict[str, timedelta]  # by destination; files of any other one are never deleted
     notify: tuple[SecretStr, ...]
 
     @property
     def folder(self) -> Path:
-        """The folder that relative paths start from."""
+        """The folder of exports.yml: relative paths in the file start from it."""
         return self.source.path.parent
 
     def check_keys(self, export: Export) -> None:
-        """Raise ConfigError where an export's keys cannot encrypt or sign files now."""
+        """Raise ConfigError if an OpenPGP key of the export cannot encrypt or sign files now."""
         dialect = export.dialect
         try:
             key = "encrypt_for"
@@ -59,29 +59,32 @@ class Config:
             raise self.error(export, key, str(error)) from error
 
     def error(self, export: Export, key: str, message: str) -> ConfigError:
-        """Return an error at a key of this export, or of the defaults that it is from."""
+        """Return an error about a key of an export.
+
+        It names the line of the key in the export's entry, or in `defaults` if the key is there.
+        """
         problems = Problems(self.source)
         problems.add(("exports", self.exports.index(export), key), message)
         return problems.error()
 
 
 class Top(Strict):
-    """What is exported, when, in which dialect, to where."""
+    """Which rows are exported, when, in which format, and to which destinations."""
 
     destinations: Annotated[dict[str, Any], Shown(dict[str, DestinationLine])]
-    """Where files go, by name."""
+    """The folders and servers that files are delivered to, by name."""
     exports: Annotated[list[dict[str, Any]], Shown(list[Export])]
-    """Whose rows are exported; each entry takes every key that `defaults` takes."""
+    """The brands whose rows are exported; an entry may have any key that `defaults` may have."""
     defaults: dict[str, Any] = Field({})
-    """The values of keys that an entry under `exports` does not have."""
+    """Values of the keys that an entry under `exports` omits."""
     state: str = "sqlite:///state/ledger.db"
-    """The ledger: sqlite:///FILE; for several hosts postgresql://USER:PASSWORD@HOST/DATABASE."""
-    outbox: FilePath = Path("outbox")
-    """The folder where files are written and wait for their delivery."""
+    """URL of the ledger: sqlite:///FILE, or to share it postgresql://USER:PASSWORD@HOST/DATABASE."""
+    outbox: FilePath = Field(Path("outbox"), validate_default=True)
+    """The folder in which files are written, and from which they are delivered."""
     keep_local: Duration = timedelta(days=14)
-    """How long delivered files stay in the outbox; the newest window of each export stays."""
+    """How long delivered files stay in the outbox; each export keeps those of its newest window."""
     notify: list[NotifyUrl] = Field([])
-    """Apprise URLs that get a message per run about failures and late rows."""
+    """Apprise URLs; after a run with problems, one message is sent to each."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> "Top":
@@ -91,9 +94,9 @@ class Top(Strict):
 
 
 def find(path: Path | None) -> Path:
-    """Return the config's absolute path: as given, else $ORCHESTRATE_CONFIG, else ./exports.yml.
+    """Return the absolute path of `path`, else of $ORCHESTRATE_CONFIG, else of ./exports.yml.
 
-    Raises UsageError where there is no such file.
+    Raises UsageError if the file does not exist.
     """
     chosen = path or Path(os.environ.get("ORCHESTRATE_CONFIG") or "exports.yml")
     if not chosen.is_file():
@@ -105,19 +108,19 @@ def find(path: Path | None) -> Path:
 
 
 def home(path: Path | None) -> Path:
-    """Return the folder of the config, or the current folder where no config is named."""
+    """Return the folder of the exports.yml that is named, else the current folder."""
     if path or os.environ.get("ORCHESTRATE_CONFIG"):
         return find(path).parent
     return Path.cwd()
 
 
 def read(path: Path | None, *, secrets: bool = True) -> Config:
-    """Read and check exports.yml. Raises ConfigError that lists everything wrong in it.
+    """Read and check exports.yml. Raises ConfigError that lists all mistakes in it.
 
-    Without `secrets`, variables that only a delivery needs may be unset. Such a config cannot
-    deliver or notify: it has no destinations and no `notify`, but how long files stay there.
+    If `secrets` is false, environment variables that only a delivery needs may be unset. The
+    result has no `destinations` and no `notify`, so it cannot deliver; its `retention` is set.
     """
-    source = yaml_source.read(find(path), secrets=secrets)
+    source = yaml_source.read_yaml(find(path), secrets=secrets)
     problems = Problems(source)
     keys = source.values.items()
     values = {key: value for key, value in keys if value is not None or key not in Top.model_fields}
@@ -138,13 +141,12 @@ def read(path: Path | None, *, secrets: bool = True) -> Config:
         raise problems.error()
     if not secrets:
         destinations, top = {}, top.model_copy(update={"notify": []})
-    outbox = source.path.parent / top.outbox
     return Config(
         source,
         {name: entry.destination for name, entry in destinations.items()},
         exports,
         state,
-        outbox,
+        top.outbox,
         top.keep_local,
         dict(_retention(top)),
         tuple(top.notify),
@@ -161,7 +163,10 @@ def _destinations(top: Top, problems: Problems) -> Iterator[tuple[str, Destinati
 
 
 def _retention(top: Top) -> Iterator[tuple[str, timedelta]]:
-    """Yield how long files stay. An unset variable elsewhere in an entry does not matter."""
+    """Yield each destination that has a retention, and the retention.
+
+    It is read from the raw values: other keys of an entry may name variables that are not set.
+    """
     for name, value in top.destinations.items():
         if isinstance(value, dict) and (age := _AGE.validate_python(value.get("retention"))):
             yield name, age
@@ -173,7 +178,7 @@ def _exports(top: Top, problems: Problems) -> Iterator[Export]:
         problems.add(("defaults", "brand"), "belongs under 'exports', not under 'defaults'")
     for index, given in enumerate(top.exports):
         at = ("exports", index)
-        values = {"destination": _only(top.destinations), **top.defaults, **given}
+        values = {"destination": _default_destination(top), **top.defaults, **given}
         try:
             export = Export.model_validate(values, context=context)
         except ValidationError as error:
@@ -188,7 +193,8 @@ def _exports(top: Top, problems: Problems) -> Iterator[Export]:
             elif export.directory.startswith("/") and "directory" in (top.destinations[name] or ()):
                 problems.add(
                     (*at, "directory"),
-                    f"leaves the folder of destination '{name}': remove the slash at its beginning",
+                    f"must be below the folder of destination '{name}': remove the slash at its "
+                    "beginning",
                 )
         if "at" in given and export.interval.minutes:
             problems.add((*at, "at"), f"has no meaning for the interval {export.interval}")
@@ -196,23 +202,25 @@ def _exports(top: Top, problems: Problems) -> Iterator[Export]:
 
 
 def _refuse_shared(exports: Sequence[Export], problems: Problems) -> None:
-    """Note as a problem each path that no file can have, or that two files can share."""
-    # Windows of every interval begin at this moment, the first of a month and a Monday.
+    """Add a problem for each path that is not valid, and for each that two files could share."""
+    # This day is a Monday and the first of a month: with a window of any interval, the message
+    # shows an example of the path that two exports share.
     moment = datetime(2027, 2, 1, 0, 5)  # noqa: DTZ001 - local in each export's own zone
     found: list[tuple[str, tuple[int, FileKind, str]]] = []
     for index, export in enumerate(exports):
         at = moment.replace(tzinfo=export.timezone).astimezone(UTC)
         window = export.calendar.containing(at)
         brand = None if export.brand == EVERY_BRAND else export.brand
-        shown = export.files(brand=export.brand, window=window)
-        for (kind, path), (_, pattern) in zip(shown, export.file_patterns(), strict=True):
+        examples = export.files(brand=export.brand, window=window)
+        for (kind, path), (_, pattern) in zip(examples, export.file_patterns(), strict=True):
             try:
                 patterns.check_path(path)
             except ValueError as error:
                 problems.add(("exports", index), str(error))
-            found += [(form, (index, kind, path)) for form in patterns.forms(pattern, brand=brand)]
+            wildcards = patterns.wildcard_paths(pattern, brand=brand)
+            found += [(wildcard, (index, kind, path)) for wildcard in wildcards]
     reported: set[tuple[int, int]] = set()  # two exports may share several paths
-    for pair in patterns.meeting(found, {export.brand for export in exports}):
+    for pair in patterns.conflicts(found, {export.brand for export in exports}):
         (first, _, other_path), (last, _, path) = sorted(pair)
         if exports[last].brand == EVERY_BRAND:
             path = other_path
@@ -226,13 +234,13 @@ def _refuse_shared(exports: Sequence[Export], problems: Problems) -> None:
             )
 
 
-def _only(destinations: dict[str, Any]) -> str:
-    return next(iter(destinations)) if len(destinations) == 1 else "managed"
+def _default_destination(top: Top) -> str:
+    return next(iter(top.destinations)) if len(top.destinations) == 1 else "managed"
 
 
 def _state(value: str, problems: Problems) -> LedgerUrl | None:
     try:
-        return ledger_url.checked(value, problems.source.path.parent)
+        return ledger_url.parse(value, problems.source.path.parent)
     except ValueError as error:
         problems.add(("state",), str(error))
         return None

@@ -1,10 +1,10 @@
-"""Destinations: where files go, by the `destinations` of exports.yml."""
+"""The settings of destinations: the entries under `destinations` in exports.yml."""
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from orchestrator.config.values import FilePath, Host, PositiveDuration, Strict
 
@@ -21,7 +21,7 @@ OldAlgorithm = Literal[
     "hmac-sha1-96",
     "hmac-md5",
 ]
-"""Algorithms that OpenSSH no longer offers, by its names, and RSA keys of less than 2048 bits."""
+"""OpenSSH's names of algorithms that it disables; `rsa-1024` is our name for short RSA keys."""
 
 OLD_ALGORITHMS: tuple[str, ...] = get_args(OldAlgorithm)
 
@@ -36,29 +36,17 @@ class Sftp(Strict):
     username: str = Field(min_length=1, examples=["brandnaam"])
     """User to log in as."""
     private_key: FilePath | None = Field(None, examples=["~/.ssh/id_ed25519"])
-    """Path of an OpenSSH private key; without it and `password`, the SSH agent has the keys."""
+    """Path of an OpenSSH private key; without it and `password`, keys of the SSH agent are used."""
     passphrase: SecretStr | None = Field(None, examples=["{{ env_var('KEY_PASSPHRASE') }}"])
     """Passphrase of the private key; take secrets from the environment."""
     password: SecretStr | None = None
-    """Password in place of a key, such as "{{ env_var('SFTP_PASSWORD') }}"."""
+    """Password to use instead of a key, such as "{{ env_var('SFTP_PASSWORD') }}"."""
     known_hosts: FilePath = Field(Path("~/.ssh/known_hosts"), validate_default=True)
-    """Trusted host keys: plain, hashed, `[host]:port`, `@cert-authority`."""
+    """File of trusted host keys: plain, hashed, `[host]:port` or `@cert-authority` lines."""
     timeout: PositiveDuration = timedelta(seconds=60)
     """How long a server may be silent before the delivery to it fails."""
     algorithms: list[OldAlgorithm] = Field([], examples=[["ssh-rsa"]])
-    """Old SSH algorithms to allow for this server alone, such as ssh-rsa; rsa-1024: short keys."""
-
-    @field_validator("host")
-    @classmethod
-    def _one_host(cls, host: str) -> str:
-        """Return the host, an IPv6 address without brackets."""
-        host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-        if "://" in host or any(c in "/@[]" or c.isspace() or not c.isprintable() for c in host):
-            raise ValueError(
-                "expected a name or an address alone, such as sftp.example.org: the user name goes "
-                "to 'username', the port to 'port', and a folder to the export's 'directory'"
-            )
-        return host
+    """Old SSH algorithms to allow for this server; rsa-1024 allows RSA keys under 2048 bits."""
 
     @property
     def address(self) -> str:
@@ -68,7 +56,7 @@ class Sftp(Strict):
 
     @property
     def place(self) -> str:
-        """The server and the user, whose login folder paths begin at."""
+        """User and server. Paths of files are relative to the login folder of this user."""
         return f"{self.username}@{self.address}"
 
 
@@ -79,7 +67,7 @@ class Directory(Strict):
 
     @property
     def place(self) -> str:
-        """The folder that paths begin at."""
+        """The folder. Paths of files are relative to it."""
         return str(self.directory)
 
 
@@ -88,7 +76,7 @@ DestinationConfig = Sftp | Directory
 
 
 class DestinationLine(Strict):
-    """One entry under `destinations`: its kind, and how long files stay there."""
+    """One entry under `destinations`: the settings of one kind, and how long files stay there."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -103,11 +91,11 @@ class DestinationLine(Strict):
     directory: FilePath | None = None
     """A local or mounted folder."""
     retention: PositiveDuration | None = None
-    """How long after its delivery a file is deleted there, such as 60d or 2mo; null: never."""
+    """The time after which a delivered file is deleted, such as 60d or 2mo; null: never."""
 
     @property
     def destination(self) -> DestinationConfig:
-        """The destination of the one kind that is given."""
+        """The settings of the destination."""
         if self.sftp:
             return self.sftp
         assert self.directory  # noqa: S101 - _one_kind checks it

@@ -1,4 +1,4 @@
-"""The dialect of a file: how a row becomes bytes."""
+"""The dialect of an export: how a row is formatted, compressed, encrypted and signed."""
 
 import codecs
 import re
@@ -38,13 +38,14 @@ def _null(value: str) -> str:
 
 
 def _encoding(value: str) -> str:
-    no_character_sets = {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+    # Codecs of Python that are not character sets.
+    escapes = {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
     try:
         codec = codecs.lookup(value)
-        "".encode(value)  # a codec from bytes to bytes, such as zip, refuses
-    except (LookupError, ValueError) as error:
-        raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252") from error
-    if codec.name in no_character_sets:
+        "".encode(value)  # raises LookupError for a codec from bytes to bytes, such as zip
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or codec.name in escapes:
         raise ValueError("expected an encoding such as utf-8, utf-16, latin-1, cp1252")
     return "utf-8" if codec.name == "utf-8" else value
 
@@ -60,7 +61,7 @@ def _timestamp_format(value: str) -> str:
 
 
 NAMES = "names"
-"""The value of `labels` that takes the names of columns and codes."""
+"""The value of `labels` that writes the names of columns and the codes instead of labels."""
 _LANGUAGE = "^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"
 
 
@@ -79,44 +80,43 @@ _Encoding = Annotated[str, AfterValidator(_encoding)]
 _TimestampFormat = Annotated[
     str, AfterValidator(_timestamp_format), text_like(r'^[^"\r\n]+$', or_number=True)
 ]
-_PublicKey = Annotated[FilePath, AfterValidator(openpgp.checked)]
-_SecretKey = Annotated[FilePath, AfterValidator(openpgp.checked_secret)]
+_PublicKey = Annotated[FilePath, AfterValidator(openpgp.check_public_key)]
+_SecretKey = Annotated[FilePath, AfterValidator(openpgp.check_secret_key)]
 
 
 class Dialect(Strict):
-    """How a row becomes bytes."""
+    """How a row is formatted, compressed, encrypted and signed."""
 
     timezone: TimeZone = ZoneInfo("UTC")
     """IANA name of the time zone of windows, of file names and of times in the files."""
     delimiter: _Delimiter = ","
     """The text between two fields: one or more characters."""
     header: bool = True
-    """Whether the first line has the headings."""
+    """Whether the first line contains the headings of the columns."""
     labels: _Labels = "en"
-    """A language that the columns' YAML has labels in; or `names`: the names of columns, codes."""
+    """Language of headings and activities, from the columns' YAML; `names`: columns and codes."""
     quoting: Literal["minimal", "all"] = "minimal"
-    """Quotes around fields that need them (`minimal`, RFC 4180), or around `all`."""
+    """Which fields are quoted: those that need it by RFC 4180 (`minimal`), or `all`."""
     null: _Null = ""
-    """The text for null; an empty text is written "", in quotes, so the two differ."""
+    """The text that is written for null; an empty text is written as "", so that the two differ."""
     newlines: Literal["keep", "space"] = "keep"
-    """Line breaks inside a text: `keep` them, or write a `space` for each."""
+    """Line breaks inside a text: `keep` them, or replace each by a `space`."""
     formulas: Literal["keep", "escape"] = "keep"
     """Text that a spreadsheet would run as a formula: `keep` it, or `escape` it with a '."""
     line_ending: Literal["lf", "crlf"] = "lf"
     """The end of each line: `lf` or `crlf`."""
     encoding: _Encoding = "utf-8"
-    """Such as utf-8-sig, utf-16, latin-1, cp1252; a character it does not have is an error."""
+    """Such as utf-8-sig, utf-16 or cp1252; a character that it cannot encode is an error."""
     timestamp_format: _TimestampFormat = "%Y-%m-%d %H:%M:%S"
-    """Codes of strftime for the local time; %z is the UTC offset."""
+    """Format of local times, in codes of strftime; %z is the UTC offset."""
     compression: Compression = "none"
     """`gzip`, `zstd` or `zip`; adds .gz, .zst or .zip to the name."""
     encrypt_for: _PublicKey | None = None
-    """Path of the receiver's OpenPGP public key, to encrypt for; adds .pgp to the name."""
-
+    """Path of the receiver's OpenPGP public key: encrypts the files, and adds .pgp to the names."""
     sign_with: _SecretKey | None = None
-    """Path of the sender's OpenPGP secret key, to sign with; a file X in the clear gets X.sig."""
+    """Path of the sender's OpenPGP secret key; an unencrypted file X gets a signature X.sig."""
     sign_passphrase: SecretStr | None = None
-    """Passphrase of that key, such as "{{ env_var('SIGN_PASSPHRASE') }}"."""
+    """Passphrase of the key in sign_with, such as "{{ env_var('SIGN_PASSPHRASE') }}"."""
 
     @model_validator(mode="after")
     def _passphrase_is_for_a_key(self) -> "Dialect":
@@ -127,7 +127,7 @@ class Dialect(Strict):
     @model_validator(mode="after")
     def _null_differs(self) -> "Dialect":
         if (self.null + self.delimiter).index(self.delimiter) < len(self.null):
-            raise ValueError("null must not contain the delimiter, nor end in a part of it")
+            raise ValueError("null must not contain the delimiter, nor end in its first characters")
         try:
             f"{self.delimiter}{self.null}".encode(self.encoding)
         except UnicodeEncodeError as error:
@@ -136,17 +136,17 @@ class Dialect(Strict):
 
     @property
     def has_signatures(self) -> bool:
-        """Whether each file has a signature next to it; what is encrypted is signed within."""
+        """Whether each file has a signature file; an encrypted file has its signature inside."""
         return self.sign_with is not None and self.encrypt_for is None
 
     def signer(self) -> "PySigner | None":
-        """Return what signs the files, or None. Raises ValueError where the key is useless now."""
+        """Return the signer of the files, or None. Raises ValueError if the key cannot sign now."""
         passphrase = self.sign_passphrase.get_secret_value() if self.sign_passphrase else None
         return openpgp.signer(self.sign_with, passphrase) if self.sign_with else None
 
     @property
     def packed_suffix(self) -> str:
-        """What compression and encryption add to a name."""
+        """The extensions that compression and encryption add to a file name."""
         return COMPRESSION_SUFFIXES[self.compression] + (
             openpgp.OPENPGP_SUFFIX if self.encrypt_for else ""
         )

@@ -1,4 +1,4 @@
-"""One export of exports.yml: whose rows, which of them, when, in which dialect, to where."""
+"""One export of exports.yml: which rows of which brand, when, in which dialect, to where."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,18 +36,19 @@ Kind = Literal["broadcast", "activity"]
 KINDS: tuple[Kind, ...] = ("broadcast", "activity")
 """In the order of delivery: a receiver that sees the activity file also has the broadcast file."""
 FileKind = Literal["broadcast", "activity", "signature", "ready", "manifest"]
-"""Every file of a window: data, their signatures, and what says that these are complete."""
+"""Every kind of file of a window: data files, their signatures, and completion files."""
 COMPLETION: tuple[FileKind, ...] = ("ready", "manifest")
+"""Files that are delivered last: they tell the receiver that the files before them are complete."""
 Completion = Literal["none", "ready", "manifest", "both"]
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a window: what it is, its path at every destination, and its bytes.
+    """One file of a window: its kind, its path at every destination, its size and its hash.
 
-    `path` is a POSIX path below the destination's folder (an SFTP destination takes an absolute
-    one too), `size` in bytes, `sha256` in hexadecimal. `rows` are those of a data file, without
-    the header; None where they are not known, and for completion files.
+    `path` is a POSIX path, relative to the destination's folder; at an SFTP destination it may be
+    absolute. `size` is in bytes, `sha256` in hexadecimal. `rows` is the number of rows of a data
+    file without the header, None if it is unknown, and None for any other file.
     """
 
     kind: FileKind
@@ -58,16 +59,16 @@ class File:
 
 
 class FieldChoice(Strict):
-    """One column of a file: under which heading, and whether hashed, with which salt."""
+    """One column of a file: its heading, and whether its values are hashed."""
 
     column: str = Field(min_length=1)
-    """A column of the view."""
+    """Name of a column of the view."""
     heading: str | None = Field(None, alias="as", min_length=1)
-    """Its heading, in place of its label."""
+    """Heading to use instead of the column's label."""
     hash: Literal["sha256"] | None = None
-    """`sha256`: lower-case hex of SHA-256 over the salt and the value, in UTF-8; null stays."""
+    """`sha256`: lower-case hex of SHA-256 over the salt and the value in UTF-8; null stays null."""
     salt: SecretStr | None = Field(None, min_length=1)
-    """Text that is hashed before the value, such as "{{ env_var('HASH_SALT') }}"."""
+    """Text that is put before the value to hash, such as "{{ env_var('HASH_SALT') }}"."""
 
     @model_validator(mode="after")
     def _salt_is_for_a_hash(self) -> "FieldChoice":
@@ -86,7 +87,7 @@ _Names = Annotated[list[str], Field(min_length=1)]
 
 
 class AdditionalFields(Strict):
-    """Columns that follow the chosen ones."""
+    """Columns to add after those of `activity_fields` and `broadcast_fields`."""
 
     activities: list[_Field] = Field([])
     """Columns of activities_daily."""
@@ -98,11 +99,11 @@ class Content(Strict):
     """Which columns and rows of the views are in a file."""
 
     activity_fields: _Fields = "default"
-    """`default`, or a list of names, or of {column: …, as: …, hash: sha256, salt: …}."""
+    """Columns of the activity file: `default`, or a list of names and of {column: …, as: …, …}."""
     broadcast_fields: _Fields = "default"
-    """The same for the broadcast file."""
+    """Columns of the broadcast file, written in the same way."""
     additional_fields: AdditionalFields = AdditionalFields()
-    """More fields after those, such as {activities: [os, url]}."""
+    """Columns to add after those, such as {activities: [os, url]}."""
     activity_types: Literal["all"] | _Names = "all"
     """`all`, or [broadcast, open, click, soft_bounce, hard_bounce, complaint, unsubscribe]."""
     machine_activity: Literal["include", "exclude"] = "include"
@@ -110,7 +111,7 @@ class Content(Strict):
 
     @property
     def choice(self) -> str:
-        """The choice of activities as text: equal texts choose the same rows."""
+        """The filter of activities as text. Two exports with equal texts have the same rows."""
         types = ["all"] if self.activity_types == "all" else sorted({*self.activity_types})
         return f"{','.join(types)} {self.machine_activity}"
 
@@ -119,92 +120,93 @@ def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - any value of the file
     return [value] if isinstance(value, str) else value
 
 
-def _file(kind: Kind) -> Any:  # noqa: ANN401 - what pydantic's Field returns
-    shown = _pattern(kind, Interval.DAILY)
+def _file_name_field(kind: Kind) -> Any:  # noqa: ANN401 - the type that pydantic's Field returns
+    # The default depends on `interval`: _default_pattern fills it in. Editors show the daily one.
+    shown = _default_file_name(kind, Interval.DAILY)
     return Field("", validate_default=True, json_schema_extra={"default": shown})
 
 
-def _pattern(kind: str, interval: Interval) -> str:
+def _default_file_name(kind: str, interval: Interval) -> str:
     return f"{kind}_{{brand}}_{{window_start:%Y%m%d{'_%H%M' if interval.minutes else ''}}}"
 
 
 GROUPS: dict[str, type[Strict]] = {"content": Content, "dialect": Dialect}
-"""The fields of an export that are models of their own."""
+"""The fields of an export that are models. In exports.yml their keys are keys of the export."""
 
 
 class Export(Strict):
     """One entry under `exports`, with `defaults` filled in."""
 
     content: Content = Content()
-    """Which columns and rows; exports.yml writes its keys next to those of the export."""
+    """Which columns and rows of the views are in the files."""
     dialect: Dialect = Dialect()
-    """How a row becomes bytes; its keys are written there too."""
+    """How a row is formatted, compressed, encrypted and signed."""
     brand: Brand
-    """As in the raw tables; or "*": every brand of the warehouse that has no entry of its own."""
+    """The brand as in the raw tables; "*": every brand of the warehouse that has no entry here."""
     destination: Annotated[
         _Names, BeforeValidator(_one_or_more, json_schema_input_type=str | _Names)
     ] = Field(examples=["archive"])
-    """A name, or a list of names that all get the files. Default: the only one, or `managed`."""
+    """A destination, or a list: each gets all files. Default: the only one, else `managed`."""
     interval: Interval = Interval.DAILY
-    """How much time a pair of files covers, by the calendar; a week begins on Monday."""
+    """The period that a pair of files covers, by the calendar; a week begins on Monday."""
     at: TimeOfDay = time(6)
     """The local time from which a finished daily, weekly or monthly window is due."""
     settle: Duration = timedelta(minutes=15)
-    """How long after its end a window waits for rows that are still on their way."""
+    """How long after its end a window is due at the earliest: time for its rows to be loaded."""
     wait: Duration = timedelta(days=1)
-    """How long a due window waits until the warehouse is loaded past its end; 0s: not at all."""
+    """The longest time that a due window is held until its rows are loaded; 0s: never held."""
     start: Day | None = None
-    """The first day to export, such as 2026-11-01; null: the last finished window."""
+    """The first day to export, such as 2026-11-01; null: begin with the last finished window."""
     directory: Pattern = ""
-    """Folders below the destination's own folder, such as "{brand}/{window_start:%Y}"."""
-    activity_file: Pattern = _file("activity")
-    """The activity file's name without extension; shorter than daily, the default adds _%H%M."""
-    broadcast_file: Pattern = _file("broadcast")
-    """The same for the broadcast file."""
+    """Folder for the files, below the destination's folder, such as "{brand}/{window_start:%Y}"."""
+    activity_file: Pattern = _file_name_field("activity")
+    """Name of the activity file without extension; below daily, the default has _%H%M too."""
+    broadcast_file: Pattern = _file_name_field("broadcast")
+    """Name of the broadcast file without extension, with the same default."""
     extension: Extension = "csv"
-    """The extension of both files, without the dot."""
+    """Extension of both files, without the dot."""
     completion: Completion = "none"
-    """Files that say that X is complete: X`.ready`, a `manifest` of both files, or `both`."""
+    """Files that mark data files as complete: a `ready` file for each, a `manifest`, or `both`."""
     empty: Literal["header", "skip"] = "header"
-    """A file without rows: only its `header`, or no file (`skip`)."""
+    """If there are no rows: deliver a file with only the `header`, or no file (`skip`)."""
     late_rows: Literal["warn", "resend"] = "warn"
-    """A window with rows that arrived after it was delivered: `warn`, or `resend` it."""
+    """For rows that arrive after their window was delivered: `warn`, or `resend` the window."""
 
     @classmethod
     def written_keys(cls) -> list[str]:
-        """Return the keys of an export as people write them, those of its models among them."""
+        """Return the keys of an export in exports.yml, including the keys of its models."""
         own = [key for key in super().written_keys() if key not in GROUPS]
         return [*(key for model in GROUPS.values() for key in model.written_keys()), *own]
 
     @model_validator(mode="before")
     @classmethod
     def _grouped(cls, values: Any) -> Any:  # noqa: ANN401 - any value of the file
-        """Give each model its keys, which exports.yml writes in one mapping.
+        """Move the keys of each model, which exports.yml has in one mapping, into a mapping of it.
 
-        A key that has the name of a model goes to that model, which refuses it as unknown.
+        A key `content` or `dialect` is moved too: the model then reports it as an unknown key.
         """
         if not isinstance(values, dict):
             return values
-        taken = {name: {name, *model.written_keys()} for name, model in GROUPS.items()}
+        keys_of = {name: {name, *model.written_keys()} for name, model in GROUPS.items()}
         groups = {
             name: {key: value for key, value in values.items() if key in keys}
-            for name, keys in taken.items()
+            for name, keys in keys_of.items()
         }
-        own = {k: v for k, v in values.items() if not any(k in keys for keys in taken.values())}
-        return own | groups
+        moved = {key for keys in keys_of.values() for key in keys}
+        return {key: value for key, value in values.items() if key not in moved} | groups
 
     @field_validator("activity_file", "broadcast_file", mode="before")
     @classmethod
     def _default_pattern(cls, value: str, info: ValidationInfo) -> str:
         kind = str(info.field_name).removesuffix("_file")
-        return value or _pattern(kind, info.data.get("interval") or Interval.DAILY)
+        return value or _default_file_name(kind, info.data.get("interval") or Interval.DAILY)
 
     @field_validator("directory")
     @classmethod
     def _names_folders(cls, value: str) -> str:
         value = value.rstrip("/")
         if "//" in value:
-            raise ValueError("two slashes follow each other; a folder between them needs a name")
+            raise ValueError("two slashes follow each other; write a folder's name between them")
         return value
 
     @field_validator("destination")
@@ -230,14 +232,14 @@ class Export(Strict):
             if twin := patterns.repeats(path, self.interval):
                 raise ValueError(
                     f"{key}: two {self.interval} windows would share one path, such as "
-                    f"'{twin.strip('/')}'; add the missing part of the time to {{window_start:…}}"
+                    f"'{twin.strip('/')}'; add the missing date or time code to {{window_start:…}}"
                 )
         if self.activity_file == self.broadcast_file:
             raise ValueError("activity_file and broadcast_file would have the same path")
         if len({patterns.names_revisions(self._pattern(kind)) for kind in KINDS}) > 1:
             raise ValueError(
-                "{revision} must be in both activity_file and broadcast_file, or in directory: a "
-                "further revision would replace one of the two files, and not the other"
+                "{revision} must be in both activity_file and broadcast_file, or in directory: "
+                "otherwise the next revision would replace only one of the two files"
             )
         return self
 
@@ -253,7 +255,7 @@ class Export(Strict):
 
     @property
     def names_revisions(self) -> bool:
-        """Whether each revision has different names, and leaves earlier files as they are."""
+        """Whether each revision has its own file names, so that it replaces no earlier file."""
         return patterns.names_revisions(self._pattern("activity"))
 
     def path(
@@ -265,11 +267,11 @@ class Export(Strict):
         revision: int = 1,
         is_repeated: bool = False,
     ) -> str:
-        """Return the path of a data file below the destination's root.
+        """Return the path of a data file, relative to the destination's folder.
 
-        A window that is not one of the calendar's, as after a change of the time zone, has its
-        local time in the name: it must not share the name of the calendar's window. Where the
-        local time of an earlier window `is_repeated`, the name ends with the time in UTC.
+        After a change of the time zone, the first window is not a window of the calendar. Its
+        local time is added to the name, because the name could be that of a calendar window.
+        If `is_repeated`, an earlier window has the same local time: the UTC time is added too.
         """
         path = self._pattern(kind)
         if self.calendar.containing(window.start) != window:
@@ -286,7 +288,7 @@ class Export(Strict):
         )
 
     def file_patterns(self) -> list[tuple[FileKind, str]]:
-        """Return the kind and pattern of every file of a window, likewise."""
+        """Return the kind and path pattern of every file of a window, in the order of delivery."""
         return self.with_others({kind: self._pattern(kind) + self._suffix for kind in KINDS})
 
     def _pattern(self, kind: Kind) -> str:
@@ -303,7 +305,10 @@ class Export(Strict):
         return f".{self.extension}{self.dialect.packed_suffix}"
 
     def with_others(self, data: Mapping[Kind, str]) -> list[tuple[FileKind, str]]:
-        """Return the data files, their signatures, and the completion files that belong to them."""
+        """Return the kind and path of the data files, and of their signatures and completion files.
+
+        The order is that of delivery: completion files are last.
+        """
         found: list[tuple[FileKind, str]] = [(kind, data[kind]) for kind in KINDS]
         if self.dialect.has_signatures:
             found += [("signature", path + openpgp.SIGNATURE_SUFFIX) for path in data.values()]

@@ -1,4 +1,4 @@
-"""The URL of the ledger: what `state` may be."""
+"""The URL of the ledger: the values that `state` may have in exports.yml."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _URL = re.compile(
     """,
     re.VERBOSE,
 )
-# The databases whose lock ends when the process or connection that holds it ends.
+# Only these databases: they release a lock when the process or connection that has it ends.
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRESQL = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 _WITH_PORT = re.compile(r"([\w.-]+):(\d+)")
@@ -25,7 +25,7 @@ _WITH_PORT = re.compile(r"([\w.-]+):(\d+)")
 
 @dataclass(frozen=True)
 class LedgerUrl:
-    """Where the ledger is: an SQLite file, or a PostgreSQL server with libpq's parameters."""
+    """The address of the ledger: an SQLite file, or the libpq parameters of a PostgreSQL server."""
 
     name: str
     """The URL as messages show it, without its password."""
@@ -33,10 +33,10 @@ class LedgerUrl:
     server: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def checked(value: str, folder: Path) -> LedgerUrl:
-    """Parse and check a URL; the relative path of a file starts from `folder`.
+def parse(value: str, folder: Path) -> LedgerUrl:
+    """Parse and check a URL; a relative path of a file starts from `folder`.
 
-    Raises ValueError that says what was expected.
+    Raises ValueError with the value that is expected.
     """
     if re.search(r"[\0-\x1f\x7f]", value):
         raise ValueError("a URL cannot contain control characters or line breaks")
@@ -54,12 +54,11 @@ def checked(value: str, folder: Path) -> LedgerUrl:
         return LedgerUrl(f"{scheme}:///{quote(str(file), safe=' +/')}", file)
     if scheme not in _POSTGRESQL:
         raise ValueError(
-            "expected sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE where several "
+            "expected sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE if several "
             "hosts share the ledger; other databases have no lock that ends with the process"
         )
-    if (
-        value.partition("?")[0].count("@") > 1
-    ):  # the rest of the password would be shown as host or database
+    # Otherwise messages would show the end of the password as the host.
+    if value.partition("?")[0].count("@") > 1:
         raise ValueError("in a password write '@' as %40, ':' as %3A, '/' as %2F, '?' as %3F")
     if re.search(r"\s", parts["host"]) or not 0 < int(parts["port"] or 5432) < 1 << 16:
         raise ValueError("expected a host without blanks, and a port from 1 to 65535")
@@ -86,7 +85,7 @@ def _server(parts: Mapping[str, str], query: Mapping[str, str]) -> dict[str, str
         "dbname": unquote(parts["database"]),
         **query,
     }
-    # `?host=one:5432&host=two:5433`: libpq takes hosts and ports as two lists.
+    # In `?host=one:5432&host=two:5433` a host has its port; libpq expects two separate lists.
     named = [_WITH_PORT.fullmatch(host) or host for host in found["host"].split(",")]
     if any(isinstance(host, re.Match) for host in named):
         found["host"] = ",".join(h if isinstance(h, str) else h[1] for h in named)

@@ -1,4 +1,4 @@
-"""Paths: patterns of folders and file names: `activity_{brand}_{window_start:%Y%m%d}`."""
+"""Patterns of folders and file names, such as `activity_{brand}_{window_start:%Y%m%d}`."""
 
 import functools
 import itertools
@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 from orchestrator.windows import Interval, Window
 
 TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
-"""The strftime codes that mean the same to Python, for names, and to DuckDB, for rows."""
-# A form of a path is its text with these characters where a time is: each is one character of the
-# set. A pattern cannot contain control characters, so they are free for this.
-_BRAND = "\0"  # any brand of `*`, of unknown length
+"""The strftime codes that Python (for file names) and DuckDB (for rows) format in the same way."""
+# A wildcard path stands for all paths of a pattern. Where these have a time, it has some of these
+# control characters, each for one character of a set. A pattern itself has no control characters.
+_BRAND = "\0"  # any brand of `*`, of any length
 _SETS = {
     "\1": "0123456789",
     "\2": "01",
@@ -26,7 +26,7 @@ _SETS = {
     "\6": "abcdefghijklmnopqrstuvwxyz",
     "\7": "+-",
 }
-_FORMS: dict[str, tuple[str, ...]] = {
+_WILDCARDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("Y", "G"), ("\1\1\1\1",)),
     **dict.fromkeys(("m", "I"), ("\2\1",)),
     **dict.fromkeys(("M", "S", "U", "V", "W"), ("\5\1",)),
@@ -45,21 +45,21 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "z": ("\7\1\1\1\1",),
     "%": ("%",),
 }
-"""What each code of strftime writes, once for each length."""
-_LONGEST_NAME = 200  # bytes; file systems take 255, and a part file's name adds to it
-_LONGEST_PATH = 1000  # bytes; PATH_MAX is 4096, and the destination's own folder comes first
+"""The wildcards for the text of each strftime code, one for each length that the text can have."""
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and the name of a part file is longer
+_LONGEST_PATH = 1000  # bytes; PATH_MAX is 4096, and the folder of the destination is added
 _T = TypeVar("_T")
 _MOMENTS = ("window_start", "window_end")
 _REVISION = "revision"
-_REVISIONS = (1, 2, 11, 12, 21, 111)  # that read alike next to other digits
+_REVISIONS = (1, 2, 11, 12, 21, 111)  # next to other digits, two of these can give the same text
 _Part: TypeAlias = tuple[str, str | None, str | None, str | None]
-"""One part of a pattern as string.Formatter parses it: literal text, then a field's name, format
-and conversion."""
+"""One part of a pattern, as string.Formatter.parse yields it: literal text, and then the name,
+format and conversion of a placeholder."""
 _PLACEHOLDERS = "{brand}, {revision}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
 
 def check(pattern: str) -> str:
-    """Return the pattern. Raises ValueError that says what a pattern may contain."""
+    """Return the pattern. Raises ValueError with the placeholders and characters that are valid."""
     try:
         parts = list(Formatter().parse(pattern))
     except ValueError as error:
@@ -83,8 +83,8 @@ def check(pattern: str) -> str:
 
 
 def check_brand(brand: str) -> str:
-    """Return the brand. Raises ValueError where it cannot be part of a file name."""
-    if not brand.strip() or brand in (".", "..") or any(map(_is_no_part_of_a_name, brand)):
+    """Return the brand. Raises ValueError if it cannot be part of a file name."""
+    if not brand.strip() or brand in (".", "..") or any(map(_is_unsafe_in_names, brand)):
         raise ValueError(
             "a brand is part of file names: it cannot be empty, '.' or '..', "
             "or contain a slash, a backslash or a control character"
@@ -95,8 +95,8 @@ def check_brand(brand: str) -> str:
 def check_path(path: str) -> str:
     """Return the path of a file.
 
-    Raises ValueError where a name is too long for file systems, or begins with a dot: it would lead
-    upwards, be hidden, or be one of the files that the outbox keeps for itself.
+    Raises ValueError if a name in it is too long for file systems, or begins with a dot: such a
+    name is `..`, or a hidden file, or could be a file that the outbox needs, such as its lock.
     """
     for name in path.split("/"):
         if name.startswith("."):
@@ -109,10 +109,10 @@ def check_path(path: str) -> str:
 
 
 def path_identity(path: str) -> str:
-    """Return a text that two paths share exactly when some receiver may take them for one path.
+    """Return a text that is equal for two paths if a receiver's file system may treat them as one.
 
-    That is when they differ in case or Unicode form only, or in dots and spaces at the end of a
-    name, which Windows drops.
+    Such paths differ only in case, in Unicode normalization, or in dots and spaces at the end of a
+    name, which Windows removes.
     """
     if not path.isascii():
         path = unicodedata.normalize("NFC", path)
@@ -121,9 +121,9 @@ def path_identity(path: str) -> str:
 
 
 def unportable(path: str) -> str | None:
-    """Return why Windows or an object store refuses a path or changes it, or None.
+    """Return the reason why Windows or an object store refuses or changes a path, or None.
 
-    The source is Microsoft's page "Naming Files, Paths, and Namespaces".
+    Source: Microsoft, "Naming Files, Paths, and Namespaces".
     """
     for name in path.strip("/").split("/"):
         if refused := re.search(r'[<>:"|?*]', name):
@@ -137,11 +137,11 @@ def unportable(path: str) -> str | None:
     return None
 
 
-def forms(pattern: str, *, brand: str | None) -> list[str]:
-    """Return the forms of all paths of a pattern; without a brand, those for any brand of `*`.
+def wildcard_paths(pattern: str, *, brand: str | None) -> list[str]:
+    """Return the wildcard paths of a pattern. Without a `brand` they have a wildcard for it (`*`).
 
-    Together they match every path that the pattern gives at any moment, and some that it does not:
-    the 39th of a month is not excluded.
+    Together they match each path that the pattern has for any window, and some more: a wildcard
+    for the day of the month also matches 39.
     """
     choices: list[Sequence[str]] = []
     for literal, name, spec, _ in _parsed(pattern):
@@ -152,98 +152,95 @@ def forms(pattern: str, *, brand: str | None) -> list[str]:
             choices.append(["\1", "\1\1", "\1\1\1"])
         elif name:
             codes = re.split(r"%(-?[A-Za-z%])", spec or "")
-            choices += [_FORMS[c] if at % 2 else [c] for at, c in enumerate(codes)]
-    return [*{path_identity("".join(parts)): 1 for parts in itertools.product(*choices)}]
+            choices += [_WILDCARDS[c] if at % 2 else [c] for at, c in enumerate(codes)]
+    paths = (path_identity("".join(parts)) for parts in itertools.product(*choices))
+    return list(dict.fromkeys(paths))
 
 
-def meeting(found: Iterable[tuple[str, _T]], brands: Collection[str]) -> Iterator[tuple[_T, _T]]:
-    """Yield the owners of each two forms that can be the forms of one path.
+def conflicts(found: Iterable[tuple[str, _T]], brands: Collection[str]) -> Iterator[tuple[_T, _T]]:
+    """Yield the owners of each pair of wildcard paths that match a common path.
 
-    `brands` are those with an export of their own, which `*` does not include. Two forms of `*` are
-    compared for the same brand only: which brands it includes is not known before a run.
+    `found` has each wildcard path with its owner. `brands` are those with an entry in exports.yml:
+    `*` does not include them. Two wildcard paths of `*` are compared for the same brand only,
+    because the brands that `*` includes are not known before a run.
     """
     owners: dict[str, list[_T]] = {}
-    for form, owner in found:
-        owners.setdefault(form, []).append(owner)
+    for wildcard, owner in found:
+        owners.setdefault(wildcard, []).append(owner)
     for first, *others in owners.values():
         yield from ((first, other) for other in others)
-    own = {path_identity(brand) for brand in brands}
-    for one, two in itertools.chain(_overlapping(owners), _included(owners, own)):
+    listed = {path_identity(brand) for brand in brands}
+    stars = [wildcard for wildcard in owners if _BRAND in wildcard]
+    plain = [wildcard for wildcard in owners if _BRAND not in wildcard]
+    of_star = (pair for pair in itertools.product(stars, plain) if _star_matches(*pair, listed))
+    for one, two in itertools.chain(_overlapping(owners), of_star):
         yield owners[one][0], owners[two][0]
 
 
-def _overlapping(forms: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each two different forms of the same length that have a path in common.
+def _overlapping(wildcards: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each pair of different wildcard paths of the same length that match a common path.
 
-    Forms are grouped by where they have times. Two groups are compared by their texts without the
-    places where either has a time: a thousand exports are a few groups, and half a million pairs.
+    A thousand exports would be half a million pairs. So paths are grouped by the positions of their
+    wildcards, and two groups are joined on their texts without those positions.
     """
-    by_mask: dict[tuple[int, ...], list[str]] = {}
-    for form in forms:
-        times = (at for at, character in enumerate(form) if character in _SETS)
-        by_mask.setdefault((len(form), *times), []).append(form)
-    for one, two in itertools.combinations(by_mask, 2):
+    by_positions: dict[tuple[int, ...], list[str]] = {}
+    for wildcard in wildcards:
+        positions = (at for at, character in enumerate(wildcard) if character in _SETS)
+        by_positions.setdefault((len(wildcard), *positions), []).append(wildcard)
+    for one, two in itertools.combinations(by_positions, 2):
         if one[0] != two[0]:
             continue
         blanks = {*one[1:], *two[1:]}
         alike: dict[str, list[str]] = {}
-        for form in by_mask[one]:
-            alike.setdefault(_blanked(form, blanks), []).append(form)
-        for form in by_mask[two]:
-            for other in alike.get(_blanked(form, blanks), ()):
-                if all(map(_common, form, other)):
-                    yield other, form
+        for wildcard in by_positions[one]:
+            alike.setdefault(_blanked(wildcard, blanks), []).append(wildcard)
+        for wildcard in by_positions[two]:
+            for other in alike.get(_blanked(wildcard, blanks), ()):
+                if all(map(_overlap, wildcard, other)):
+                    yield other, wildcard
 
 
-def _included(forms: Collection[str], own: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield each form of `*` with each form that it has for some brand that is not in `own`."""
-    for star in (form for form in forms if _BRAND in form):
-        for form in forms:
-            if _BRAND not in form and _includes(star, form, own):
-                yield star, form
+def _blanked(wildcard: str, positions: set[int]) -> str:
+    return "".join(" " if at in positions else character for at, character in enumerate(wildcard))
 
 
-def _blanked(form: str, positions: set[int]) -> str:
-    return "".join(" " if at in positions else character for at, character in enumerate(form))
-
-
-def _common(one: str, two: str) -> bool:
-    """Tell whether two characters of forms can be the same character."""
+def _overlap(one: str, two: str) -> bool:
+    """Tell whether two characters of wildcard paths can stand for the same character."""
     return one == two or bool({*_SETS.get(one, one)} & {*_SETS.get(two, two)})
 
 
-def _includes(star: str, form: str, own: set[str]) -> bool:
-    """Tell whether a form of `*` becomes another form for some brand that is not one of `own`."""
+def _star_matches(star: str, other: str, listed: set[str]) -> bool:
+    """Tell whether a wildcard path of `*` matches another one for a brand that is not `listed`."""
     count = star.count(_BRAND)
-    length, rest = divmod(len(form) - len(star) + count, count)
+    length, rest = divmod(len(other) - len(star) + count, count)  # the length of the brand
     if length < 1 or rest:
         return False
     brand, at = "", 0
     for character in star:
         if character == _BRAND:
-            part, at = form[at : at + length], at + length
+            part, at = other[at : at + length], at + length
             if "/" in part or (brand and part != brand):
                 return False
             brand = part
-        elif not _common(character, form[at]):
+        elif not _overlap(character, other[at]):
             return False
         else:
             at += 1
-    return brand not in own
+    return brand not in listed
 
 
 def names_revisions(pattern: str) -> bool:
-    """Tell whether each revision of a window has a path of its own."""
+    """Tell whether each revision of a window has its own path."""
     return any(name == _REVISION for _, name, _, _ in _parsed(pattern))
 
 
 def render(
     pattern: str, *, brand: str, window: Window, timezone: ZoneInfo, revision: int = 1
 ) -> str:
-    """Fill in a pattern with the brand, the revision and the window's bounds in local time.
+    """Return the path of a window: the pattern with brand, revision and local times filled in.
 
-    In the hour that a clock change repeats, `02:00` occurs twice. The second time its UTC offset
-    is added (`0200+0100`), so that no two windows share a name.
+    When the clocks are set back, `02:00` occurs twice. The second one gets its UTC offset
+    (`0200+0100`), so that two windows never share a name.
     """
     result = []
     for literal, name, spec, _ in _parsed(pattern):
@@ -260,7 +257,8 @@ def render(
 
 def repeats(pattern: str, interval: Interval) -> str | None:
     """Return a path that two windows of this interval would share, or None."""
-    # The text before the first moment or revision is the same in all paths.
+    # The text before the first time or revision is the same in all paths, so it is left out. Most
+    # exports differ in that text alone, so they share one entry of the cache of _repeated.
     varying = (*_MOMENTS, _REVISION)
     parts = (*itertools.dropwhile(lambda part: part[1] not in varying, _parsed(pattern)),)
     window = _repeated((("", *parts[0][1:]), *parts[1:]) if parts else (), interval)
@@ -269,7 +267,7 @@ def repeats(pattern: str, interval: Interval) -> str | None:
     return render(pattern, brand="", window=window, timezone=ZoneInfo("UTC"))
 
 
-def _is_no_part_of_a_name(character: str) -> bool:
+def _is_unsafe_in_names(character: str) -> bool:
     """Tell whether a character separates names, or breaks or reorders a line of text (UAX 9)."""
     return (
         character in "/\\"
@@ -286,9 +284,9 @@ def _parsed(pattern: str) -> tuple[_Part, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _repeated(parts: tuple[_Part, ...], interval: Interval) -> Window | None:
-    """Return a window whose path another window has too.
+    """Return a window whose path is also that of an earlier window, or None.
 
-    It is cached because a thousand exports mostly share one pattern, and it takes a moment.
+    It is cached because it compares thousands of windows, and most exports share one pattern.
     """
     seen: set[str] = set()
     has_revision = any(name == _REVISION for _, name, _, _ in parts)
@@ -316,7 +314,10 @@ def _local(moment: datetime, spec: str) -> str:
 
 
 def _sample(interval: Interval) -> list[tuple[datetime, datetime]]:
-    """Return windows that show any repetition: all of two days, one of each day of ten years."""
+    """Return windows that contain every possible repetition of a path.
+
+    These are all windows of two days, and then the first window of each day in ten years.
+    """
     step = timedelta(minutes=interval.minutes or 24 * 60)
     first = datetime(2027, 1, 1, tzinfo=UTC)
     starts = {first + n * timedelta(days=1) for n in range(10 * 366)}

@@ -1,4 +1,4 @@
-"""What is wrong in a YAML file, for the person who edits it: file, line, key, what to do."""
+"""Mistakes in a YAML file, described for its author: file, line, key, and what to do."""
 
 import re
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ _SECRETS = (
     "sign_with",
     "state",
 )
-"""The keys that contain secrets, or below which a misplaced secret may be: values are not shown."""
+"""Keys with secrets, or below which someone may write a secret by mistake: hide the values."""
 _SHOWN = ("port", "timeout")
-"""The keys of a destination whose values are shown in spite of that."""
+"""Keys below those whose values are shown nevertheless."""
 _EXPECTED = {
     "string_type": "expected text",
     "string_too_short": "must not be empty",
@@ -38,24 +38,24 @@ _EXPECTED = {
     "model_type": "expected keys and values",
     "dataclass_type": "expected keys and values",
 }
-"""What pydantic says in the words of Python."""
+"""Texts that replace pydantic's, which use the names of Python's types."""
 
 
 class Problems:
-    """Collects what is wrong in a YAML file, and makes one error of it."""
+    """Collects the mistakes in a YAML file, so that one error reports all of them."""
 
     def __init__(self, source: Source) -> None:
-        """Start with nothing wrong."""
+        """Start without problems."""
         self.source = source
         self.bullets: dict[str, Location] = {}
-        """What is wrong, one line each, and at which key."""
+        """The problems, one line of text each, and the location of each in the file."""
 
     def __bool__(self) -> bool:
-        """Tell whether anything is wrong."""
+        """Tell whether there is a problem."""
         return bool(self.bullets)
 
     def add(self, at: Location, message: str, valid: Iterable[str] = ()) -> None:
-        """Note what is wrong at a key; `valid` lists the values that are allowed there."""
+        """Add a problem at a key; `valid` lists the values that the key may have."""
         at = self._written(at)
         if names := sorted(valid):
             message += f"; valid: {', '.join(names)}"
@@ -64,13 +64,13 @@ class Problems:
         self.bullets[escaped(bullet)] = at
 
     def add_all(self, error: ValidationError, at: Location, model: type[Strict] = Strict) -> None:
-        """Note what pydantic found wrong in the mapping at this place, which `model` checked."""
+        """Add the errors that pydantic found when `model` checked the mapping at this location."""
         found = [(self._known(at, item["loc"]), item) for item in error.errors(include_url=False)]
         for place, item in found:
             if place in self.source.unset:
-                continue  # the value is not known
-            # A value may be of one type or another, and pydantic reports an error for each type.
-            # The type that was meant is the one in which it got furthest.
+                continue  # the value names a variable that is not set, and is not needed
+            # If a value may have one of several types, pydantic reports an error for each of them.
+            # The errors that are deepest in the value belong to the type that the author meant.
             deeper = any(other[: len(place)] == place != other for other, _ in found)
             if deeper and item["type"] != "missing" and item["loc"]:
                 continue
@@ -85,11 +85,11 @@ class Problems:
                 self.add(place, _message(item, is_secret=is_secret))
 
     def error(self) -> ConfigError:
-        """Return the error that lists everything noted, one line each."""
+        """Return the error that lists all problems, one line each."""
         return ConfigError("\n".join(self.bullets))
 
     def _known(self, at: Location, loc: tuple[int | str, ...]) -> Location:
-        """Drop from pydantic's location what is not in the file, such as the name of a type."""
+        """Remove the parts of pydantic's location that are not in the file, such as type names."""
         for part in loc:
             written = self._written((*at, part))
             if written in self.source.lines and written[-1] == part:
@@ -97,7 +97,11 @@ class Problems:
         return at
 
     def _written(self, at: Location) -> Location:
-        """Return where a key of an export is written: in its own entry, else in the defaults."""
+        """Return the location of a key in the file.
+
+        A key of an export that is not in its entry is in `defaults`; if it is in neither, the
+        location is that of the entry.
+        """
         if at[:1] == ("exports",) and len(at) > 2 and at[:3] not in self.source.lines:  # noqa: PLR2004
             inherited = ("defaults", *at[2:])
             return inherited if inherited[:2] in self.source.lines else at[:2]
@@ -105,7 +109,7 @@ class Problems:
 
 
 def _message(item: "ErrorDetails", *, is_secret: bool) -> str:
-    """Return what is wrong with one value, with the value where it is text and no secret."""
+    """Return the text about one value. It quotes the value if that is text and not a secret."""
     value, wrong = item["input"], item["msg"].removeprefix("Value error, ")
     message = _EXPECTED.get(item["type"], wrong.replace("Input should be", "expected"))
     if item["type"] == "string_type" and not isinstance(value, (dict, list)):

@@ -1,7 +1,7 @@
-"""The JSON Schema of exports.yml, with which editors complete and check it.
+"""The JSON Schema of exports.yml: editors use it to complete keys and to check values.
 
-It is built from the models that check the file. What it refuses, they refuse; only they check the
-rules that involve more than one key.
+It is built from the models that check the file. The models refuse everything that the schema
+refuses. In addition they check rules that involve several keys.
 """
 
 import ast
@@ -21,10 +21,10 @@ from orchestrator.config import Top
 from orchestrator.config.exports import GROUPS
 from orchestrator.config.values import Strict
 
-# A variable may give any value its text. The definition has no description: editors would show it
-# next to the description of each key.
+# Any value may come from a variable. The definition has no description, because editors would show
+# it next to the description of each key.
 _VARIABLE = {"type": "string", "pattern": r"\{\{ *env_var\(.+\) *\}\}"}
-# The values of the file are read as text; pydantic takes these words for a boolean.
+# Values are read as text, and pydantic converts these words to a boolean.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
 _ANY_CASE = "|".join("".join(f"[{c.upper()}{c}]" for c in word) for word in _WORDS)
 _AS_TEXT: dict[str, list[JsonSchemaValue]] = {
@@ -38,9 +38,8 @@ _AS_TEXT: dict[str, list[JsonSchemaValue]] = {
 
 def schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the file as people write it."""
-    made = Top.model_json_schema(schema_generator=_Schema)
-    made = _as_written(made)
-    definitions, keys = made["$defs"], made["properties"]
+    root = _as_written(Top.model_json_schema(schema_generator=_Schema))
+    definitions, keys = root["$defs"], root["properties"]
     definitions["Variable"] = _VARIABLE
     export = definitions["Export"]
     export["properties"] = dict(_in_one_mapping(export["properties"], definitions))
@@ -49,15 +48,15 @@ def schema() -> dict[str, Any]:
     pointers = {key: {"$ref": f"#/$defs/Export/properties/{key}"} for key in sorted(inherited)}
     keys["defaults"] |= {"additionalProperties": False, "properties": pointers}
     keys["exports"]["minItems"] = 1
-    for key in keys.keys() - {*made["required"]}:  # a key without a value has its default
+    for key in keys.keys() - {*root["required"]}:  # a key without a value has its default
         keys[key] = _any_of(keys[key], {"type": "null"})
-    return {"$schema": _Schema.schema_dialect, **made, "title": "exports.yml"}
+    return {"$schema": _Schema.schema_dialect, **root, "title": "exports.yml"}
 
 
 def _in_one_mapping(
     properties: dict[str, JsonSchemaValue], definitions: dict[str, Any]
 ) -> Iterator[tuple[str, JsonSchemaValue]]:
-    """Yield the keys of an export, with the keys of its models in the place of each model."""
+    """Yield the keys of an export. The keys of a model in `GROUPS` replace the key of the model."""
     for key, about in properties.items():
         if key in GROUPS:
             yield from definitions.pop(GROUPS[key].__name__)["properties"].items()
@@ -71,18 +70,19 @@ def text() -> str:
 
 
 class _Schema(GenerateJsonSchema):
-    """Pydantic's generator, with defaults as people write them, and a description of each key.
+    """Pydantic's generator, with a description of each key, and defaults as people write them.
 
-    Pydantic's own `use_attribute_docstrings` would read the source of the models in every command.
+    The option `use_attribute_docstrings` of pydantic would slow down every command: it parses the
+    source of the models when they are imported.
     """
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ANN401 - pydantic's own
         """Return the schema of a model, with the docstring of each key as its description."""
-        made = super().model_schema(schema)
+        found = super().model_schema(schema)
         model = schema["cls"]
         for name, text in _docstrings(model).items():
-            made["properties"][model.model_fields[name].alias or name]["description"] = text
-        return made
+            found["properties"][model.model_fields[name].alias or name]["description"] = text
+        return found
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401 - pydantic's own
         """Omit titles: they repeat the keys."""
@@ -121,13 +121,16 @@ def _docstrings(model: type[Strict]) -> dict[str, str]:
 
 
 def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON
-    """Allow each value in every form that the reader of the file accepts."""
+    """Return a part of the schema that also allows the other ways in which people write a value.
+
+    For example `yes` for a boolean, a number without quotes for text, and a variable for anything.
+    """
     if isinstance(node, list):
         return [_as_written(item) for item in node]
     if not isinstance(node, dict):
         return node
-    left_out = ("title", "format", "writeOnly")  # of no use to an editor
-    node = {k: _as_written(v) for k, v in node.items() if k not in left_out or isinstance(v, dict)}
+    useless = ("title", "format", "writeOnly")  # for an editor; as mappings they are keys of ours
+    node = {k: _as_written(v) for k, v in node.items() if k not in useless or isinstance(v, dict)}
     others = _AS_TEXT.get(str(node.get("type")), [])
     if others or node.keys() & {"enum", "const", "pattern"}:
         return _any_of(node, *others, {"$ref": "#/$defs/Variable"})
@@ -137,7 +140,10 @@ def _as_written(node: Any) -> Any:  # noqa: ANN401 - any of JSON
 
 
 def _any_of(node: JsonSchemaValue, *others: JsonSchemaValue) -> JsonSchemaValue:
-    """Return a flat choice between schemas, with the description of the node above it."""
+    """Return a choice between a node and other schemas, without choices inside the choice.
+
+    The description, default and examples of the node become those of the choice.
+    """
     kept = ("description", "default", "examples")
     about: JsonSchemaValue = {key: node[key] for key in kept if key in node}
     rest: JsonSchemaValue = {k: value for k, value in node.items() if k not in about}

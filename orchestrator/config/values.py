@@ -1,10 +1,11 @@
-"""Values of exports.yml as people write them: times, paths, names; each is checked and typed.
+"""The types of values in exports.yml: durations, times, paths, names, each with its validator.
 
-A validator raises ValueError that says what was expected; Problems adds file, line and key.
+A validator raises ValueError with the value that it expects; Problems adds file, line and key.
 """
 
 import functools
 import ipaddress
+import logging
 import re
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -19,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     GetJsonSchemaHandler,
+    SecretStr,
     TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
@@ -28,19 +30,13 @@ from orchestrator.config import patterns
 from orchestrator.errors import did_you_mean
 
 if TYPE_CHECKING:
+    from apprise import NotifyBase
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
-import logging
-from typing import TYPE_CHECKING
-
-from pydantic import SecretStr
-
-if TYPE_CHECKING:
-    from apprise import NotifyBase
 
 
 class Strict(BaseModel):
-    """A mapping that refuses unknown keys. The docstring of a key is its description in editors."""
+    """A mapping that refuses unknown keys. The docstring below a field describes it in editors."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -51,7 +47,7 @@ class Strict(BaseModel):
 
     @classmethod
     def written_keys(cls) -> list[str]:
-        """Return the keys of the mapping as people write them."""
+        """Return the keys of the mapping in the YAML file: the alias of a field, else its name."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
 
@@ -60,9 +56,11 @@ _UNITS = {
     "m": timedelta(minutes=1),
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
-    "mo": timedelta(days=31),  # the longest month: nothing that is kept for months goes too early
+    "mo": timedelta(days=31),  # the longest month: no file is deleted before its time
 }
 _DURATION = "([0-9]{1,6})(mo|[smhd])"
+_TIME_OF_DAY = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_EXTENSION = "[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def _duration(value: Any) -> timedelta:  # noqa: ANN401 - any value of the file
@@ -92,7 +90,7 @@ def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - any value of the file
     if isinstance(value, ZoneInfo):
         return value
     if not isinstance(value, str) or value not in _timezones():
-        # An abbreviation is near to another one: EST is no help for CEST.
+        # Suggest no abbreviations: the nearest one to CEST is EST, a zone of another continent.
         hint = did_you_mean(str(value), [name for name in _timezones() if "/" in name])
         raise ValueError(f"expected an IANA time zone, such as Europe/Amsterdam{hint}")
     return ZoneInfo(str(value))
@@ -101,19 +99,20 @@ def _timezone(value: Any) -> ZoneInfo:  # noqa: ANN401 - any value of the file
 def _time_of_day(value: Any) -> time:  # noqa: ANN401 - any value of the file
     if isinstance(value, time):
         return value
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(value)):
+    if not re.fullmatch(_TIME_OF_DAY, str(value)):
         raise ValueError("expected a time of day from 00:00 to 23:59, such as 06:00")
     return time.fromisoformat(str(value))
 
 
 def _day(value: Any) -> Any:  # noqa: ANN401 - any value of the file
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        raise ValueError("expected a valid date, such as 2026-11-21")  # pydantic takes seconds too
+        # Without this check pydantic would accept a number, as seconds since 1970.
+        raise ValueError("expected a valid date, such as 2026-11-21")
     return value
 
 
 def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - any value of the file
-    """Expand `~`; a relative path starts from the folder that the context names."""
+    """Expand `~`, and make a relative path absolute: it starts from `folder` of the context."""
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("expected the path of a file or a folder")
     if "\n" in str(value) or "-----BEGIN" in str(value):
@@ -141,14 +140,14 @@ def _host(value: str) -> str:
 
 
 def _extension(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+    if not re.fullmatch(_EXTENSION, value):
         raise ValueError("expected letters and digits without a leading dot, such as csv")
     return value
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Gives editors the schema of another type than the type that a value is first read as."""
+    """Describes a value to editors by the schema of another type, by which it is checked later."""
 
     type: Any
 
@@ -161,7 +160,7 @@ class Shown:
 
 
 class _Timezones:
-    """Gives editors the names. They are looked up only then: the look-up takes a while."""
+    """Lists the time zones in the JSON schema only, because reading their names takes a while."""
 
     def __get_pydantic_json_schema__(
         self, core_schema: "CoreSchema", handler: GetJsonSchemaHandler
@@ -172,7 +171,10 @@ class _Timezones:
 
 
 def text_like(pattern: str, *, or_number: bool = False) -> WithJsonSchema:
-    """Return the JSON Schema of a value: text of a pattern (ECMA 262), or a number too."""
+    """Return the JSON Schema of text that matches a regular expression (ECMA 262).
+
+    With `or_number`, YAML may contain the value as a number without quotes.
+    """
     kind = ["string", "number"] if or_number else "string"
     return WithJsonSchema({"type": kind, "pattern": pattern})
 
@@ -189,12 +191,8 @@ PositiveDuration = Annotated[
 ]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone), _Timezones()]
 Host = Annotated[str, AfterValidator(_host)]
-TimeOfDay = Annotated[
-    time, BeforeValidator(_time_of_day), text_like("^([01][0-9]|2[0-3]):[0-5][0-9]$")
-]
-Extension = Annotated[
-    str, AfterValidator(_extension), text_like("^[A-Za-z0-9][A-Za-z0-9._-]*$", or_number=True)
-]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), text_like(f"^{_TIME_OF_DAY}$")]
+Extension = Annotated[str, AfterValidator(_extension), text_like(f"^{_EXTENSION}$", or_number=True)]
 Day = Annotated[
     date,
     BeforeValidator(_day),
@@ -208,9 +206,9 @@ Brand = Annotated[str, AfterValidator(patterns.check_brand)]
 
 
 def notify_service(url: SecretStr) -> "NotifyBase | None":
-    """Return Apprise's service for a URL, or None where Apprise does not know the URL.
+    """Return the service that Apprise uses for a URL, or None if Apprise does not know the URL.
 
-    This silences the logs of Apprise and urllib3: they quote URLs, which may contain tokens.
+    Silences the logs of Apprise and urllib3, because they quote URLs, which may contain tokens.
     """
     for name in ("apprise", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -220,10 +218,10 @@ def notify_service(url: SecretStr) -> "NotifyBase | None":
     return service if isinstance(service, NotifyBase) else None
 
 
-def _known(url: SecretStr) -> SecretStr:
+def _known_to_apprise(url: SecretStr) -> SecretStr:
     if notify_service(url) is None:
         raise ValueError("expected a URL that Apprise knows, such as mailto://… or slack://…")
     return url
 
 
-NotifyUrl = Annotated[SecretStr, AfterValidator(_known)]
+NotifyUrl = Annotated[SecretStr, AfterValidator(_known_to_apprise)]

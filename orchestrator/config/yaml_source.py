@@ -1,8 +1,8 @@
-"""YAML files, each value with the line that it is on, so that an error can name it.
+"""Reads YAML files with the line of each key, so that errors can name the line.
 
-In exports.yml plain scalars stay text, so that `brand: NO`, `at: 12:00` and the key `null` mean
-what they say (YAML 1.1 reads them as false, 720 and None); the models give each value its type.
-Text may contain dbt's own `{{ env_var('NAME', 'default') }}`.
+In exports.yml every scalar is read as text, and the models convert it to its type. YAML 1.1 would
+read `brand: NO` as false, `at: 12:00` as 720 and the key `null` as None. Text may contain dbt's
+`{{ env_var('NAME', 'default') }}`.
 """
 
 import functools
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 Location: TypeAlias = tuple[str | int, ...]
-"""The keys and list indexes that lead to a value, from the top of the file."""
+"""The keys and list indexes of a value, from the top of the file."""
 
 _LARGEST = 5_000_000  # bytes of a file
-_MOST_VALUES = 200_000  # with every alias written out: ten aliases of aliases are a billion values
+_MOST_VALUES = 200_000  # after aliases are replaced: ten levels of aliases can be a billion values
 _TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq")
 
 
@@ -32,12 +32,12 @@ _TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "
 class Source:
     """The values of one YAML file, and the line of each key.
 
-    `unset` lists the values that name an environment variable which is not set, and which the
-    command does not need. Their value is the text of the file.
+    `unset` has the locations of values that name a variable which is not set and not needed. Such
+    a value is the text in the file.
     """
 
     path: Path
-    values: dict[str, Any] = field(repr=False)  # they hold secrets
+    values: dict[str, Any] = field(repr=False)  # they contain secrets
     lines: dict[Location, int] = field(repr=False)
     unset: frozenset[Location] = frozenset()
 
@@ -49,9 +49,10 @@ class Source:
 
 
 def named(location: Location, values: Any = None) -> str:  # noqa: ANN401 - any of YAML
-    """Return a key as errors name it, such as `exports[0].brand`.
+    """Return a location as errors show it, such as `exports[0].brand`.
 
-    Where `values` of the file are given, a list item is shown with its `name`, which dbt's have.
+    If the `values` of the file are given, a list item is shown by its `name` instead of its index,
+    as in `models[activities_daily]`: the items of dbt's lists have names.
     """
     text = ""
     for part in location:
@@ -64,30 +65,32 @@ def named(location: Location, values: Any = None) -> str:  # noqa: ANN401 - any 
     return text.removeprefix(".")
 
 
-def read(path: Path, *, secrets: bool = True) -> Source:
-    """Read one YAML mapping, with the environment variables that it names filled in.
+def read_yaml(path: Path, *, secrets: bool = True, typed: bool = False) -> Source:
+    """Read a YAML file that contains one mapping.
 
-    Without `secrets`, a value that only a delivery needs may name a variable that is not set.
+    Scalars are read as text, with environment variables filled in. If `secrets` is false, values
+    that only a delivery needs may name variables that are not set. If `typed`, scalars get the
+    types of YAML and Jinja stays text, as dbt reads its own files.
 
-    Raises ConfigError with file and line where the file is not YAML, repeats a key, is too large,
-    or names an environment variable that is not set.
+    Raises ConfigError with file and line if the file is not YAML, repeats a key, is too large, or
+    names an environment variable that is not set.
     """
-    return _read(path, secrets=secrets, typed=False)
-
-
-def read_dbt(path: Path) -> Source:
-    """Read one of dbt's YAML files: each value as dbt reads it, with Jinja left as text.
-
-    Raises ConfigError as `read` does.
-    """
-    return _read(path, secrets=True, typed=True)
+    try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise ConfigError(f"{path}: {size:,} bytes; the limit is {_LARGEST:,}")
+        root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{path}:1: expected keys and values, such as 'exports:'")
+        reader = _Reader(path, secrets=secrets, typed=typed)
+        return Source(path, reader.mapping(root, ()), reader.lines, frozenset(reader.unset))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise unreadable(path, error) from None  # the message of the parser quotes the file
 
 
 def render(text: str) -> str:
-    """Fill in `{{ env_var('NAME', 'default') }}`.
+    """Return the text with each `{{ env_var('NAME', 'default') }}` replaced by its value.
 
-    Raises UnsetError where a variable is not set, ConfigError where the text contains any other
-    Jinja.
+    Raises UnsetError if a variable is not set, ConfigError if the text contains other Jinja.
     """
     if "{{" not in text and "{%" not in text:
         return text
@@ -103,7 +106,7 @@ def render(text: str) -> str:
 
 
 def unreadable(path: Path, error: Exception) -> ConfigError:
-    """Return the error for a file that is not YAML, without quoting its text: it holds secrets."""
+    """Return the error for a file that is not YAML. It never quotes the file: that has secrets."""
     if isinstance(error, RecursionError):
         return ConfigError(f"{path}: values are nested too deeply")
     if isinstance(error, yaml.MarkedYAMLError):
@@ -114,39 +117,29 @@ def unreadable(path: Path, error: Exception) -> ConfigError:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    """Return the parser's message without a name that it quotes: a secret may look like one."""
+    """Return the parser's message without the names that it quotes, which may be secrets.
+
+    For example, the parser reads a password that begins with `*` as the name of an alias.
+    """
     problem = str(error.problem)
     quotes_a_name = re.search("alias|anchor|tag|directive", problem)
     return problem.split("'", maxsplit=1)[0].strip() if quotes_a_name else problem
 
 
-def _read(path: Path, *, secrets: bool, typed: bool) -> Source:
-    try:
-        if (size := path.stat().st_size) > _LARGEST:
-            raise ConfigError(f"{path}: {size:,} bytes; the limit is {_LARGEST:,}")
-        root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{path}:1: expected keys and values, such as 'exports:'")
-        reader = _Reader(path, secrets=secrets, typed=typed)
-        return Source(path, reader.mapping(root, ()), reader.lines, frozenset(reader.unset))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise unreadable(path, error) from None  # the message of the parser quotes the file
-
-
 @dataclass
 class _Reader:
-    """Turns the nodes of one YAML file into values, and notes the line of each key."""
+    """Converts the nodes of one YAML file to values, and collects the line of each key."""
 
     path: Path
     secrets: bool
     typed: bool
     lines: dict[Location, int] = field(default_factory=dict)
     unset: set[Location] = field(default_factory=set)
-    _open: set[int] = field(default_factory=set)
+    _open: set[int] = field(default_factory=set)  # ids of the nodes around the current one
     _count: int = 0
 
     def mapping(self, node: yaml.MappingNode, location: Location) -> dict[Any, Any]:
-        """Return the keys and values of a mapping, those that it merges (`<<`) included."""
+        """Return the keys and values of a mapping, including those that it merges by `<<`."""
         result: dict[Any, Any] = {}
         merged: dict[Any, Any] = {}
         for key_node, value_node in node.value:
@@ -201,9 +194,9 @@ class _Reader:
             return str(node.value)
         except ConfigError as error:
             raise self._error(node, f"{named(location)}: {error}") from error
-        # A variable can contain a surrogate where its bytes are not UTF-8 (PEP 383).
+        # A surrogate: an escape in the file, or a byte of a variable that is not UTF-8 (PEP 383).
         if re.search("[\0\ud800-\udfff]", text):
-            message = "the text contains a NUL, or something that is not a character of Unicode"
+            message = "the text contains a NUL, or a character that is not valid Unicode"
             raise self._error(node, f"{named(location)}: {message}")
         return text
 
@@ -217,7 +210,7 @@ def _typed(node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - any scalar of YAML
 
 def _is_for_delivery(location: Location) -> bool:
     if location[:1] == ("destinations",):
-        return location[-1] != "retention"  # files grow old without a delivery too
+        return location[-1] != "retention"  # prune needs it, and delivers nothing
     return location[:1] == ("notify",) or location[-1] in ("salt", "sign_passphrase")
 
 
@@ -229,7 +222,7 @@ class _NotEnvVarError(Exception):
 def _jinja() -> "jinja2.Environment":
     import jinja2  # noqa: PLC0415 - most files name no variables
 
-    return jinja2.Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, and renders nothing
+    return jinja2.Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, never renders
 
 
 def _parts(output: "nodes.Node") -> "list[nodes.Expr]":
@@ -241,7 +234,7 @@ def _parts(output: "nodes.Node") -> "list[nodes.Expr]":
 
 
 def _filled(part: "nodes.Expr") -> str:
-    """Return the text of a part: what it says, or the value of the variable that it names."""
+    """Return the text of one part of the Jinja: literal text, or the value of a variable."""
     from jinja2 import nodes  # noqa: PLC0415 - most files name no variables
 
     if isinstance(part, nodes.TemplateData):

@@ -154,7 +154,7 @@ def read_contract(project_dir: Path) -> Contract:
     path = project_dir / SOURCES
     if not path.exists():
         raise UsageError(f"{path} does not exist: is {project_dir} the folder of the dbt project?")
-    source = yaml_source.read_dbt(path)
+    source = yaml_source.read_yaml(path, typed=True)
     sources = _validated(_Sources, source.values, source, ()).sources
     found = [index for index, each in enumerate(sources) if each.get("name") == _SOURCE]
     if len(found) != 1:
@@ -272,7 +272,7 @@ def view_column(
 
 def _locate(path: Path, model: str, column: str) -> tuple[Source, Location]:
     """Return a model's YAML file, and the location of a column's `meta` in it."""
-    source = yaml_source.read_dbt(path)
+    source = yaml_source.read_yaml(path, typed=True)
     for index, each in enumerate(source.values.get("models") or ()):
         for number, item in enumerate(each.get("columns") or ()):
             if (each.get("name"), item.get("name")) == (model, column):

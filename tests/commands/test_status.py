@@ -26,7 +26,7 @@ from orchestrator.commands.status import (
     read_status,
 )
 from orchestrator.config.exports import File
-from orchestrator.config.ledger_url import checked
+from orchestrator.config.ledger_url import parse
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.jobs import Request
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, Ledger, session
@@ -73,7 +73,7 @@ def url(request: pytest.FixtureRequest, workspace: Workspace) -> str:
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[Ledger]:
-    with closing(Ledger(checked(url, Path()))) as opened:
+    with closing(Ledger(parse(url, Path()))) as opened:
         yield opened
 
 

@@ -192,7 +192,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         ("additional_fields: {activity: [os]}", "activity: unknown key; did you mean activities"),
         ("destination: [archive, archive]", "destination: .*listed twice"),
         ("directory: a//b", "directory: .*two slashes follow each other"),
-        ("directory: /srv", "directory: leaves the folder of destination 'archive'"),
+        ("directory: /srv", "directory: must be below the folder of destination 'archive'"),
         ("activity_file: 'a{window_start:%Y%m%d%R}'", "'%Y%m%d%R' has a code other than"),
         ("interval: weekly, activity_file: 'a{window_start:%Y%V}'", "two weekly windows"),
         ("start: 0001-01-01", "start: '0001-01-01': expected greater than"),

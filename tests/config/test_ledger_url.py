@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.ledger_url import checked
+from orchestrator.config.ledger_url import parse
 
 HERE = Path("/here")
 
@@ -19,7 +19,7 @@ HERE = Path("/here")
     ],
 )
 def test_a_url_of_sqlite_names_a_file(text: str, file: str, name: str) -> None:
-    url = checked(text, HERE)
+    url = parse(text, HERE)
     assert (url.file, url.name, url.server) == (Path(file), name, {})
 
 
@@ -52,7 +52,7 @@ def test_a_url_of_sqlite_names_a_file(text: str, file: str, name: str) -> None:
 def test_a_url_of_postgresql_gives_the_parameters_for_libpq(
     text: str, server: str, name: str
 ) -> None:
-    url = checked(text, HERE)
+    url = parse(text, HERE)
     given = " ".join(f"{key}={value}" for key, value in url.server.items())
     assert (url.file, url.name) == (None, name)
     assert sorted(given.split()) == sorted(server.split())
@@ -80,5 +80,5 @@ def test_a_url_of_postgresql_gives_the_parameters_for_libpq(
 )
 def test_an_invalid_url_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        checked(text, HERE)
+        parse(text, HERE)
     assert "hush" not in str(caught.value)

@@ -75,7 +75,7 @@ def test_a_file_without_one_public_key_is_refused_at_once(
     assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_load=True)
     (tmp_path / "exports.yml").unlink()
     with pytest.raises(ValueError, match="is not a file"):
-        openpgp.checked(tmp_path)
+        openpgp.check_public_key(tmp_path)
 
 
 @pytest.mark.parametrize("armor", [False, True])
@@ -119,7 +119,7 @@ def test_the_valid_one_of_two_subkeys_is_used(tmp_path: Path, gpg: Gpg) -> None:
     gpg.add_subkey(fingerprint, "never")
     key = tmp_path / "key.pgp"
     key.write_bytes(gpg.export(fingerprint, armor=False))
-    file = PackedFile(tmp_path / "rows.csv", "gzip", openpgp.checked(key))
+    file = PackedFile(tmp_path / "rows.csv", "gzip", openpgp.check_public_key(key))
     file.write(b"a,b\n" * 100_000)
     size, _ = file.finish()
     file.wait()
@@ -355,4 +355,4 @@ def test_a_public_key_is_refused_for_signing(tmp_path: Path, gpg: Gpg, receiver:
     path = tmp_path / "public.asc"
     path.write_bytes(gpg.export(receiver))
     with pytest.raises(ValueError, match="expected one OpenPGP secret key, found only its public"):
-        openpgp.checked_secret(path)
+        openpgp.check_secret_key(path)

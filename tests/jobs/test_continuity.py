@@ -9,7 +9,7 @@ import pytest
 from workspace import utc
 
 from orchestrator import config
-from orchestrator.config.ledger_url import checked
+from orchestrator.config.ledger_url import parse
 from orchestrator.jobs import Exports, Job, Request, due
 from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import Ledger
@@ -24,7 +24,7 @@ class Months:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger = Ledger(checked("sqlite:///ledger.db", folder))
+        self.ledger = Ledger(parse("sqlite:///ledger.db", folder))
         self.brands = ["ACME", "ZZ"]
         self.windows: dict[str, list[Window]] = {"ACME": [], "ZZ": []}
 

@@ -18,7 +18,7 @@ from workspace import days, utc
 
 from orchestrator import config
 from orchestrator.config import Config
-from orchestrator.config.ledger_url import checked
+from orchestrator.config.ledger_url import parse
 from orchestrator.errors import UsageError
 from orchestrator.jobs import Job, Request, due
 from orchestrator.ledger import Ledger
@@ -58,7 +58,7 @@ class Runs:
 
     def __init__(self, folder: Path, *exports: str) -> None:
         self.folder = folder
-        self.ledger = Ledger(checked("sqlite:///ledger.db", folder))
+        self.ledger = Ledger(parse("sqlite:///ledger.db", folder))
         self.configure(*exports)
 
     def configure(self, *exports: str) -> None:

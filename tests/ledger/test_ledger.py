@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 import orchestrator
 from orchestrator.config.exports import File
-from orchestrator.config.ledger_url import LedgerUrl, checked
+from orchestrator.config.ledger_url import LedgerUrl, parse
 from orchestrator.errors import LedgerError, LockedError
 from orchestrator.ledger import (
     DELIVERED,
@@ -53,7 +53,7 @@ FILES = [
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerUrl:
     """An empty database of each kind that a ledger can use."""
     if request.param == "sqlite":
-        return checked("sqlite:///state/ledger.db", tmp_path)
+        return parse("sqlite:///state/ledger.db", tmp_path)
     server: Postgres = request.getfixturevalue("postgres")
     return of_server(server.database(), request.param)
 
@@ -284,7 +284,7 @@ def test_an_announced_rename_records_the_folder_of_its_destination(ledger: Ledge
 
 
 def test_a_ledger_locked_by_another_program_is_reported(tmp_path: Path) -> None:
-    url = checked("sqlite:///ledger.db", tmp_path)
+    url = parse("sqlite:///ledger.db", tmp_path)
     Ledger(url).close()
     with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -388,9 +388,9 @@ def test_one_run_at_a_time_writes_and_others_can_read(ledger: Ledger, url: Ledge
 def test_a_ledger_is_locked_for_every_path_to_it(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "state")
-    ledger = Ledger(checked("sqlite:///state/ledger.db", tmp_path))
+    ledger = Ledger(parse("sqlite:///state/ledger.db", tmp_path))
     with pytest.raises(LockedError):
-        Ledger(checked("sqlite:///link/ledger.db", tmp_path))
+        Ledger(parse("sqlite:///link/ledger.db", tmp_path))
     ledger.close()
 
 
@@ -450,7 +450,7 @@ def test_a_ledger_that_cannot_be_opened_is_reported_without_its_password(
     text: str, message: str
 ) -> None:
     with pytest.raises(LedgerError, match=message) as caught:
-        Ledger(checked(text, Path()))
+        Ledger(parse(text, Path()))
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -543,7 +543,7 @@ def cut_off(url: LedgerUrl) -> None:
 
 def of_server(text: str, driver: str = "postgresql") -> LedgerUrl:
     """Return the ledger's URL, with another driver's name in it."""
-    return checked(text.replace("postgresql", driver, 1), Path())
+    return parse(text.replace("postgresql", driver, 1), Path())
 
 
 def connected(url: LedgerUrl) -> psycopg.Connection:

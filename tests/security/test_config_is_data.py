@@ -69,7 +69,7 @@ def test_any_text_is_rendered_or_refused(text: str) -> None:
 def read(folder: Path, text: str | bytes) -> yaml_source.Source:
     path = folder / "exports.yml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return yaml_source.read(path)
+    return yaml_source.read_yaml(path)
 
 
 @pytest.mark.parametrize(
