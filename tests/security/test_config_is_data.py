@@ -105,7 +105,7 @@ def read(folder: Path, text: str | bytes) -> yaml_source.Source:
         ('a: "x\\0y"', "exports.yml:1: a: the text contains a NUL"),
         (
             'a: "\\ud800"',
-            "exports.yml:1: a: the text contains a NUL, or something that is not a character",
+            "exports.yml:1: a: the text contains a NUL, or a character that is not valid Unicode",
         ),
         (b"a: \xff", "cannot be read: 'utf-8' codec can't decode"),
         ("- a", "exports.yml:1: expected keys and values"),
