@@ -1,4 +1,4 @@
-"""Jobs: which windows of which exports to build and deliver, and their names in the ledger."""
+"""Jobs: the windows that a command builds and delivers, and the names of exports in the ledger."""
 
 import re
 import shlex
@@ -17,9 +17,9 @@ from orchestrator.windows import Days, Interval, Window
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks for: all windows that are due, or those that begin on these `days`.
+    """The options of a command: deliver all windows that are due, or those that begin on `days`.
 
-    With `resend` it asks for the files that were delivered of those windows, again.
+    With `resend`, the files that were delivered for those days are sent again as they are.
     """
 
     daily_only: bool = False
@@ -32,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Subject:
-    """The window of a brand that a result is about; `export` is its name in the ledger."""
+    """The window and brand that a result is about; `export` is the export's name in the ledger."""
 
     export: str
     brand: str
@@ -44,9 +44,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Job:
-    """One export's window to build and deliver, as the revision in `entry`.
+    """A window of one export to build and deliver; `entry` has the window and its revision.
 
-    The brand is `*` until the window's rows have been read, which say which brands exist.
+    The brand of a job can be `*`. It is replaced by one job for each brand once the rows of the
+    window have been read.
     """
 
     export: Export
@@ -55,11 +56,11 @@ class Job:
     entry: Entry
     forced: bool = False
     kept: Mapping[Kind, str] = field(default_factory=dict)
-    """Paths that count in place of those of exports.yml, such as those of the revision before."""
+    """Paths to use instead of those by exports.yml, for example those of the revision before."""
 
     @property
     def subject(self) -> dict[str, Any]:
-        """The attributes of the Subject of a result about this job."""
+        """The fields of Subject, for a result about this job."""
         return vars(
             Subject(
                 export=self.entry.export,
@@ -76,7 +77,7 @@ class Job:
         return self.kept.get(kind) or self._path(kind)
 
     def repeated_path(self, kind: Kind) -> str:
-        """Return the path that the file gets where another window of the brand has its path."""
+        """Return the path to use if another window of the brand already has the usual path."""
         return self._path(kind, is_repeated=True)
 
     def _path(self, kind: Kind, *, is_repeated: bool = False) -> str:
@@ -101,20 +102,24 @@ class Job:
         return self.entry.window.end + self.export.settle <= now
 
     def of_brand(self, brand: str) -> "Job":
-        """Return the job of one of the brands that `*` includes."""
-        name, every = ledger_name(brand, self.export, self.ordinal), self.entry
-        entry = Entry(name, every.window, 1, scheduled=every.scheduled)
+        """Return the job of one brand that `*` includes."""
+        name = ledger_name(brand, self.export, self.ordinal)
+        entry = Entry(name, self.entry.window, 1, scheduled=self.entry.scheduled)
         return replace(self, brand=brand, entry=entry)
 
     def command(self, *, force: bool = True) -> str:
-        """Return the command that delivers the window; with `force` as the next revision."""
+        """Return the command that delivers the window; with `force`, as the next revision."""
         name = "daily" if self.export.interval is Interval.DAILY else "run"
         day = self.entry.window.start.astimezone(self.export.timezone).date()
         words = ["orchestrate", name, "--date", f"{day}", "--brand", self.brand]
         return shlex.join([*words, "--force"] if force else words)
 
     def revised(self, known: Entry | None) -> "Job | None":
-        """Return the job with the revision to write, or None where the window is delivered."""
+        """Return the job with the revision to write, or None if there is nothing to do.
+
+        `known` is the window's newest entry in the ledger. A delivered window is only rebuilt if
+        the job is `forced`.
+        """
         if known is None:
             return self
         if known.state != DELIVERED:
@@ -128,22 +133,22 @@ class Job:
 
 @dataclass(frozen=True)
 class ExportEntry:
-    """One export of exports.yml, and its number among those of its brand and interval."""
+    """One export of exports.yml, and its number among the entries of its brand and interval."""
 
     export: Export
     ordinal: int
 
     @property
     def name(self) -> str:
-        """Its name in the ledger."""
+        """The name of the export in the ledger."""
         return self.name_of(self.export.brand)
 
     def name_of(self, brand: str) -> str:
-        """Return the name in the ledger of one of the brands that `*` includes."""
+        """Return the name in the ledger for one brand that `*` includes."""
         return ledger_name(brand, self.export, self.ordinal)
 
     def job(self, entry: Entry, *, brand: str | None = None, forced: bool = False) -> Job:
-        """Return the job of a window, or of the window of one brand that `*` includes."""
+        """Return the job of a window. If the export is `*`, it can be for one `brand` only."""
         return Job(self.export, brand or self.export.brand, self.ordinal, entry, forced)
 
 
@@ -151,7 +156,7 @@ class Exports:
     """The entries of exports.yml that a request is about."""
 
     def __init__(self, config: Config, request: Request) -> None:
-        """Select them. Raises UsageError for a brand that no export names."""
+        """Select the entries. Raises UsageError if none exports a requested brand."""
         self.own = {export.brand for export in config.exports}
         self._brands = set(request.brands)
         for brand in request.brands:
@@ -168,15 +173,19 @@ class Exports:
             counts[export.brand, export.interval] = ordinal
             entry = ExportEntry(export, ordinal)
             self._all.append(entry)
-            if export.interval is Interval.DAILY or not request.daily_only:
-                self._add(entry)
+            every = export.brand == EVERY_BRAND
+            wanted = self._brands - self.own if every else self._brands & {export.brand}
+            if (wanted or not self._brands) and (
+                export.interval is Interval.DAILY or not request.daily_only
+            ):
+                self._entries[entry.name] = entry
 
     def __iter__(self) -> Iterator[ExportEntry]:
         """Yield each entry, in the order of exports.yml."""
         return iter(self._entries.values())
 
     def star_includes(self, brand: str) -> bool:
-        """Tell whether `*` includes this brand and the request is about it."""
+        """Tell whether `*` includes this brand, and the request does too."""
         is_included = brand not in self.own and brand != EVERY_BRAND
         return is_included and (not self._brands or brand in self._brands)
 
@@ -185,38 +194,32 @@ class Exports:
         if own := self._entries.get(name):
             return own, own.export.brand
         for each in self:
-            brand = name.removesuffix(ledger_name("", each.export, each.ordinal))
+            brand = name.removesuffix(each.name_of(""))
             if each.export.brand == EVERY_BRAND and brand != name:
                 return (each, brand) if self.star_includes(brand) else None
         return None
 
     def of_brand(self, brand: str) -> list[ExportEntry]:
-        """Return the entries of exports.yml that export a brand now, whatever the request."""
+        """Return all entries of exports.yml that export a brand, even if not requested."""
         listed = brand if brand in self.own else EVERY_BRAND
         return [each for each in self._all if each.export.brand == listed]
 
-    def requests(self, each: ExportEntry, brand: str) -> bool:
-        """Tell whether the request is about this entry, and about this brand of it."""
+    def requests(self, export_entry: ExportEntry, brand: str) -> bool:
+        """Tell whether the request includes this entry and this brand."""
         is_wanted = not self._brands or brand in {*self._brands, EVERY_BRAND}
-        return is_wanted and each.name in self._entries
-
-    def _add(self, entry: ExportEntry) -> None:
-        every = entry.export.brand == EVERY_BRAND
-        wanted = self._brands - self.own if every else self._brands & {entry.export.brand}
-        if wanted or not self._brands:
-            self._entries[entry.name] = entry
+        return is_wanted and export_entry.name in self._entries
 
 
 def ledger_name(brand: str, export: Export, ordinal: int) -> str:
     """Return the name of an export in the ledger.
 
-    It does not depend on directories, file names or dialects, so that a changed export continues
-    where it stopped. A second entry of the same brand and interval gets a number.
+    It does not depend on the directory, file names or dialect: if these change, the export
+    continues after its last window. A second entry of the same brand and interval gets a number.
     """
     return f"{brand} {export.interval}" + (f" {ordinal}" if ordinal > 1 else "")
 
 
 def brand_of(name: str) -> str:
-    """Return the brand of an export's name in the ledger."""
+    """Return the brand in the name that an export has in the ledger."""
     intervals = "|".join(Interval)
     return re.sub(f" ({intervals})( \\d+)?$", "", name)

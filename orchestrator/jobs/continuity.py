@@ -1,10 +1,10 @@
-"""Continuity: where an export goes on after exports.yml was edited.
+"""Continuity: the window with which an export begins after exports.yml was edited.
 
-The ledger knows an export by its brand and interval. After an edit a brand can be exported under
-another name than before: by another interval, or by `*` in place of an entry of its own. A receiver
-must not notice: what was exported before goes on where it ended, so no row is left out, and none
-comes twice. Exports of one brand that existed at the same time, such as a daily and a weekly one,
-do not continue each other.
+The name of an export in the ledger is its brand and interval. After an edit, a brand can have
+another name than before: its interval changed, or `*` exports it instead of a separate entry. The
+export with the new name then continues where the one with the old name ended, so that a receiver
+gets each row once. Exports of one brand that existed at the same time, such as a daily and a weekly
+one, do not continue each other.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -16,19 +16,19 @@ from orchestrator.ledger import Ledger
 from orchestrator.windows import Window
 
 _MONTH = timedelta(days=32)
-"""No window is longer, so an export is never further behind `*` at the moment of an edit."""
+"""No window is longer. So at an edit, no export is further behind `*` than this."""
 
 
 class Continuity:
-    """What the ledger knows of every export, also of those that exports.yml no longer has.
+    """The exports in the ledger, including those that exports.yml no longer has.
 
     Attributes:
-        spans: by name, the time from the first scheduled window to the end of the last.
+        spans: by name of the export, the time from its first to its last scheduled window.
 
     """
 
     def __init__(self, exports: Exports, ledger: Ledger) -> None:
-        """Read the spans."""
+        """Read the spans of all exports."""
         self._exports = exports
         self._ledger = ledger
         self.spans = ledger.spans(ledger.exports())
@@ -36,52 +36,52 @@ class Continuity:
         for name in self.spans:
             self._brands.setdefault(brand_of(name), []).append(name)
 
-    def begin(self, each: ExportEntry, now: datetime) -> datetime:
-        """Return the begin of the first window of an entry that the ledger does not know."""
-        calendar, span = each.export.calendar, self.spans.get(each.name)
-        begin, start = span.end if span else None, _start(each)
+    def begin(self, entry: ExportEntry, now: datetime) -> datetime:
+        """Return the begin of the first window that the ledger does not have yet."""
+        calendar, span = entry.export.calendar, self.spans.get(entry.name)
+        begin, start = span.end if span else None, _start(entry)
         if start and (span is None or start < span.start or start > span.end):
             begin = start
-        return self._continued(each, each.export.brand, begin) or calendar.last_due(now).start
+        return self._continued(entry, entry.export.brand, begin) or calendar.last_due(now).start
 
-    def apart(self, each: ExportEntry, now: datetime) -> Iterator[tuple[str, datetime]]:
-        """Yield the brands of `*` whose windows are not those of `*`, and where theirs begin.
+    def separate(self, entry: ExportEntry, now: datetime) -> Iterator[tuple[str, datetime]]:
+        """Yield the brands of `*` that have other windows than `*`, each with the begin of its own.
 
-        They were exported by an entry of their own until now: to a later or earlier moment than
-        `*`. Once they have caught up, their windows are those of `*`.
+        These brands had a separate entry before, and ended earlier or later than `*`. Once their
+        windows have reached those of `*`, they share its windows.
         """
-        if each.export.brand != EVERY_BRAND:
+        if entry.export.brand != EVERY_BRAND:
             return
-        every, together = self.spans.get(each.name), self.begin(each, now)
-        start = _start(each)
+        star_span, star_begin = self.spans.get(entry.name), self.begin(entry, now)
+        start = _start(entry)
         for brand in filter(self._exports.star_includes, self._brands):
-            span = self.spans.get(each.name_of(brand))
-            begin = self._continued(each, brand, span.end if span else None)
-            # `*` went on without this brand for long: it had no rows.
-            if begin is None or (every and begin < every.end - _MONTH):
+            span = self.spans.get(entry.name_of(brand))
+            begin = self._continued(entry, brand, span.end if span else None)
+            # If `*` is more than a month ahead, the brand had no rows: it continues with `*`.
+            if begin is None or (star_span and begin < star_span.end - _MONTH):
                 continue
             begin = max(begin, start) if start else begin
-            if begin != together:
+            if begin != star_begin:
                 yield brand, begin
 
     def brands(
-        self, every: Job, brands: Iterable[str], taken: Collection[str], request: Request
+        self, star: Job, brands: Iterable[str], taken: Collection[str], request: Request
     ) -> list[Job]:
         """Return the jobs of a window of `*`: one for each brand that it delivers in this window.
 
-        `brands` are those that the warehouse was found to have, `taken` the names that have a job
-        for this window already. Brands that `*` delivered before are added: one of which only
-        events are known has none on some days, and gets files with headers alone.
+        `brands` are those that the warehouse has. `taken` are the exports, by name, that already
+        have a job for this window. Brands that `*` delivered recently are added: a brand of which
+        the warehouse has events only can have no row on some days, and then gets empty files.
         """
-        each, window = ExportEntry(every.export, every.ordinal), every.entry.window
-        spans = {brand: self.spans.get(each.name_of(brand)) for brand in self._brands}
+        star_entry, window = ExportEntry(star.export, star.ordinal), star.entry.window
+        spans = {brand: self.spans.get(star_entry.name_of(brand)) for brand in self._brands}
         wanted = {*brands}
         for brand, span in spans.items():
             if span and span.start <= window.start <= span.end + _MONTH:
                 wanted.add(brand)
-        covered = self._covered(each, window, requested=request.days is not None)
+        covered = self._covered(star_entry, window, requested=request.days is not None)
         known = self._ledger.entries(window=window)
-        jobs = map(every.of_brand, filter(self._exports.star_includes, sorted(wanted)))
+        jobs = map(star.of_brand, filter(self._exports.star_includes, sorted(wanted)))
         found = (
             job.revised(known.get((job.entry.export, window)))
             for job in jobs
@@ -89,74 +89,73 @@ class Continuity:
         )
         return [job for job in found if job]
 
-    def heir(self, gone: str) -> tuple[ExportEntry, str] | None:
-        """Return the entry and the brand that continue an export that exports.yml no longer has.
+    def heir(self, removed: str) -> tuple[ExportEntry, str] | None:
+        """Return the entry and the brand that continue a removed export.
 
         The entry delivers the windows that wait under the old name. None if no entry continues it.
         """
-        brand = brand_of(gone)
+        brand = brand_of(removed)
         for each in self._exports.of_brand(brand):
             name = each.name_of(brand)
-            if name == gone or not self._were_together(name, gone):
+            if name == removed or not self._were_together(name, removed):
                 return each, brand
         return None
 
-    def _covered(self, each: ExportEntry, window: Window, *, requested: bool) -> set[str]:
-        """Return the names of brands of `*` that have other windows in the time of this one.
+    def _covered(self, star: ExportEntry, window: Window, *, requested: bool) -> set[str]:
+        """Return the names, under `*`, of brands that have other windows which overlap this one.
 
-        Windows of an export that exports.yml no longer has count as well, unless the window was
-        requested by date.
+        Windows of a removed export count too, unless the window was requested by date.
         """
-        mine = {each.name_of(brand): brand for brand in self._brands}
+        under_star = {star.name_of(brand): brand for brand in self._brands}
         names = [name for names in self._brands.values() for name in names]
         found = self._ledger.overlapping(names, window)
-        covered = {name for name in mine if found.get(name, window) != window}
-        for name, brand in mine.items():
+        covered = {name for name in under_star if found.get(name, window) != window}
+        for name, brand in under_star.items():
             if requested or name in found:
                 continue
-            gone = (other for other in self._gone(brand) if other in found)
-            covered |= {name for other in gone if not self._were_together(name, other)}
+            removed = (other for other in self._removed(brand) if other in found)
+            covered |= {name for other in removed if not self._were_together(name, other)}
         return covered
 
-    def _continued(self, each: ExportEntry, brand: str, begin: datetime | None) -> datetime | None:
-        """Return where the exports ended that this one continues, if that is later."""
-        name = each.name_of(brand)
-        for gone in self._gone(brand):
-            end = self.spans[gone].end
-            if (begin is None or begin < end) and self._continues(name, gone, brand):
+    def _continued(self, entry: ExportEntry, brand: str, begin: datetime | None) -> datetime | None:
+        """Return `begin`, or the end of a removed export that this one continues, if later."""
+        name = entry.name_of(brand)
+        for removed in self._removed(brand):
+            end = self.spans[removed].end
+            if (begin is None or begin < end) and self._continues(name, removed, brand):
                 begin = end
         return begin
 
-    def _gone(self, brand: str) -> list[str]:
-        """Return the names of a brand's exports in the ledger that exports.yml no longer has."""
+    def _removed(self, brand: str) -> list[str]:
+        """Return the exports of a brand that the ledger has and exports.yml no longer has."""
         names = self._brands.get(brand, ())
         listed = {each.name_of(brand) for each in self._exports.of_brand(brand)}
         return [name for name in names if name not in listed]
 
-    def _continues(self, name: str, gone: str, brand: str) -> bool:
+    def _continues(self, name: str, removed: str, brand: str) -> bool:
         if name in self.spans:
-            return not self._were_together(name, gone)
-        # A new export continues the one that was delivered last, if that is gone.
-        end = self.spans[gone].end
+            return not self._were_together(name, removed)
+        # A new export continues the export of the brand that was delivered last, if it was removed.
+        end = self.spans[removed].end
         return all(self.spans[other].end <= end for other in self._brands[brand])
 
-    def _were_together(self, name: str, gone: str) -> bool:
-        """Tell whether two exports had windows in one time, of late."""
-        if name not in self.spans or gone not in self.spans:
+    def _were_together(self, name: str, removed: str) -> bool:
+        """Tell whether the windows of two exports overlapped in the last month of both."""
+        if name not in self.spans or removed not in self.spans:
             return False
-        since = min(self.spans[name].end, self.spans[gone].end) - _MONTH
-        entries = self._ledger.entries(since=since, exports=[name, gone])
-        windows: dict[str, list[Window]] = {name: [], gone: []}
+        since = min(self.spans[name].end, self.spans[removed].end) - _MONTH
+        entries = self._ledger.entries(since=since, exports=[name, removed])
+        windows: dict[str, list[Window]] = {name: [], removed: []}
         for (export, window), entry in entries.items():
             if entry.scheduled:
                 windows[export].append(window)
         return any(
             one.start < other.end and other.start < one.end
             for one in windows[name]
-            for other in windows[gone]
+            for other in windows[removed]
         )
 
 
-def _start(each: ExportEntry) -> datetime | None:
-    calendar, day = each.export.calendar, each.export.start
+def _start(entry: ExportEntry) -> datetime | None:
+    calendar, day = entry.export.calendar, entry.export.start
     return calendar.first_from(calendar.start_of(day)) if day else None

@@ -1,4 +1,4 @@
-"""Which windows are due: those of each export that the ledger does not show as delivered."""
+"""The windows that are due: finished windows that the ledger does not show as delivered."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,22 +16,23 @@ from orchestrator.windows import Calendar, Days, Window
 MOST_WINDOWS = 10_000
 """The most windows that one command builds; each takes about a second."""
 _TURN = 96
-"""Windows that an export gets before the next ones have their turn: a day of 15 minutes each."""
+"""The windows of an export in one turn: a day of 15-minute windows."""
 _MOST_OF_AN_EXPORT = 1_000
-"""Windows of one export that a scheduled run builds: a week of 15 minutes each, and some more."""
+"""The most windows of one export that a scheduled run builds: ten days of 15-minute windows."""
 _MOMENT = timedelta(microseconds=1)
 
 
 def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> list[Job]:
     """Return every job that is due, or requested and not delivered, oldest window first.
 
-    Raises UsageError for a brand that no export names, or days of which none has ended.
+    Raises UsageError if exports.yml has no entry for a requested brand, or if no requested day has
+    ended.
     """
     exports = Exports(config, request)
     if request.days:
         found = requested(exports, ledger, request.days, now=now, forced=request.force)
     else:
-        # A clock that was ahead may have put windows into the ledger that have not ended.
+        # If the clock was ahead once, the ledger can contain windows that have not ended.
         found = [job for job in _scheduled(exports, ledger, request, now) if job.is_over(now)]
     since = min((job.entry.window.start for job in found), default=now)
     known = ledger.entries(since=since, exports=[job.entry.export for job in found])
@@ -42,12 +43,12 @@ def jobs(config: Config, ledger: Ledger, request: Request, now: datetime) -> lis
 
 
 def in_turns(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
-    """Return the jobs of a scheduled run in a fair order, and a warning for each that is too long.
+    """Return the jobs of a scheduled run in a fair order, and a warning for each long backlog.
 
-    While a run is at work no other one is, so a backlog of years of one export would hold up all
-    others. Each export gets 96 windows in turn, its oldest first, and 1,000 in one run; the next
-    run continues. Within a turn the order is that of the windows, so exports that share windows
-    still share their builds.
+    Only one run can be active, so an export that is years behind would delay all others. Exports
+    take turns of 96 windows, oldest first, and one run builds at most 1,000 windows of an export;
+    the next run continues. Within a turn, jobs are ordered by window: exports that share a window
+    still share its build.
     """
     taken: Counter[str] = Counter()
     ranked: list[tuple[int, Job]] = []
@@ -58,7 +59,7 @@ def in_turns(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
     chosen.sort(key=lambda item: item[0] // _TURN)  # a stable sort
     warnings = [
         f"{name}: {number:,} windows are due; this run builds the oldest {_MOST_OF_AN_EXPORT:,}, "
-        "so that other exports are not held up; the next run continues there"
+        "so that other exports are not delayed; the next run continues"
         for name, number in taken.items()
         if number > _MOST_OF_AN_EXPORT
     ]
@@ -70,9 +71,9 @@ def future_warnings(config: Config, ledger: Ledger, request: Request, now: datet
     exports = Exports(config, request)
     spans = ledger.spans(each.name for each in exports)
     return [
-        f"{each.name}: the ledger reaches to {end:%Y-%m-%d %H:%M}, which is after now: nothing is "
-        "due until then. If the clock was wrong, 'orchestrate backfill --from D --to D --force'"
-        " rebuilds the windows of those days that have ended"
+        f"{each.name}: the ledger reaches to {end:%Y-%m-%d %H:%M}, which is after now, so nothing "
+        "is due until then. If the clock was wrong, 'orchestrate backfill --from D --to D --force' "
+        "rebuilds the windows of those days that have ended"
         for each in exports
         if each.name in spans
         and (end := spans[each.name].end.astimezone(each.export.timezone)) > now
@@ -80,93 +81,97 @@ def future_warnings(config: Config, ledger: Ledger, request: Request, now: datet
 
 
 def next_due(exports: Exports, ledger: Ledger, now: datetime) -> dict[str, datetime]:
-    """Return, by export, when its next window is due that is not due yet."""
+    """Return, by export, the time at which its next window is due, after `now`."""
     continuity = Continuity(exports, ledger)
-    lines = _lines(exports, continuity, now, apart=False)
+    timelines = [_timeline(entry, continuity, now) for entry in exports]
     found = {}
-    for line, _, to_come in _to_come(lines, ledger, continuity.spans):
-        moments = map(line.each.export.calendar.due, to_come)
-        found[line.name] = next(moment for moment in moments if moment > now)
+    for timeline, _, following in _following(timelines, ledger, continuity.spans):
+        moments = map(timeline.entry.export.calendar.due, following)
+        found[timeline.name] = next(moment for moment in moments if moment > now)
     return found
 
 
 @dataclass(frozen=True)
-class _Line:
-    """The windows of an entry from a moment on, or of one brand of `*` that has its own."""
+class _Timeline:
+    """Consecutive windows, from `begin` on, of an export or of one brand of `*` by itself."""
 
-    each: ExportEntry
+    entry: ExportEntry
     brand: str
     begin: datetime
 
     @property
     def name(self) -> str:
-        return self.each.name_of(self.brand)
+        return self.entry.name_of(self.brand)
 
 
-def _lines(
-    exports: Exports, continuity: Continuity, now: datetime, *, apart: bool = True
-) -> list[_Line]:
-    found = []
-    for each in exports:
-        found.append(_Line(each, each.export.brand, continuity.begin(each, now)))
-        if apart:
-            found += [_Line(each, *line) for line in continuity.apart(each, now)]
-    return found
+def _timeline(entry: ExportEntry, continuity: Continuity, now: datetime) -> _Timeline:
+    return _Timeline(entry, entry.export.brand, continuity.begin(entry, now))
+
+
+def _timelines(exports: Exports, continuity: Continuity, now: datetime) -> Iterator[_Timeline]:
+    for entry in exports:
+        yield _timeline(entry, continuity, now)
+        for brand, begin in continuity.separate(entry, now):
+            yield _Timeline(entry, brand, begin)
 
 
 def _scheduled(exports: Exports, ledger: Ledger, request: Request, now: datetime) -> Iterator[Job]:
-    """Yield the unfinished windows of the ledger, and every due window since."""
+    """Yield jobs for the unfinished windows in the ledger, and for the due windows after those."""
     continuity = Continuity(exports, ledger)
     spans = continuity.spans
     waiting: set[tuple[str, Window]] = set()
     for entry in filter(is_wanted, ledger.open_entries()):
         owner = exports.owner(entry.export) or continuity.heir(entry.export)
         if owner and exports.requests(*owner):
-            each, brand = owner
+            export_entry, brand = owner
             waiting.add((entry.export, entry.window))
-            yield each.job(entry, brand=brand, forced=request.force)
-    for line, taken, to_come in _to_come(_lines(exports, continuity, now), ledger, spans):
-        calendar = line.each.export.calendar
+            yield export_entry.job(entry, brand=brand, forced=request.force)
+    timelines = [*_timelines(exports, continuity, now)]
+    for timeline, known, following in _following(timelines, ledger, spans):
+        export_entry, name = timeline.entry, timeline.name
         windows = set()
-        for window in to_come:
-            if calendar.due(window) > now:
+        for window in following:
+            if export_entry.export.calendar.due(window) > now:
                 break
             windows.add(window)
-        if request.force and line.name in spans:
-            windows |= {window for window in taken if window.end == spans[line.name].end}
+        if request.force and name in spans:
+            windows |= {window for window in known if window.end == spans[name].end}
         for window in windows:
-            # A window of `*` that waits, waits for all its brands.
-            if not waiting & {(line.name, window), (line.each.name, window)}:
-                entry = Entry(line.name, window, 1)
-                yield line.each.job(entry, brand=line.brand, forced=request.force)
+            # A waiting window of `*` includes all its brands.
+            if not waiting & {(name, window), (export_entry.name, window)}:
+                entry = Entry(name, window, 1)
+                yield export_entry.job(entry, brand=timeline.brand, forced=request.force)
 
 
 def is_wanted(entry: Entry) -> bool:
-    """Tell whether a run delivers an unfinished window by itself: it is due, or has files."""
+    """Tell whether scheduled runs deliver an unfinished window: it was due once, or has files."""
     return entry.scheduled or entry.state == WRITTEN
 
 
-def _to_come(
-    lines: Sequence[_Line], ledger: Ledger, spans: Mapping[str, Window]
-) -> Iterator[tuple[_Line, Sequence[Window], Iterator[Window]]]:
-    """Yield each line, its newest windows in the ledger, and the endless windows after those."""
-    if not lines:
+def _following(
+    timelines: Sequence[_Timeline], ledger: Ledger, spans: Mapping[str, Window]
+) -> Iterator[tuple[_Timeline, Sequence[Window], Iterator[Window]]]:
+    """Yield each timeline, its newest windows in the ledger, and its windows without an end.
+
+    The ledger is read once for all timelines.
+    """
+    if not timelines:
         return
-    begins = [line.begin for line in lines]
-    since = min([*begins, *(spans[line.name].end for line in lines if line.name in spans)])
-    known = _windows_in_ledger([line.name for line in lines], ledger, since)
-    for line in lines:
-        taken = known.get(line.name, [])
-        yield line, taken, _tiled(line.each.export.calendar, line.begin, taken)
+    begins = [each.begin for each in timelines]
+    since = min([*begins, *(spans[each.name].end for each in timelines if each.name in spans)])
+    known = _windows_in_ledger([each.name for each in timelines], ledger, since)
+    for each in timelines:
+        windows = known.get(each.name, [])
+        yield each, windows, _tiled(each.entry.export.calendar, each.begin, windows)
 
 
 def requested(
     exports: Exports, ledger: Ledger, days: Days, *, now: datetime, forced: bool = False
 ) -> list[Job]:
-    """Return the windows that begin on these days and have ended, delivered or not.
+    """Return jobs for the windows that begin on these days and have ended, delivered or not.
 
-    Raises UsageError where none has ended, none begins on these days, they are too many, or the
-    last day is before the first.
+    Raises UsageError if the last day is before the first, if no window begins on these days or
+    has ended, or if there are too many windows.
     """
     if days.last < days.first:
         raise UsageError(f"--to {days.last} is before --from {days.first}")
@@ -179,8 +184,8 @@ def requested(
     known = _windows_in_ledger(names, ledger, min(begins)) if begins else {}
     for each in exports:
         export, calendar = each.export, each.export.calendar
-        # A request for the newest window, before anything else was exported, begins the schedule
-        # there, unless `start` says where it begins.
+        # If nothing was exported before, and `start` is not set, a request for the newest window
+        # begins the schedule: scheduled runs continue after that window.
         newest = None if each.name in spans or export.start else calendar.last_due(now)
         for window in _beginning(calendar, days, known.get(each.name, [])):
             ready = window.end + export.settle
@@ -209,9 +214,9 @@ def requested(
 def _windows_in_ledger(
     names: Sequence[str], ledger: Ledger, since: datetime
 ) -> dict[str, list[Window]]:
-    """Return, by export, the windows of the ledger that end at this moment or later.
+    """Return, by export, the windows in the ledger that end at `since` or later.
 
-    Requested windows that were never built are left out: their bounds do not bind the schedule.
+    Requested windows that were never built are omitted: the schedule need not fit around them.
     """
     found: dict[str, list[Window]] = {}
     entries = ledger.entries(since=since - _MOMENT, exports=names)
@@ -222,9 +227,10 @@ def _windows_in_ledger(
 
 
 def _tiled(calendar: Calendar, begin: datetime, known: Sequence[Window]) -> Iterator[Window]:
-    """Yield endless windows from a moment on: those known, and the calendar's between them.
+    """Yield consecutive windows without end: the known ones, and the calendar's between them.
 
-    They tile time. After a change of the time zone, windows of the calendar are cut to fit.
+    After a change of the time zone, windows of the calendar are shortened to fit between known
+    ones.
     """
     for window in known:
         yield from calendar.tiles(begin, max(begin, window.start))

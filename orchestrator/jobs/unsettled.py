@@ -1,4 +1,4 @@
-"""What an edit of exports.yml left open, and only its author can settle."""
+"""Questions that an edit of exports.yml raises, and that only its author can answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,15 +13,15 @@ from orchestrator.windows import Window
 
 
 def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
-    """Return, by its name in the ledger, what waits of exports that exports.yml no longer has.
+    """Return, by export, the unfinished windows that no entry of exports.yml delivers any more.
 
-    No run delivers it. What another entry continues is left out.
+    Windows of a removed export that another entry continues are omitted: a run delivers those.
     """
     exports = Exports(config, Request())
     wanted = filter(is_wanted, ledger.open_entries())
     waiting = [entry for entry in wanted if not exports.owner(entry.export)]
     found: dict[str, list[Entry]] = {}
-    if waiting:  # to read all spans takes long, and nearly always nothing waits
+    if waiting:  # Continuity reads the spans of all exports, which is slow and rarely needed
         continuity = Continuity(exports, ledger)
         for entry in waiting:
             if not continuity.heir(entry.export):
@@ -30,7 +30,7 @@ def unowned(config: Config, ledger: Ledger) -> dict[str, list[Entry]]:
 
 
 def waiting(unowned: Mapping[str, Sequence[Entry]]) -> list[str]:
-    """Return a sentence about each export of `unowned()`: what to do about its windows."""
+    """Return a message for each export of `unowned()`: what to do about its windows."""
     return [
         f"{escaped(name)}: {len(entries)} windows wait, the oldest is "
         f"{min(entry.window for entry in entries)}, and no entry of exports.yml delivers them: "
@@ -41,10 +41,10 @@ def waiting(unowned: Mapping[str, Sequence[Entry]]) -> list[str]:
 
 
 def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
-    """Yield a sentence about each brand that `*` no longer includes, and whose interval changed.
+    """Yield a message for each brand that `*` exported before and that now has another interval.
 
-    A brand with an hourly entry gets no daily files from `*`. Whether it should have both, only
-    the author of exports.yml knows: a daily entry says so, and `start` says that it should not.
+    For example, a brand that gets an hourly entry gets no more daily files from `*`. The author of
+    exports.yml may want both. A daily entry for the brand answers yes, a `start` answers no.
     """
     exports = Exports(config, Request())
     every = {each.export.interval for each in exports if each.export.brand == EVERY_BRAND}
@@ -61,25 +61,25 @@ def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
                 yield (
                     f"{escaped(name)}: delivered until {end:%Y-%m-%d %H:%M}. {escaped(brand)} has "
                     f"a separate entry now, so the {interval} '*' does not include it. If it "
-                    f"is to have {interval} files too, add an entry for them; if not, add 'start: "
-                    f"{end:%Y-%m-%d}' to the entry that it has"
+                    f"needs {interval} files too, add an entry for them; if not, add 'start: "
+                    f"{end:%Y-%m-%d}' to its entry"
                 )
 
 
 def repeated(config: Config, ledger: Ledger, jobs: Sequence[Job]) -> Iterator[str]:
-    """Yield a sentence about each requested window that went out under another interval before.
+    """Yield a message for each requested window that was delivered before by a removed export.
 
-    Only intervals that the brand no longer has count: daily and weekly files of one brand are
-    meant to have the same rows.
+    Exports that exports.yml still has are not compared: the daily and the weekly files of one
+    brand contain the same rows on purpose.
     """
     exports = Exports(config, Request())
-    replaced: dict[str, list[tuple[str, Window]]] = {}
+    removed: dict[str, list[tuple[str, Window]]] = {}
     for name, span in ledger.spans(ledger.exports()).items():
         if not exports.owner(name):
-            replaced.setdefault(brand_of(name), []).append((name, span))
+            removed.setdefault(brand_of(name), []).append((name, span))
     for job in jobs:
         window = job.entry.window
-        for name, span in replaced.get(job.brand, ()):
+        for name, span in removed.get(job.brand, ()):
             if span.start < window.end and window.start < span.end:
                 yield (
                     f"{escaped(job.entry.export)} {window}: rows of this time were delivered as "
