@@ -2,6 +2,6 @@
 
 import zoneinfo
 
-# Use the time zone rules of the package tzdata, whose version is locked, on every machine. Those of
-# the operating system may be years old (https://docs.python.org/3/library/zoneinfo.html).
+# Read time zone rules from the package tzdata only: its version is locked, while the rules of the
+# operating system may be years old (https://docs.python.org/3/library/zoneinfo.html).
 zoneinfo.reset_tzpath(())

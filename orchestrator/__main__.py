@@ -5,16 +5,16 @@ import signal
 
 
 def main() -> None:
-    """Import the command line and run it; signals are handled there."""
-    # Imports create hundreds of thousands of objects that stay alive. Scanning them for garbage
-    # again and again takes a twentieth of the time of a run with nothing due.
+    """Import the command line and run it; `cli.main` handles signals."""
+    # Imports create hundreds of thousands of objects that stay alive. To scan them for garbage
+    # again and again would take a twentieth of the time of a run with nothing due.
     gc.set_threshold(200_000)
     # Ctrl-C during the imports ends the process without a traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from orchestrator import cli  # noqa: PLC0415 - the imports that the lines above prepare for
 
-    # Nor do they need a scan at exit, which would take a tenth of that run.
+    # Exclude these objects from the scan at exit too, which would take a tenth of that time.
     gc.freeze()
     cli.main()
 

@@ -1,4 +1,4 @@
-"""The errors that stop a command, and the exit code of each.
+"""The errors that stop a command, each with its exit code.
 
     ExportError             1    anything that stops a command or an export
     |-- UsageError          2    bad usage or configuration
@@ -10,8 +10,8 @@
     |-- LedgerError         1    the ledger cannot be read or written
     `-- DeliveryError       1    a destination refused a file or could not be reached
 
-A message is for the person who must act: it says what is wrong, where, and what to do. It contains
-no secret and no e-mail address. `cli.main` is the only place that catches these errors.
+A message tells the operator what is wrong, where, and what to do. It contains no secret and no
+e-mail address. `cli.main` turns the errors that end a command into its message and exit code.
 """
 
 import difflib
@@ -20,20 +20,20 @@ from collections.abc import Collection
 
 
 def escaped(text: str, limit: int | None = None) -> str:
-    r"""Return a text from outside, such as a name or a server's words, for one line of output.
+    r"""Escape a text from outside, such as a brand or a server's answer, so that it stays one line.
 
-    Every character that is not printable becomes an escape such as `\x1b`: line breaks, escape
-    sequences of terminals, bidi controls, and bytes that are not text. A text of more than `limit`
-    characters is cut, and ends with an ellipsis.
+    Each character that is not printable becomes an escape such as `\x1b`: line breaks, escape
+    sequences for terminals, bidi controls, and bytes that are not text. A text of more than `limit`
+    characters is cut, and then ends with an ellipsis.
     """
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.6) -> str:
-    """Return `; did you mean X?` for the valid name that is most like `name`, or an empty text.
+    """Return `; did you mean X?` with the valid name that is most similar, or an empty text.
 
-    `cutoff` (0 to 1) is how much alike the two must be.
+    `cutoff` (0 to 1) is the least similarity that counts (difflib.get_close_matches).
     """
     by_name = {each.casefold(): each for each in valid}
     near = difflib.get_close_matches(name.casefold(), by_name, n=1, cutoff=cutoff)
@@ -41,9 +41,9 @@ def did_you_mean(name: str, valid: Collection[str], cutoff: float = 0.6) -> str:
 
 
 def valid_names(name: str, valid: Collection[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest valid one, and all of them.
+    """Return the end of a message about an unknown name: the most similar valid one, and all.
 
-    They are not listed where the nearest one is the only one.
+    If the most similar name is the only one, it is not listed again.
     """
     hint = did_you_mean(name, valid)
     return hint if hint and len(valid) == 1 else f"{hint}; valid: {', '.join(valid)}"
@@ -62,7 +62,7 @@ class UsageError(ExportError):
 
 
 class ConfigError(UsageError):
-    """A mistake in exports.yml, named by file, line and key. Exit code 2."""
+    """A mistake in exports.yml; the message names file, line and key. Exit code 2."""
 
 
 class UnsetError(ConfigError):
@@ -70,7 +70,7 @@ class UnsetError(ConfigError):
 
 
 class GateError(ExportError):
-    """dbt or a data test of severity error failed, so nothing of the window ships. Exit code 4."""
+    """dbt or a data test of severity error failed: the window is not delivered. Exit code 4."""
 
     exit_code = 4
 
@@ -85,14 +85,14 @@ class InterruptedRunError(ExportError):
     """A signal stopped a command. Exit code 130 (SIGINT, Ctrl-C) or 143 (SIGTERM), as in shells."""
 
     def __init__(self, advice: str, number: int) -> None:
-        """Take the advice for the user and the number of the signal."""
+        """Create it with advice for the user and the number of the signal."""
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         super().__init__(f"interrupted{by}; {advice}")
         self.exit_code = 128 + number
 
 
 class LedgerError(ExportError):
-    """The ledger cannot be read or written. A run stops: it could not record what it delivers."""
+    """The ledger cannot be read or written. The run stops, as it could not record deliveries."""
 
 
 class DeliveryError(ExportError):

@@ -1,4 +1,4 @@
-"""The operating system: signals, locks, flushed folders, and disks without room."""
+"""The operating system: files and folders, full disks, locks, encodings, and signals."""
 
 import errno
 import fcntl
@@ -25,10 +25,10 @@ from orchestrator.errors import ExportError, LockedError, UsageError
 
 _PRIVATE = "orchestrate-rows-"
 _LOCK = ".lock"
-_BEGINNING = 10  # seconds
+_TIME_TO_LOCK = 10  # seconds between the creation of a private folder and its lock, at most
 
-# The texts of a full disk: the operating system's, which DuckDB, dbt and PostgreSQL pass on, then
-# those that only one program uses.
+# Texts of errors about a full disk. The first three are those of the operating system; DuckDB, dbt
+# and PostgreSQL repeat them.
 _DISK_FULL = (
     *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
     "database or disk is full",  # SQLite
@@ -38,7 +38,7 @@ _DISK_FULL = (
 _QUOTED_PATH = re.compile(r"[\"'](/[^\"']+)[\"']")
 
 received_signals: list[int] = []
-"""Signals that this process received, except Ctrl-C outside of `reraised_interrupts`."""
+"""Signals that this process received; a Ctrl-C only if inside `reraised_interrupts`."""
 
 
 class DiskFullError(ExportError):
@@ -46,9 +46,9 @@ class DiskFullError(ExportError):
 
 
 def disk_full(error: object, place: Path | str) -> DiskFullError | None:
-    """Return the error to raise where `error`, or its text, reports a full disk, else None.
+    """Return the error to raise if `error` (exception or text) is about a full disk, else None.
 
-    The message names the path that the text quotes, or `place` where it quotes none.
+    The message names the path that the text quotes, or `place` if it quotes none.
     """
     text = f"{getattr(error, 'sqlite_errorname', '')} {error}"
     reason = next((words for words in _DISK_FULL if words in text), None)
@@ -62,18 +62,19 @@ def disk_full(error: object, place: Path | str) -> DiskFullError | None:
 
 
 def os_error(error: OSError, place: Path | str) -> ExportError:
-    """Return an OSError as the error to raise: which file, why, and for a full disk what to do.
+    """Return the error to raise for an OSError: it names the file and the reason.
 
-    `place` is named where the error does not say which file it is about.
+    If the OSError does not name a file, `place` is named. For a full disk, the message says what
+    to do.
     """
     where = error.filename or place
     return disk_full(error, where) or ExportError(f"{where}: {error.strerror or error}")
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
-    """Create a folder and its parents, and flush each new name, so that it survives a power cut.
+    """Create a folder and its parents, so that they survive a power failure.
 
-    A new directory entry is on the disk only once its parent folder was flushed (fsync(2)).
+    A new folder is on the disk only after its parent folder was flushed (fsync(2)).
     """
     if folder.is_dir():
         return
@@ -83,10 +84,10 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in place of the one that exists, so that no reader ever sees a part of it.
+    """Create or replace a file, so that no reader ever sees a part of it. Raises OSError.
 
-    It is written to a name that nobody can foresee, because a link that another user put at a
-    known name would be followed, and then renamed. Raises OSError.
+    The temporary name is random. If it were predictable, another user could create a link of that
+    name, and the content would be written to the target of the link.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
@@ -99,7 +100,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def flush_folder(folder: Path, *, top: Path) -> None:
-    """Return once the names in a folder, and in its parents up to `top`, are on the disk."""
+    """Flush a folder and its parents up to `top`: the names in them are then on the disk."""
     for each in (folder, *folder.parents):
         descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -111,7 +112,7 @@ def flush_folder(folder: Path, *, top: Path) -> None:
 
 
 def this_process() -> str:
-    """Return a name of this process for the users of other processes that wait for it."""
+    """Return the name by which messages of other processes refer to this one."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -122,9 +123,9 @@ def locked(holder: str, where: str) -> LockedError:
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file, which the kernel releases when the process ends (flock(2)).
+    """Hold the lock of a file; the kernel releases it when the process ends (flock(2)).
 
-    Raises LockedError at once where another process holds it.
+    Raises LockedError immediately if another process holds the lock.
     """
     make_folder(path.parent, mode=0o700)
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
@@ -134,7 +135,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
             raise locked(file.read().strip(), f"in {path.parent}") from error
         file.truncate(0)
         holder = f"{this_process()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        with suppress(OSError):  # the disk is full: the lock holds without the name too
+        with suppress(OSError):  # the lock works without this text, for example if the disk is full
             os.write(file.fileno(), holder.encode())
         yield
         file.seek(0)
@@ -143,9 +144,9 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Yield a new temporary folder of this user alone, for rows in the clear; remove it at the end.
+    """Yield a new temporary folder for unencrypted rows, which no other user can read.
 
-    If the process is killed, `remove_private_folders` of a later one removes it.
+    It is removed at the end, or by a later `remove_private_folders` if the process is killed.
     """
     folder = Path(tempfile.mkdtemp(prefix=_PRIVATE))
     try:
@@ -157,29 +158,29 @@ def private_folder() -> Iterator[Path]:
 
 
 def remove_private_folders() -> None:
-    """Remove the private folders that killed processes of this user left."""
+    """Remove the private folders of processes of this user that were killed."""
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{_PRIVATE}*"):
             found = folder.lstat()
             is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-            # A process that was not killed has the lock, except in the moment after it starts.
-            if is_ours and time.time() - found.st_mtime > _BEGINNING:
+            # A process that is alive holds the lock, except right after it created the folder.
+            if is_ours and time.time() - found.st_mtime > _TIME_TO_LOCK:
                 remove_unlocked(folder, folder / _LOCK)
 
 
 def remove_unlocked(folder: Path, lock: Path) -> None:
-    """Remove a folder whose process is gone: its lock is free. Does nothing where that fails."""
+    """Remove a folder if its lock is free, so its process has ended. Ignores errors."""
     with suppress(LockedError, OSError), exclusive_lock(lock):
         shutil.rmtree(folder)
 
 
 def use_utf8() -> None:
-    """Let this process and its children read and write UTF-8, whatever the locale and Python say.
+    """Make this process and its children use UTF-8, whatever the locale is.
 
-    Python chooses the encoding of arguments and file names when it starts, so a process that
-    started with another one starts again in its UTF-8 mode
-    (https://docs.python.org/3/library/os.html#utf8-mode). A daily run by cron and another one by
-    hand would otherwise give two names to one file. Raises UsageError where that did not help.
+    Otherwise the names of files could differ between a run by cron and a run by hand. Python
+    chooses the encoding of arguments and file names when it starts. So if that is not UTF-8, this
+    function replaces the process by one in UTF-8 mode
+    (https://docs.python.org/3/library/os.html#utf8-mode). Raises UsageError if that did not help.
     """
     codeset = locale.nl_langinfo(locale.CODESET)
     if codeset != "UTF-8":
@@ -193,14 +194,14 @@ def use_utf8() -> None:
             "do not start Python with -X utf8=0"
         )
     for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not in a test that captures it
+        if isinstance(stream, io.TextIOWrapper):  # pytest can replace it by another type
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def handle_signals() -> None:
-    """Make SIGTERM, which systemd, Kubernetes and timeout(1) send, act like Ctrl-C.
+    """Make SIGTERM act like Ctrl-C: systemd, Kubernetes and timeout(1) send SIGTERM.
 
-    A signal that the parent process set to be ignored stays ignored.
+    A signal that the parent process told this one to ignore, as nohup does, stays ignored.
     """
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
@@ -221,7 +222,7 @@ def _act_like_ctrl_c(number: int, frame: FrameType | None) -> None:
 def deferred_signals() -> Iterator[None]:
     """Defer SIGINT and SIGTERM until the block ends.
 
-    For the start of a child process, which could not be ended yet if the signal came in between.
+    Use it to start a child process: a signal before its process id is known would leave it running.
     """
     received: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -238,9 +239,9 @@ def deferred_signals() -> Iterator[None]:
 
 @contextmanager
 def reraised_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end of the block where the code in it swallowed one.
+    """Raise KeyboardInterrupt at the end of the block if the code in it swallowed one.
 
-    dbt returns an interrupt as one more failed node.
+    dbt does so: it reports an interrupt as a failed node.
     """
     handler = signal.getsignal(signal.SIGINT)
 

@@ -1,7 +1,8 @@
-"""Windows: the periods that files cover.
+"""Windows: the periods of time that files cover.
 
-A window is `[start, end)` in UTC. Its bounds are calendar bounds in an IANA time zone, so a local
-day has 23 or 25 hours when the clocks change, and consecutive windows tile time.
+A window is `[start, end)` in UTC. It starts and ends at calendar boundaries of an IANA time zone,
+so a local day on which the clocks change has 23 or 25 hours. There is no gap and no overlap between
+consecutive windows.
 """
 
 import functools
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 
 class Interval(StrEnum):
-    """How much time one pair of files covers."""
+    """The period that one pair of files covers."""
 
     QUARTER = "15m"
     HALF_HOUR = "30m"
@@ -24,11 +25,11 @@ class Interval(StrEnum):
 
     @property
     def minutes(self) -> int | None:
-        """The length of an interval shorter than a day, in minutes of the wall clock."""
+        """Length in minutes on the clock; None for a day, a week or a month."""
         return {"15m": 15, "30m": 30, "hourly": 60}.get(self.value)
 
 
-# Clocks change by multiples of a quarter of an hour, so steps of this size meet every bound.
+# Time zones change by multiples of 15 minutes, so steps of this size reach each boundary.
 _STEP = timedelta(minutes=15)
 
 
@@ -40,13 +41,13 @@ class Window:
     end: datetime
 
     def __str__(self) -> str:
-        """Return the window as an interval of ISO 8601, in UTC."""
+        """Return the window as an ISO 8601 interval in UTC."""
         return f"{self.start:%Y-%m-%dT%H:%M:%SZ}/{self.end:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True)
 class Days:
-    """Consecutive local days, from the first to the last, both included."""
+    """Local days from the first to the last, both included."""
 
     first: date
     last: date
@@ -58,10 +59,10 @@ class Days:
 
 @dataclass(frozen=True)
 class Calendar:
-    """The windows of one interval in one time zone, and when each is due.
+    """The windows of one interval in one time zone, and the time at which each window is due.
 
-    `at` is the local time of day from which a finished daily, weekly or monthly window is due,
-    on the day it ended. `settle` holds every window back that long after its end.
+    A daily, weekly or monthly window is due at the local time `at` of the day on which it ended.
+    No window is due earlier than `settle` after its end.
     """
 
     interval: Interval
@@ -69,7 +70,7 @@ class Calendar:
     at: time
     settle: timedelta
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 - a calendar is a value, few and small
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - calendars are few and small
     def containing(self, moment: datetime) -> Window:
         """Return the window that contains this instant."""
         start = self._floor(moment)
@@ -82,7 +83,7 @@ class Calendar:
         return Window(start, end)
 
     def due(self, window: Window) -> datetime:
-        """Return the instant from which this window may be delivered."""
+        """Return the instant from which this window is due."""
         settled = window.end + self.settle
         if self.interval.minutes:
             return settled
@@ -97,10 +98,10 @@ class Calendar:
         return window
 
     def tiles(self, begin: datetime, end: datetime | None = None) -> Iterator[Window]:
-        """Yield consecutive windows from `begin` to `end`, oldest first, without gap or overlap.
+        """Yield consecutive windows from `begin` to `end`, oldest first; without `end`, endlessly.
 
-        The first and the last window are shortened where `begin` or `end` is not a bound. Without
-        `end` the windows never stop.
+        If `begin` or `end` is not a boundary of the calendar, the first or the last window is
+        shortened.
         """
         while end is None or begin < end:
             window = self.containing(begin)
@@ -108,12 +109,12 @@ class Calendar:
             begin = window.end
 
     def first_from(self, moment: datetime) -> datetime:
-        """Return the first bound between two windows at or after this instant."""
+        """Return the first boundary between two windows at or after this instant."""
         window = self.containing(moment)
         return moment if window.start == moment else window.end
 
     def bounds(self, days: Days) -> tuple[datetime, datetime]:
-        """Return the first instant of the first day, and that of the day after the last."""
+        """Return the first instant of the first day, and the first instant after the last day."""
         return self.start_of(days.first), self.start_of(days.last + timedelta(days=1))
 
     def start_of(self, day: date) -> datetime:
@@ -121,15 +122,15 @@ class Calendar:
         return self._instant(datetime.combine(day, time()))
 
     def _instant(self, wall: datetime) -> datetime:
-        # PEP 495: zoneinfo reads a wall time that the clocks skip with the offset of before the
-        # change, which gives the instant of the change. A wall time that occurs twice means the
-        # first occurrence, or with fold=1 the second.
+        # PEP 495: for a local time that the clocks skip, zoneinfo uses the offset before the
+        # change. A local time that occurs twice is its first occurrence, with fold=1 its second.
         return wall.replace(tzinfo=self.timezone).astimezone(UTC)
 
     def _bounds_at(self, wall: datetime) -> list[datetime]:
-        """Return the instants of this wall time at which a window begins: two in a repeated hour.
+        """Return the instants of this local time at which a window begins.
 
-        Intervals of a day and more begin once: a repeated midnight does not begin a second day.
+        When the clocks are set back, there are two for intervals under a day. Longer intervals
+        begin once: a midnight that occurs twice does not begin a second day.
         """
         first = self._instant(wall)
         again = self._instant(wall.replace(fold=1)) if self.interval.minutes else first
@@ -137,9 +138,9 @@ class Calendar:
 
     def _floor(self, moment: datetime) -> datetime:
         wall = self._wall_floor(moment.astimezone(self.timezone))
-        while (start := self._instant(wall)) > moment:  # the clocks skip this wall time
+        while (start := self._instant(wall)) > moment:  # the clocks skip this local time
             wall -= timedelta(minutes=self.interval.minutes or 24 * 60)
-        # When clocks are set back across a bound, that bound occurs twice.
+        # If the clocks are set back across a boundary, that boundary occurs twice.
         while (bounds := self._bounds_at(wall))[0] <= moment:
             start = max(bound for bound in (start, *bounds) if bound <= moment)
             wall = self._next(wall)
