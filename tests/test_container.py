@@ -1,4 +1,4 @@
-"""The Dockerfile and compose.yml agree, and what they start works; no image is built."""
+"""The Dockerfile and compose.yml agree, and their services work; no image is built."""
 
 import getpass
 import json
@@ -59,10 +59,10 @@ def test_built_images_have_the_version_of_the_package() -> None:
 
 def test_every_copied_file_exists_and_is_not_ignored() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    let_in = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    included = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     copies = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
     sources = {source for line in copies for source in line.split()}
-    assert sources == let_in
+    assert sources == included
     for source in sources:
         assert (ROOT / source).exists(), source
 

@@ -1,4 +1,4 @@
-"""The imports of each command: a slow module that it does not need would cost seconds."""
+"""The imports of each command: a slow module that it does not need would take seconds."""
 
 import os
 import subprocess
@@ -13,9 +13,9 @@ SLOW = ("asyncssh", "dbt", "duckdb", "pandas", "psycopg", "pyarrow", "pyspark", 
 SLOWISH = ("asyncio", "jinja2", "orchestrator.commands.status", "rich")
 CODE = f"""
 import atexit, sys
-def tell():
+def report():
     print("imported:", *(name for name in {SLOW + SLOWISH} if name in sys.modules), file=sys.stderr)
-atexit.register(tell)
+atexit.register(report)
 from orchestrator.cli import main
 main()
 """

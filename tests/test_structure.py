@@ -16,7 +16,7 @@ FLOORS = (
     {"cli"},
     {"__main__"},
 )
-"""From the ground up. A package imports from lower floors and, within a floor, nothing."""
+"""From the ground up. A package imports only from packages on lower floors."""
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 
 
@@ -33,7 +33,7 @@ MODULES = modules()
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the modules of the package that a file imports, anywhere in it, also for types."""
+    """Yield the modules of the package that a file imports, even inside functions or for types."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert not any(alias.name.startswith("orchestrator") for alias in node.names)
@@ -54,8 +54,8 @@ def test_imports_point_down() -> None:
         f"{name} imports {other}"
         for name, path in MODULES.items()
         for other in imports(path)
-        if (here := name.split(".")[0]) != (there := other.split(".")[0])
-        and FLOOR[there] >= FLOOR[here]
+        if (package := name.split(".")[0]) != (imported := other.split(".")[0])
+        and FLOOR[imported] >= FLOOR[package]
     ]
     assert upward == []
 

@@ -1,5 +1,5 @@
 import traceback
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -380,8 +380,6 @@ def test_the_repeated_hour_gets_a_separate_file_name(tmp_path: Path) -> None:
     export: Export = load(
         tmp_path, with_line("interval: hourly, timezone: Europe/Amsterdam")
     ).exports[0]
-    from datetime import date  # noqa: PLC0415 - only this test needs it
-
     day = date(2026, 10, 25)
     windows = list(export.calendar.tiles(*export.calendar.bounds(Days(day, day))))
     names = [export.path("activity", brand="ACME", window=window) for window in windows]
@@ -409,7 +407,7 @@ COLLIDING = [
             "activity_file: 'm_{window_end:%Y%m%d}'}"
         ),
     ),
-    # Only where the 15th is a Monday, and only on one day.
+    # Equal only in a month whose 15th is a Monday, and below only on one day.
     (
         "{brand: A, interval: weekly, activity_file: 'a_{window_start:%Y%m%d}'}",
         "{brand: B, interval: monthly, activity_file: 'a_{window_start:%Y%m}15'}",
@@ -418,7 +416,7 @@ COLLIDING = [
         "{brand: A, activity_file: 'a_{window_start:%Y%m%d}_20290503'}",
         "{brand: B, activity_file: 'a_20290503_{window_start:%Y%m%d}'}",
     ),
-    # Equal on a file system that ignores case, on one that composes letters, and on Windows.
+    # Equal on a file system that ignores case, on one that normalizes Unicode, and on Windows.
     ("{brand: ACME}", "{brand: acme}"),
     ("{brand: caf\u00e9}", "{brand: cafe\u0301}"),
     ("{brand: A, directory: 'x.'}", "{brand: A, directory: 'x '}"),

@@ -1,4 +1,4 @@
-"""The JSON Schema of exports.yml: it describes every key and agrees with the loader."""
+"""The JSON Schema of exports.yml describes every key, and agrees with the models."""
 
 import re
 import subprocess
@@ -72,7 +72,7 @@ def test_every_key_has_a_description_and_its_default() -> None:
     assert {*Export.written_keys()} <= schema["$defs"]["Export"]["properties"].keys()
 
 
-def test_the_defaults_are_those_of_the_loader(tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_models(tmp_path: Path) -> None:
     schema = config_schema.schema()
     defaults = {
         name: {k: about["default"] for k, about in of["properties"].items() if "default" in about}
@@ -185,7 +185,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize("text", INVALID)
-def test_schema_and_loader_refuse_the_same_texts(tmp_path: Path, text: str) -> None:
+def test_schema_and_models_refuse_the_same_texts(tmp_path: Path, text: str) -> None:
     assert not yaml_editor.is_loaded(tmp_path / "exports.yml", text)
     assert yaml_editor.complaints(text) != []
 
@@ -238,6 +238,6 @@ VALID = [
 
 
 @pytest.mark.parametrize("text", VALID)
-def test_schema_and_loader_accept_the_same_texts(tmp_path: Path, text: str) -> None:
+def test_schema_and_models_accept_the_same_texts(tmp_path: Path, text: str) -> None:
     assert yaml_editor.is_loaded(tmp_path / "exports.yml", text)
     assert yaml_editor.complaints(text) == []

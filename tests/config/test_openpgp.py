@@ -30,7 +30,7 @@ from orchestrator.pipeline.result import Status
 
 NOW = "2026-11-20 07:00"
 ADDRESS = b"jan@example.com"
-"""Is in every unencrypted activity file."""
+"""An address that every unencrypted activity file contains."""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def acme(workspace: Workspace, gpg: Gpg, receiver: str) -> Workspace:
     return workspace
 
 
-def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
-    """Return why a key is refused; assert that the error names line and key of exports.yml."""
+def refusal(folder: Path, data: bytes, *, at_read: bool) -> str:
+    """Return the reason why a key is refused; check that the error names line and key."""
     (folder / "keys").mkdir(exist_ok=True)
     (folder / "keys/key").write_bytes(data)
     path = folder / "exports.yml"
@@ -57,7 +57,7 @@ def refusal(folder: Path, data: bytes, *, at_load: bool) -> str:
     path.write_text(f"{text}  - {{brand: ACME, encrypt_for: keys/key}}\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:  # noqa: PT012 - either call may raise
         loaded = config.read(path)
-        assert not at_load
+        assert not at_read
         loaded.check_keys(loaded.exports[0])
     where, reason = str(caught.value).split(f"{folder}/keys/key: ")
     assert where == f"{path}:3: exports[0].encrypt_for: "
@@ -70,9 +70,9 @@ def test_a_file_without_one_public_key_is_refused_at_once(
 ) -> None:
     other = gpg.make_key("Other", subkey="never")
     for data in (b"", b"no key", b"\x00" * 5000, gpg.export(receiver)[:200]):
-        assert "expected one OpenPGP public key, found 0" in refusal(tmp_path, data, at_load=True)
+        assert "expected one OpenPGP public key, found 0" in refusal(tmp_path, data, at_read=True)
     both = gpg.export(receiver, other)
-    assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_load=True)
+    assert "public key, found 2: ask the receiver" in refusal(tmp_path, both, at_read=True)
     (tmp_path / "exports.yml").unlink()
     with pytest.raises(ValueError, match="is not a file"):
         openpgp.check_public_key(tmp_path)
@@ -83,7 +83,7 @@ def test_a_secret_key_is_refused(tmp_path: Path, gpg: Gpg, receiver: str, *, arm
     secret = gpg.export(receiver, secret=True, armor=armor)
     public = gpg.export(receiver, armor=armor)
     for data in (secret, public + secret, secret + public):
-        reason = refusal(tmp_path, data, at_load=True)
+        reason = refusal(tmp_path, data, at_read=True)
         assert reason.startswith("contains a secret key, which only its owner may have. Remove it")
 
 
@@ -102,15 +102,15 @@ def test_expired_and_revoked_keys_and_those_that_cannot_encrypt_are_refused(
     tmp_path: Path, gpg: Gpg
 ) -> None:
     expired = gpg.make_key("Expired", subkey="never", lasts="1d", old=True)
-    reason = refusal(tmp_path, gpg.export(expired), at_load=False)
+    reason = refusal(tmp_path, gpg.export(expired), at_read=False)
     assert reason.startswith("the key expired on 2020-01-02: ask the receiver for one in use")
     revoked = gpg.make_key("Revoked", subkey="never")
     gpg.revoke(revoked)
-    assert refusal(tmp_path, gpg.export(revoked), at_load=False).startswith("the key was revoked")
+    assert refusal(tmp_path, gpg.export(revoked), at_read=False).startswith("the key was revoked")
     without = gpg.make_key("Signs alone")
     rotten = gpg.make_key("Subkey expired", subkey="1d", old=True)
     for fingerprint in (without, rotten):
-        reason = refusal(tmp_path, gpg.export(fingerprint), at_load=False)
+        reason = refusal(tmp_path, gpg.export(fingerprint), at_read=False)
         assert reason.startswith("no subkey is usable for encryption: none is meant for it, or it")
 
 
@@ -240,7 +240,7 @@ def test_resend_sends_the_same_encrypted_bytes(acme: Workspace) -> None:
     assert message in " ".join(done.stderr.split())
 
 
-def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - arguments of make_key
+def add_sender_key(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - arguments of make_key
     """Put a sender's secret key next to exports.yml; return its fingerprint."""
     fingerprint = gpg.make_key(" ".join(["Sender", *key]), **key)
     secret = gpg.export(fingerprint, secret=True, passphrase=key.get("passphrase", ""))
@@ -251,7 +251,7 @@ def signing(acme: Workspace, gpg: Gpg, **key: Any) -> str:  # noqa: ANN401 - arg
 def test_a_signature_arrives_next_to_each_file_before_the_completion_files(
     acme: Workspace, gpg: Gpg
 ) -> None:
-    signing(acme, gpg)
+    add_sender_key(acme, gpg)
     acme.configure("  - {brand: ACME, sign_with: sender.asc, compression: gzip, completion: both}")
     (window,) = acme.run(NOW).windows
     assert [file.kind for file in window.files] == [
@@ -271,7 +271,7 @@ def test_a_signature_arrives_next_to_each_file_before_the_completion_files(
 def test_an_encrypted_file_has_its_signature_inside(
     acme: Workspace, gpg: Gpg, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sender = signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - of a test key
+    sender = add_sender_key(acme, gpg, passphrase="kanarie")  # noqa: S106 - of a test key
     monkeypatch.setenv("SIGN_PASSPHRASE", "kanarie")
     variable = "sign_passphrase: \"{{ env_var('SIGN_PASSPHRASE') }}\""
     line = f"brand: ACME, encrypt_for: key.asc, sign_with: sender.asc, {variable}"
@@ -290,7 +290,7 @@ def test_an_encrypted_file_has_its_signature_inside(
 
 
 def test_no_process_shows_the_passphrase(acme: Workspace, gpg: Gpg) -> None:
-    signing(acme, gpg, passphrase="kanarie")  # noqa: S106 - of a test key
+    add_sender_key(acme, gpg, passphrase="kanarie")  # noqa: S106 - of a test key
     variable = "sign_passphrase: \"{{ env_var('SIGN_PASSPHRASE') }}\""
     acme.configure(f"  - {{brand: ACME, sign_with: sender.asc, {variable}}}")
     words = ("daily", "--date", "2026-11-19", "-v", "--log-format", "json")
@@ -339,13 +339,13 @@ def test_a_key_that_cannot_sign_is_named(acme: Workspace, gpg: Gpg) -> None:
         assert where == f"{acme.folder}/exports.yml:4: exports[0].sign_with: "
         return reason
 
-    signing(acme, gpg, lasts="1d", old=True)
+    add_sender_key(acme, gpg, lasts="1d", old=True)
     assert refused().startswith("the key expired on 2020-01-02: export one in use")
     fingerprint = gpg.make_key("Revoked sender")
     gpg.revoke(fingerprint)
     (acme.folder / "sender.asc").write_bytes(gpg.export(fingerprint, secret=True))
     assert refused().startswith("the key was revoked")
-    signing(acme, gpg, passphrase="kanarie", subkey="")  # noqa: S106 - as above
+    add_sender_key(acme, gpg, passphrase="kanarie", subkey="")  # noqa: S106 - as above
     assert refused() == "the passphrase of the key is missing: set sign_passphrase"
     wrong = refused(", sign_passphrase: budgie")
     assert wrong == "the passphrase of the key is wrong: set sign_passphrase"

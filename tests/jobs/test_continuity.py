@@ -1,4 +1,4 @@
-"""exports.yml is edited over months: windows tile time, whichever entry exports them."""
+"""After edits of exports.yml, the windows of a brand still tile time, whatever entry exports it."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class Months:
         self.brands = ["ACME", "ZZ"]
         self.windows: dict[str, list[Window]] = {"ACME": [], "ZZ": []}
 
-    def run(self, now: datetime, *entries: str, works: bool = True) -> None:
+    def run(self, now: datetime, *entries: str, succeeds: bool = True) -> None:
         """Deliver the windows that are due with these entries, as a run does."""
         lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
         path = self.folder / "exports.yml"
@@ -36,7 +36,7 @@ class Months:
         loaded, request = config.read(path), Request()
         jobs = due.jobs(loaded, self.ledger, request, now)
         self.ledger.plan(job.entry for job in jobs)
-        for job in jobs if works else []:
+        for job in jobs if succeeds else []:
             window = job.entry.window
             taken = [each.entry.export for each in jobs if each.entry.window == window]
             if job.brand == "*":
@@ -87,7 +87,7 @@ def test_windows_tile_time_over_an_edit_and_back(months: Months, first: str, sec
     for shape, hours in ((first, 80), (second, 55), (first, 61), (second, 250)):
         for _ in range(0, hours, 7):
             now += timedelta(hours=7)
-            months.run(now, *SHAPES[shape], works=now.hour % 5 > 0)
+            months.run(now, *SHAPES[shape], succeeds=now.hour % 5 > 0)
     months.run(now, *SHAPES[second])
     windows = months.check()
     assert windows[0].start <= utc("2026-11-18 12:30")
@@ -98,7 +98,7 @@ def test_windows_tile_time_over_an_edit_and_back(months: Months, first: str, sec
 
 def test_a_waiting_window_of_every_brand_has_one_job(months: Months) -> None:
     months.run(utc("2026-11-20 07:00"), EVERY)
-    months.run(utc("2026-11-21 07:00"), EVERY, works=False)
+    months.run(utc("2026-11-21 07:00"), EVERY, succeeds=False)
     loaded = config.read(months.folder / "exports.yml")
     jobs = due.jobs(loaded, months.ledger, Request(), utc("2026-11-21 08:00"))
     assert [(job.entry.export, job.entry.window.start.day) for job in jobs] == [("* daily", 20)]

@@ -1,4 +1,4 @@
-"""Due windows with a real ledger: none is left out, and none is delivered twice."""
+"""Due windows with a real ledger: each is delivered once."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -71,16 +71,16 @@ class Runs:
         self,
         now: datetime,
         *,
-        works: Callable[[Job], bool] = lambda _: True,
+        succeeds: Callable[[Job], bool] = lambda _: True,
         **request: Any,  # noqa: ANN401 - any of a request
     ) -> list[Window]:
-        """Deliver the due windows for which `works` is true, and return them."""
+        """Deliver the due windows for which `succeeds` is true, and return them."""
         jobs = due.jobs(self.config, self.ledger, Request(**request), now)
         assert all(a.entry.window <= b.entry.window for a, b in pairwise(jobs))
         assert len({(job.entry.export, job.entry.window) for job in jobs}) == len(jobs)
         assert all(job.entry.window.end + job.export.settle <= now for job in jobs)
         self.ledger.plan(job.entry for job in jobs)
-        done = [job.entry for job in jobs if works(job)]
+        done = [job.entry for job in jobs if succeeds(job)]
         self.ledger.finish(done)
         return [entry.window for entry in done]
 
@@ -106,7 +106,7 @@ def runs_of(line: str) -> Iterator[Runs]:
 
 @st.composite
 def lines(draw: st.DrawFn) -> tuple[str, Interval, date]:
-    """An export, its interval, and a day near which its clocks may change."""
+    """Draw an export as in exports.yml, its interval, and a day near which the clocks may change."""
     interval = draw(st.sampled_from(Interval))
     day = date.fromisoformat(draw(st.sampled_from(NEAR)))
     line = f"brand: ACME, interval: {interval}, timezone: {draw(st.sampled_from(ZONES))}"
@@ -119,9 +119,9 @@ def lines(draw: st.DrawFn) -> tuple[str, Interval, date]:
     return line, interval, day
 
 
-# Moments in window lengths before or after a day: the clock runs, stops, or jumps.
+# Times of runs, as numbers of windows before or after a day: the clock may stop or jump.
 steps = st.lists(
-    st.tuples(st.integers(-8, 16), st.integers(0, 59), st.sampled_from(["run", "fail", "ask"])),
+    st.tuples(st.integers(-8, 16), st.integers(0, 59), st.sampled_from(["run", "fail", "request"])),
     min_size=1,
     max_size=6,
 )
@@ -140,12 +140,12 @@ def test_windows_tile_time_whenever_runs_happen(
         for lengths, minutes, what in moments:
             now = middle + lengths * LENGTHS[interval] + timedelta(minutes=minutes)
             last = max(last, now)
-            if what == "ask":
+            if what == "request":
                 requested = now.date() - timedelta(days=1)
-                with suppress(UsageError):  # no window begins there, or none is over
+                with suppress(UsageError):  # no window begins on that day, or it is not over
                     delivered += exports.run(now, days=Days(requested, requested))
             elif what == "fail":  # every other window
-                delivered += exports.run(now, works=every_other())
+                delivered += exports.run(now, succeeds=every_other())
             else:
                 delivered += exports.run(now)
         delivered += exports.run(last)
@@ -161,11 +161,11 @@ def test_windows_tile_time_whenever_runs_happen(
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    lines(), st.lists(st.sampled_from(ZONES), min_size=1, max_size=4), st.sampled_from(["ask", ""])
-)
+@given(lines(), st.lists(st.sampled_from(ZONES), min_size=1, max_size=4), st.booleans())
 def test_windows_tile_time_when_the_time_zone_changes(
-    of_line: tuple[str, Interval, date], zones: list[str], also: str
+    of_line: tuple[str, Interval, date],
+    zones: list[str],
+    has_requests: bool,  # noqa: FBT001 - hypothesis passes it by position
 ) -> None:
     line, interval, day = of_line
     now = datetime.combine(day, datetime.min.time(), UTC)
@@ -177,16 +177,16 @@ def test_windows_tile_time_when_the_time_zone_changes(
             rest = other[1].partition(",")[2]
             exports.configure(f"{other[0]}, timezone: {zone},{rest}")
             now += 3 * LENGTHS[interval]
-            if also:
+            if has_requests:
                 back = timedelta(days=1 if interval.minutes else 40)
                 some = Days(now.date() - back, now.date())
-                with suppress(UsageError):  # no monthly window begins there
+                with suppress(UsageError):  # no monthly window begins on these days
                     delivered += exports.run(now, days=some)
             delivered += exports.run(now)
     delivered.sort()
     assert all(a.end <= b.start for a, b in pairwise(delivered))
-    if not also:
-        # In another zone `start` can be after the last window: nothing between the two is wanted.
+    if not has_requests:
+        # In another zone `start` can be after the last window: then there is a gap on purpose.
         start = re.search(r"start: (\S+)", line)
         begins = {
             datetime.combine(date.fromisoformat(start[1]), datetime.min.time(), ZoneInfo(zone))
@@ -208,7 +208,7 @@ def test_a_clock_that_was_far_ahead_gives_a_warning(exports: Runs) -> None:
     assert "ACME daily: the ledger reaches to 2026-12-25 00:00, which is after now" in warning
     assert "'orchestrate backfill --from D --to D --force'" in warning
     assert ahead("2026-11-21 07:00", daily_only=True) == [warning]
-    # The command of the warning helps: it delivers again those days that are over.
+    # The command in the warning helps: it delivers the days that are over again.
     again = exports.run(utc("2026-11-22 07:00"), days=days("2026-11-20", "2026-11-25"), force=True)
     assert [window.start.day for window in again] == [20, 21]
     assert ahead("2026-12-25 07:00") == []
@@ -216,7 +216,7 @@ def test_a_clock_that_was_far_ahead_gives_a_warning(exports: Runs) -> None:
 
 def test_windows_planned_by_a_clock_far_ahead_wait_until_they_are_over(exports: Runs) -> None:
     exports.run(utc("2026-11-20 07:00"))
-    exports.run(utc("2026-11-24 07:00"), works=lambda _: False)
+    exports.run(utc("2026-11-24 07:00"), succeeds=lambda _: False)
     assert [w.start.day for w in exports.run(utc("2026-11-22 07:00"))] == [20, 21]
     assert [w.start.day for w in exports.run(utc("2026-11-25 07:00"))] == [22, 23, 24]
 
@@ -266,8 +266,8 @@ def test_requested_days_after_a_change_of_time_zone_do_not_overlap(exports: Runs
     found = exports.run(now, days=days("2026-11-17", "2026-11-20"))
     assert [str(window) for window in found] == [
         "2026-11-17T05:00:00Z/2026-11-18T05:00:00Z",
-        "2026-11-18T05:00:00Z/2026-11-19T00:00:00Z",  # to where the window in UTC begins
-        "2026-11-20T00:00:00Z/2026-11-20T05:00:00Z",  # from where it ends
+        "2026-11-18T05:00:00Z/2026-11-19T00:00:00Z",  # until the begin of the window in UTC
+        "2026-11-20T00:00:00Z/2026-11-20T05:00:00Z",  # from the end of that window
         "2026-11-20T05:00:00Z/2026-11-21T05:00:00Z",
     ]
     again = exports.run(now, days=days("2026-11-18", "2026-11-19"), force=True)
