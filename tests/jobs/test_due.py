@@ -106,7 +106,7 @@ def runs_of(line: str) -> Iterator[Runs]:
 
 @st.composite
 def lines(draw: st.DrawFn) -> tuple[str, Interval, date]:
-    """Draw an export as in exports.yml, its interval, and a day near which the clocks may change."""
+    """Draw an export of exports.yml, its interval, and a day near which clocks may change."""
     interval = draw(st.sampled_from(Interval))
     day = date.fromisoformat(draw(st.sampled_from(NEAR)))
     line = f"brand: ACME, interval: {interval}, timezone: {draw(st.sampled_from(ZONES))}"
