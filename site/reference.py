@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are generated from the code, so that they cannot drift.
+"""Write the pages of docs/ that are generated from the code, so that both always agree.
 
 `make reference` writes them; tests/docs/test_reference.py generates them again and compares.
 """
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "dbt_project"
 SAMPLES = ROOT / "docs/samples"
 
-# What a key needs more than one line for.
+# Text that is added to the description of a key, which has one line only.
 NOTES = {
     "timezone": "After a change, the first window begins where the last one ended.",
     "start": "Windows before the first run are exported from this day on. Without it, the first run exports the last finished window only, and [`backfill`](commands.md#orchestrate-backfill) the earlier ones.",
@@ -125,8 +125,8 @@ TYPES = {
     "boolean": "`true` or `false`",
     "bigint": "whole number",
 }
-# What a part of a pattern, and a type, of the JSON Schema mean in words; nothing for a boolean
-# or a number that is written as text.
+# Words for a value whose pattern in the JSON Schema contains this text, and for each type; no words
+# for a boolean or a number that is written as text.
 PATTERNS = {
     "smhd": "a duration",
     "[01][0-9]|2[0-3]": "a time of day",
@@ -213,13 +213,13 @@ def _default(key: str, about: Mapping[str, Any]) -> str:
 
 
 def _values(about: Mapping[str, Any]) -> str:
-    """Return the values that a key takes, in a few words."""
+    """Return the values that a key may have, in a few words."""
     choices = _choices(about, config_schema.schema()["$defs"])
     return ", ".join(dict.fromkeys(words for each in choices if (words := _words(each))))
 
 
 def _words(choice: Mapping[str, Any]) -> str:
-    """Return what one choice of a JSON Schema takes; empty for another way to write the same."""
+    """Return the values of one choice of a JSON Schema; empty for another way to write the same."""
     if "pattern" in choice:
         return next(
             (words for part, words in PATTERNS.items() if part in choice["pattern"]), "text"
@@ -251,14 +251,14 @@ def commands() -> str:
     lines = [
         "# Commands",
         GENERATED,
-        "What a command was asked to show goes to stdout; progress, warnings and errors go to stderr. [Exit codes](environment.md#exit-codes)",
+        "The result of a command goes to stdout; progress, warnings and errors go to stderr. [Exit codes](environment.md#exit-codes)",
         "`orchestrate --install-completion` lets the shell complete commands, options, brands and targets.",
     ]
     found = list(_commands(root, "orchestrate"))
     common = set.intersection(
         *({_option(each) for each in command.params} for name, command in found if command.params)
     )
-    lines += ["Every command takes:", _options(sorted(common))]
+    lines += ["Every command has these options:", _options(sorted(common))]
     lines.append(
         _table(
             ("command", "does"),
@@ -332,20 +332,20 @@ def environment() -> str:
     """Return the page of exit codes and environment variables."""
     known = {each.exit_code for each in _tree(errors.ExportError)} | {130, 143, 0, 3}
     if known != EXIT_CODES.keys():
-        raise ValueError(f"exit codes that EXIT_CODES lacks, or has too many: {known}")
+        raise ValueError(f"EXIT_CODES must have exactly these exit codes: {known}")
     return _page(
         [
             "# Exit codes and environment",
             GENERATED,
             "## Exit codes",
             _table(("code", "means"), [(str(code), text) for code, text in EXIT_CODES.items()]),
-            "`status` exits with 0 whatever it finds: alert on its metrics, or on `--json`.",
+            "`status` exits with 0 even if it finds problems: alert on its metrics, or on `--json`.",
             "## Environment",
             _table(
                 ("variable", "default", "meaning"),
                 [(f"`{name}`", *about) for name, about in ENVIRONMENT.items()],
             ),
-            "Secrets belong in variables of your own choice, which exports.yml names: `{{ env_var('SFTP_PASSWORD') }}`. The schedules that `orchestrate schedule` prints read `orchestrate.env` next to exports.yml.",
+            "For secrets, choose your own variables and name them in exports.yml: `{{ env_var('SFTP_PASSWORD') }}`. The schedules that `orchestrate schedule` prints read `orchestrate.env` next to exports.yml.",
         ]
     )
 
@@ -362,7 +362,7 @@ def metrics_page() -> str:
         [
             "# Metrics",
             GENERATED,
-            "`orchestrate status --prometheus FILE` writes these gauges for the node exporter's textfile collector. Each has the labels `brand`, `interval` and `export`; some have one more. What is not known, such as the lag of an export that delivered nothing, has no sample.",
+            "`orchestrate status --prometheus FILE` writes these gauges for the node exporter's textfile collector. Each has the labels `brand`, `interval` and `export`; some have one more. A value that is not known, such as the lag of an export that delivered nothing, has no sample.",
             _table(
                 ("metric", "label", "meaning"),
                 [
@@ -377,12 +377,12 @@ def metrics_page() -> str:
 
 def raw_tables() -> str:
     """Return the page of the raw tables, from the contract that `orchestrate load` reads."""
-    read_contract(PROJECT)  # it refuses what is wrong in there
+    read_contract(PROJECT)  # raises an error for an invalid contract
     document = _yaml(PROJECT / "models/staging/_sources.yml")
     lines = [
         "# Raw tables",
         GENERATED,
-        "The contract for what you load, or for what another loader fills, in the schema `raw`. `dbt_project/models/staging/_sources.yml` is its source: `orchestrate load` and the views read that file. [Where do my rows come from?](../mapping.md) shows how to get there from a platform's events.",
+        "The tables of the schema `raw`, which `orchestrate load` or another loader fills, and the values that they may contain. This contract is in `dbt_project/models/staging/_sources.yml`, which `orchestrate load` and the views read. [Where do my rows come from?](../mapping.md) shows how to get these tables from a platform's events.",
         "A *moment* is an ISO 8601 instant such as `2026-11-18T09:00:00Z`; without an offset it is read as UTC. Ids are text. A column without *may be null* must have a value in every row.",
     ]
     for table in document["sources"][0]["tables"]:
@@ -412,7 +412,7 @@ def data_dictionary() -> str:
         "# Data dictionary",
         GENERATED,
         "Every column that a file can have, from the YAML of the two views. *Default* columns are in a file unless the sender chose others; the sender can add the other ones with [`additional_fields`](reference/exports-yml.md). [The files](receiving.md) describes the format.",
-        "Sample files: [activity_BRANDNAAM_20170515.csv](samples/activity_BRANDNAAM_20170515.csv) and [broadcast_BRANDNAAM_20170515.csv](samples/broadcast_BRANDNAAM_20170515.csv), and their [manifest](samples/activity_BRANDNAAM_20170515.csv.manifest.json), which says the same as this page, in a form for programs ([The manifest](receiving.md#the-manifest)). Most examples below are from them.",
+        "Sample files: [activity_BRANDNAAM_20170515.csv](samples/activity_BRANDNAAM_20170515.csv) and [broadcast_BRANDNAAM_20170515.csv](samples/broadcast_BRANDNAAM_20170515.csv), and their [manifest](samples/activity_BRANDNAAM_20170515.csv.manifest.json), which has the same information for programs ([The manifest](receiving.md#the-manifest)). Most examples below are from them.",
     ]
     activity_labels = {}
     views: dict[Kind, str] = {"activity": "activities_daily", "broadcast": "broadcasts_daily"}
@@ -448,24 +448,24 @@ def data_dictionary() -> str:
         ]
     lines += [
         "## Activities",
-        "The column `activity` has one of these. The labels of your language are in the file; with `labels: names` it is the code.",
+        "The column `activity` has one of these values: the label in the language of the file, or with `labels: names` the code.",
         _table(
             ("code", "label (en)", "label (nl)", "meaning", "activity date", "description"),
             list(_activities(activity_labels)),
         ),
-        "A description is also empty where the platform gave no text.",
+        "A description is also empty if the platform has no text.",
         "## Broadcast types",
-        "`broadcast_type` is passed on as the platform writes it; it is not checked. Ask the sender for the list. Common ones:",
+        "`broadcast_type` has the value that the platform gives it; the value is not checked. Ask the sender for the list. Common values:",
         _table(
             ("type", "usually"),
             [
                 ("`SINGLE`", "one mailing, sent once to a selection of customers"),
                 (
                     "`CAMPAIGN`",
-                    "a mail of an automated campaign, sent to each customer at a moment of their own",
+                    "a mail of an automated campaign, sent to each customer at a separate time",
                 ),
-                ("`QUICKMAIL`", "a short mail that was made and sent without a template"),
-                ("`SPLITRUN`", "a mailing in several versions, to find out which one does best"),
+                ("`QUICKMAIL`", "a short mail that was written and sent without a template"),
+                ("`SPLITRUN`", "a mailing in several versions, to find the most successful one"),
             ],
         ),
     ]
@@ -474,13 +474,13 @@ def data_dictionary() -> str:
 
 def _activities(labels: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, ...]]:
     if labels.keys() != ACTIVITIES.keys():
-        raise ValueError(f"activities that ACTIVITIES lacks, or has too many: {[*labels]}")
+        raise ValueError(f"ACTIVITIES must have exactly these activities: {[*labels]}")
     for code, (term, date, description) in ACTIVITIES.items():
         yield f"`{code}`", labels[code]["en"], labels[code]["nl"], _terms()[term], date, description
 
 
 def _never_null(model: Mapping[str, Any]) -> set[str]:
-    """Return the columns of which a data test says that they are never null."""
+    """Return the columns that a data test checks to be never null."""
     found = {
         column["name"]
         for column in model["columns"]
@@ -509,11 +509,11 @@ def _example(kind: str, name: str, label: str) -> str:
             if value is not None:
                 moment = name.endswith("_at")
                 return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S}" if moment else value
-    return "true"  # what the views say of a row, of which every one in the samples is true
+    return "true"  # flags that the views compute: they are true for every row of the samples
 
 
 def _terms() -> dict[str, str]:
-    """Return what the docs blocks of the dbt project say, by name."""
+    """Return the texts of the docs blocks of the dbt project, by name."""
     text = (PROJECT / "models/docs.md").read_text(encoding="utf-8")
     blocks = re.findall(r"{% docs (\w+) %}(.*?){% enddocs %}", text, re.DOTALL)
     return {name: " ".join(said.split()) for name, said in blocks}
