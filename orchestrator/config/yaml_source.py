@@ -25,6 +25,7 @@ Location: TypeAlias = tuple[str | int, ...]
 
 _LARGEST = 5_000_000  # bytes of a file
 _MOST_VALUES = 200_000  # after aliases are replaced: ten levels of aliases can be a billion values
+_ALLOWED_JINJA = "the only Jinja allowed here is {{ env_var('NAME', 'default') }}"
 _TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq")
 
 
@@ -94,15 +95,15 @@ def render(text: str) -> str:
     """
     if "{{" not in text and "{%" not in text:
         return text
-    import jinja2  # noqa: PLC0415 - most files name no variables
+    from jinja2 import TemplateError, nodes  # noqa: PLC0415 - most files name no variables
 
     try:
         body = _jinja().parse(text).body
-        return "".join(_filled(part) for output in body for part in _parts(output))
-    except (jinja2.TemplateError, RecursionError, _NotEnvVarError):
-        raise ConfigError(
-            "the only Jinja allowed here is {{ env_var('NAME', 'default') }}"
-        ) from None
+    except (TemplateError, RecursionError):
+        raise ConfigError(_ALLOWED_JINJA) from None
+    if not all(isinstance(output, nodes.Output) for output in body):
+        raise ConfigError(_ALLOWED_JINJA)
+    return "".join(_filled(part) for output in body for part in output.iter_child_nodes())
 
 
 def unreadable(path: Path, error: Exception) -> ConfigError:
@@ -214,10 +215,6 @@ def _is_for_delivery(location: Location) -> bool:
     return location[:1] == ("notify",) or location[-1] in ("salt", "sign_passphrase")
 
 
-class _NotEnvVarError(Exception):
-    pass
-
-
 @functools.cache
 def _jinja() -> "jinja2.Environment":
     import jinja2  # noqa: PLC0415 - most files name no variables
@@ -225,29 +222,23 @@ def _jinja() -> "jinja2.Environment":
     return jinja2.Environment(keep_trailing_newline=True)  # noqa: S701 - it parses, never renders
 
 
-def _parts(output: "nodes.Node") -> "list[nodes.Expr]":
-    from jinja2 import nodes  # noqa: PLC0415 - most files name no variables
-
-    if not isinstance(output, nodes.Output):
-        raise _NotEnvVarError
-    return output.nodes
-
-
-def _filled(part: "nodes.Expr") -> str:
+def _filled(part: "nodes.Node") -> str:
     """Return the text of one part of the Jinja: literal text, or the value of a variable."""
     from jinja2 import nodes  # noqa: PLC0415 - most files name no variables
 
     if isinstance(part, nodes.TemplateData):
         return part.data
     if not isinstance(part, nodes.Call) or getattr(part.node, "name", "") != "env_var":
-        raise _NotEnvVarError
-    given = [argument.value for argument in part.args if isinstance(argument, nodes.Const)]
-    if len(given) != len(part.args) or part.kwargs or part.dyn_args or part.dyn_kwargs:
-        raise _NotEnvVarError
-    if len(given) not in (1, 2) or not all(isinstance(value, str) for value in given):
-        raise _NotEnvVarError
-    name, default = given[0], given[1] if given[1:] else None
-    value = os.environ.get(name, default)
+        raise ConfigError(_ALLOWED_JINJA)
+    if part.kwargs or part.dyn_args or part.dyn_kwargs:
+        raise ConfigError(_ALLOWED_JINJA)
+    match part.args:
+        case [nodes.Const(value=str(name))]:
+            value = os.environ.get(name)
+        case [nodes.Const(value=str(name)), nodes.Const(value=str(default))]:
+            value = os.environ.get(name, default)
+        case _:
+            raise ConfigError(_ALLOWED_JINJA)
     if value is None:
         raise UnsetError(f"the environment variable {name} is not set; set it, or give a default")
     return value
