@@ -1,4 +1,4 @@
-"""The command line: its commands, the one place that catches errors, and exit codes."""
+"""The command line: the program with all commands, and `main`, which reports errors."""
 
 import sys
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from orchestrator.errors import ExportError
 
 
 class _FlagsWithoutValue:
-    """Help that shows no type next to a flag, which takes no value; typer shows <bool>."""
+    """Remove the type `<bool>`, which typer shows, from the help of flags: they take no value."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own, which is private
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # a mixin's base has it
@@ -49,7 +49,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Take the options that come before a command."""
+    """Define the options that come before a command."""
 
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ app.add_typer(_config, name="config", cls=_Group)
 
 
 def main() -> None:
-    """Run the command line. This is the only place that catches errors."""
+    """Run the command line. Errors of every command are caught and reported here only."""
     system.handle_signals()
     output.apply_no_color()
     try:
@@ -84,9 +84,9 @@ def main() -> None:
     except ExportError as error:
         options.current.error(error)
         sys.exit(error.exit_code)
-    except OSError as error:  # such as a full disk, or a folder without permission
+    except OSError as error:  # such as a full disk, or a missing permission
         options.current.error(system.os_error(error, "output"))
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - a bug; its text may quote a value of a row
+    except Exception as error:  # noqa: BLE001 - a bug: its text is not shown, it may quote a value of a row
         options.current.error(bug_report(error))
         sys.exit(1)

@@ -1,8 +1,8 @@
 """The status as metrics, in a file for the textfile collector of Prometheus's node exporter.
 
-Names follow https://prometheus.io/docs/practices/naming/: base units, moments as
-`_timestamp_seconds`. An unknown value, such as the lag of an export that delivered nothing, has no
-sample.
+Names follow https://prometheus.io/docs/practices/naming/: base units, and times as
+`_timestamp_seconds`. A value that is not known, such as the lag of an export that has delivered
+nothing yet, has no sample.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,24 +14,24 @@ from orchestrator import system
 from orchestrator.commands.status import ExportStatus, LastWindow, StatusResult
 from orchestrator.config.exports import KINDS
 
-GAUGES = {  # by name: its help text, and its label in addition to those of the export
+GAUGES = {  # by name: the help text, and the label next to those of every metric
     "lag_seconds": (
-        "From when a window came due until it was delivered; of an overdue one, until now",
+        "From when a window was due until it was delivered; of an overdue window, until now",
         None,
     ),
     "next_due_timestamp_seconds": ("When the next window is due", None),
     "overdue_windows": ("Windows that are due and not at every destination", None),
     "failed_windows": ("Windows that failed or were stopped at the last attempt", None),
-    "held_windows": ("Windows that are due and wait until the warehouse is complete", None),
+    "held_windows": ("Windows that are due and wait until the warehouse has all their rows", None),
     "undelivered_windows": (
         "Windows that were written and are not at a destination",
         "destination",
     ),
     "unsettled_windows": (
-        "Windows that wait and that no entry of exports.yml delivers; no brand and interval",
+        "Windows that wait but have no entry in exports.yml; brand and interval are empty",
         None,
     ),
-    "late_rows": ("Rows that came in after their windows were delivered", "kind"),
+    "late_rows": ("Rows that reached the warehouse after their windows were delivered", "kind"),
     "last_window_start_timestamp_seconds": ("Start of the last window that was written", None),
     "last_window_end_timestamp_seconds": ("End of the last window that was written", None),
     "last_window_rows": ("Rows in a file of the last window", "kind"),
@@ -47,7 +47,7 @@ _Samples = Mapping[str, float | None]
 
 
 def write_metrics(status: StatusResult, path: Path) -> None:
-    """Write the metrics in place of the file that exists. Raises OSError."""
+    """Write the metrics file; an existing one is replaced by a rename. Raises OSError."""
     registry = CollectorRegistry()
     gauges = {}
     for name, (text, label) in GAUGES.items():

@@ -1,6 +1,6 @@
-"""Notifications: what failed in a run, sent once to the Apprise URLs of `notify`.
+"""Notifications about a run, sent to the Apprise URLs of `notify`.
 
-A URL may contain a token, so messages name it by its position in the list.
+A URL may contain a token, so log messages name it by its position in the list.
 """
 
 import logging
@@ -25,34 +25,36 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
-"""Seconds that all services together may take."""
+"""Seconds to wait for all services together."""
 _LINES = 20
+"""Most lines of a message."""
 _LENGTH = 500
-"""Characters of a line."""
+"""Most characters of a line."""
 _MARGIN = 40
-"""Characters for `and 5 more`, and for what a service adds to a message."""
+"""Characters that are kept free for `and 5 more`, and for what a service adds to a message."""
 
 
 def send_result(urls: Sequence[SecretStr], result: RunResult) -> None:
-    """Send what failed in a run, is held since this run, lacks rows, or that no entry delivers.
+    """Send one message about every problem that a run found; send nothing if there is none.
 
-    A service that fails is logged.
+    Problems are windows that failed, that this run began to hold, that may lack rows, that have
+    late rows, or that have no entry in exports.yml. A service that fails is logged.
     """
     failed = [window for window in result.windows if window.status in report.FAILURES]
-    what = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
+    summary = [f"{len(failed)} of {len(result.windows)} windows failed"] if failed else []
     held = [window for window in result.windows if window.hold and window.hold.is_new]
     if held:
-        what.append(f"{count(len(held), WINDOWS)} held")
+        summary.append(f"{count(len(held), WINDOWS)} held")
     if result.waited:
-        what.append(f"{count(len(result.waited), WINDOWS)} that may lack rows")
+        summary.append(f"{count(len(result.waited), WINDOWS)} that may lack rows")
     if result.late:
-        what.append(f"{count(len(result.late), WINDOWS)} with late rows")
+        summary.append(f"{count(len(result.late), WINDOWS)} with late rows")
     if result.unsettled:
-        what.append(f"{count(len(result.unsettled), EXPORTS)} without an entry")
+        summary.append(f"{count(len(result.unsettled), EXPORTS)} without an entry")
     lines = [*report.failure_lines(failed), *map(report.window_line, held), *result.waited]
     lines += [*map(report.late_line, result.late), *result.unsettled]
     if lines:
-        _send(urls, ", ".join(what), lines, kind="failure" if failed else "warning")
+        _send(urls, ", ".join(summary), lines, kind="failure" if failed else "warning")
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def on_failure(urls: Sequence[SecretStr]) -> Iterator[None]:
     try:
         yield
     except (InterruptedRunError, LockedError):
-        raise  # stopped by a person, or another run is at work: nothing is wrong
+        raise  # no problem: a person stopped the run, or another run is active
     except ExportError as error:
         _send(urls, "the run failed", [str(error)])
         raise
@@ -71,20 +73,21 @@ def on_failure(urls: Sequence[SecretStr]) -> Iterator[None]:
 
 
 def _send(
-    urls: Sequence[SecretStr], what: str, texts: Sequence[str], *, kind: str = "failure"
+    urls: Sequence[SecretStr], summary: str, texts: Sequence[str], *, kind: str = "failure"
 ) -> None:
-    title = f"Event exports on {socket.gethostname()}: {what}"
+    title = f"Event exports on {socket.gethostname()}: {summary}"
     lines = [escaped(line, _LENGTH) for text in texts for line in text.split("\n")]
-    taken: set[int] = set()
+    accepted: set[int] = set()
 
     def send(number: int, service: "NotifyBase") -> None:
-        with suppress(Exception):  # whatever a service raises, it did not take the message
+        with suppress(Exception):  # whatever the error is, the message was not accepted
             # Some services put the title into the body, so its length counts.
             body = _cut(lines, service.body_maxlen - len(title) - _MARGIN)
             if service.notify(body=body, title=title, notify_type=kind):
-                taken.add(number)
+                accepted.add(number)
 
-    # After Apprise's own time limit its threads go on, and the process waits for them at its end.
+    # Daemon threads, because Apprise's own threads run on after its time limit, and Python would
+    # wait for them at exit.
     found = [service for service in map(values.notify_service, urls) if service]
     threads = [Thread(target=send, args=item, daemon=True) for item in enumerate(found)]
     for thread in threads:
@@ -92,13 +95,13 @@ def _send(
     deadline = monotonic() + PATIENCE
     for number, thread in enumerate(threads):
         thread.join(max(0.0, deadline - monotonic()))
-        if number not in taken:
+        if number not in accepted:
             why = f"no answer within {PATIENCE:g} s" if thread.is_alive() else "it was rejected"
             _log.warning("notify[%d]: notification failed: %s", number, why)
 
 
 def _cut(lines: Sequence[str], most: int) -> str:
-    """Return complete lines of at most `most` characters, and the number of lines left out."""
+    """Return the first lines, `most` characters at most, and how many lines are left out."""
     kept: list[str] = []
     for line in lines[:_LINES]:
         if sum(len(each) + 1 for each in kept) + len(line) > most:

@@ -1,4 +1,4 @@
-"""The options that commands share: dataclasses, each with an option per field."""
+"""The options that several commands have: types of parameters, and dataclasses of options."""
 
 import dataclasses
 import inspect
@@ -39,14 +39,14 @@ def day(value: str) -> date:
 
 
 def one_day(value: str) -> Days:
-    """Parse a day, for the windows that begin on it."""
+    """Parse a day into a range of that one day; raises typer.BadParameter."""
     return Days(day(value), day(value))
 
 
 def one_of(kind: type[Kind]) -> Callable[[str], Kind]:
-    """Return a parser of an enum's values that suggests the nearest, which typer's does not.
+    """Return a parser of an enum's values. It raises typer.BadParameter.
 
-    It raises typer.BadParameter.
+    Unlike typer's own parser, it suggests the valid value that is nearest to a wrong one.
     """
 
     def read(value: str) -> Kind:
@@ -65,17 +65,23 @@ Day = Annotated[
         "--date", parser=one_day, metavar="DAY", help="Only windows that begin on that day."
     ),
 ]
+FirstDay = Annotated[
+    date, typer.Option("--from", parser=day, metavar="DAY", help="The first local day.")
+]
+LastDay = Annotated[
+    date, typer.Option("--to", parser=day, metavar="DAY", help="The last local day, included.")
+]
 
 
 @contextmanager
 def _silently() -> Iterator[None]:
-    """Complete nothing if a file cannot be read: the command itself reports why."""
+    """Offer no completion if a file cannot be read: the command itself reports the error."""
     with suppress(ExportError, OSError, AttributeError, KeyError, TypeError):
         yield
 
 
 def brands(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """Yield the brands of exports.yml that begin with a text, for the shell's completion."""
+    """Yield the brands of exports.yml that begin with `incomplete`, for shell completion."""
     with _silently():
         source = yaml_source.read_yaml(configs.find(context.params.get("config")), secrets=False)
         names = {export["brand"] for export in source.values["exports"]} - {EVERY_BRAND}
@@ -83,15 +89,23 @@ def brands(context: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def targets(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """Yield the targets of profiles.yml that begin with a text, for the shell's completion."""
+    """Yield the targets of profiles.yml that begin with `incomplete`, for shell completion."""
     with _silently():
         names = projects.targets(configs.home(context.params.get("config")))
         yield from (name for name in names if name.startswith(incomplete))
 
 
+Brands = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--brand", metavar="NAME", help="Only this brand; repeatable.", autocompletion=brands
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The output of a command: every command has these options."""
+    """The options that every command has: the format of its output and log."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = (
         False
@@ -109,7 +123,7 @@ class Output:
     )
 
     def report(self) -> Report:
-        """Start the log; main() reports errors in the same format."""
+        """Start the log, and return the report. `main` reports an error of the command with it."""
         global current  # noqa: PLW0603 - one command runs in a process
         current = Report(as_json=self.as_json, log_format=self.log_format, verbose=self.verbose)
         current.start()
@@ -118,7 +132,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Configured(Output):
-    """The exports.yml of a command."""
+    """The options of a command that reads exports.yml."""
 
     config: Annotated[
         Path | None,
@@ -130,7 +144,7 @@ class Configured(Output):
     ] = None
 
     def read(self, *, secrets: bool = True) -> Config:
-        """Return the checked exports.yml. Removes rows that a killed run left in the outbox."""
+        """Read and check exports.yml. Also removes work files that a killed run left behind."""
         config = configs.read(self.config, secrets=secrets)
         Outbox(config.outbox).remove_leftovers()
         return config
@@ -138,7 +152,7 @@ class Configured(Output):
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Configured):
-    """The exports.yml and the warehouse of a command."""
+    """The options of a command that reads exports.yml and the warehouse."""
 
     target: Annotated[
         str | None,
@@ -152,19 +166,19 @@ class Common(Configured):
 
 
 current = Report()
-"""The report of the command that this process runs."""
+"""The report of the command that runs in this process."""
 
 
 @contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Raise InterruptedRunError with advice on Ctrl-C or SIGTERM."""
+    """Turn Ctrl-C and SIGTERM in the block into InterruptedRunError with this advice."""
     try:
         yield
     except (typer.Exit, InterruptedRunError):
         raise
     except (KeyboardInterrupt, Exception) as error:
-        # DuckDB turns Ctrl-C in the middle of a query into a RuntimeError. SIGTERM may also end a
-        # child process, such as Spark's Java: an error after the signal is a consequence of it.
+        # DuckDB raises a RuntimeError if Ctrl-C stops a query. SIGTERM may also end a child
+        # process, such as Spark's Java, so an error after the signal is a consequence of it.
         stopped = isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
         if not stopped and not system.received_signals:
             raise
@@ -173,7 +187,7 @@ def interruptible(advice: str) -> Iterator[None]:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command for typer in which each parameter that is a dataclass becomes its fields."""
+    """Return a command for typer: the fields of each dataclass parameter become parameters."""
     groups: dict[str, type] = {}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -185,7 +199,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter)
 
-    def run(**values: Any) -> None:  # noqa: ANN401 - whatever the options hold
+    def run(**values: Any) -> None:  # noqa: ANN401 - each option has a type of its own
         for name, group in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             values[name] = group(**fields)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import config as configs
-from orchestrator.cli.options import Common, Configured, Day, Output, brands, one_of
+from orchestrator.cli.options import Brands, Common, Configured, Day, Output, brands, one_of
 from orchestrator.cli.report import check_lines, load_lines
 from orchestrator.commands import schedule as schedules
 from orchestrator.jobs import Request
@@ -56,7 +56,7 @@ def _schema(*, output: Output) -> None:
 
 def _load(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Contains <table>.parquet, .csv or .jsonl.")
+        Path, typer.Argument(metavar="DIR", help="The folder with <table>.parquet, .csv or .jsonl.")
     ],
     *,
     common: Common,
@@ -122,7 +122,7 @@ def _docs(
 
 @dataclass(frozen=True)
 class DocsResult:
-    """The first page of `docs`."""
+    """The result of `docs`: the path of its first page."""
 
     index: Path
     exit_code: int = 0
@@ -130,7 +130,7 @@ class DocsResult:
 
 @dataclass(frozen=True)
 class PreviewResult:
-    """The heads of the files of `preview`."""
+    """The result of `preview`: the first rows of each file."""
 
     files: Sequence["Head"]
     exit_code: int = 0
@@ -176,12 +176,7 @@ def _preview(
 
 def _status(
     *,
-    brand: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--brand", metavar="NAME", help="Only this brand; repeatable.", autocompletion=brands
-        ),
-    ] = None,
+    brand: Brands = None,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page with plots."),
@@ -205,7 +200,7 @@ def _status(
 
     Example: orchestrate status --html status.html
     """
-    from orchestrator.commands import status, status_history  # noqa: PLC0415 - only this needs them
+    from orchestrator.commands import status, status_history  # noqa: PLC0415 - only `status` does
     from orchestrator.ledger import Ledger  # noqa: PLC0415 - the same
 
     report = configured.report()
@@ -215,15 +210,15 @@ def _status(
         result = status.read_status(config, request, ledger, now=now)
         history = status_history.read_history(config, request, ledger, now=now) if html else None
     if html and history:
-        from orchestrator.cli import status_page  # noqa: PLC0415 - Jinja is for this alone
+        from orchestrator.cli import status_page  # noqa: PLC0415 - only the page needs Jinja
 
         status_page.write_page(result, history, html, config=config.source.path)
     if prometheus:
-        from orchestrator.cli import metrics  # noqa: PLC0415 - the client is for this alone
+        from orchestrator.cli import metrics  # noqa: PLC0415 - only metrics need the client
 
         metrics.write_metrics(result, prometheus)
     if not (html or prometheus or report.as_json):
-        from orchestrator.cli import status_text  # noqa: PLC0415 - only this needs it
+        from orchestrator.cli import status_text  # noqa: PLC0415 - only the table needs it
 
         status_text.print_status(result)
     report.finish(result)

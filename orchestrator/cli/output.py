@@ -1,4 +1,4 @@
-"""The terminal and the log: what they can show, and how text from outside is escaped."""
+"""Text for the terminal and the log: colours, spinners, tables, escaping and log formats."""
 
 import json
 import logging
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LENGTH = 2_000
-"""Characters of a line of a message: a server can send a text of any length."""
+"""Most characters of a line of a message: a server can send a text of any length."""
 
 
 def apply_no_color() -> None:
-    """Give NO_COLOR (no-color.org) the meaning of TERM=dumb: no escape codes at all.
+    """Treat NO_COLOR (no-color.org) as TERM=dumb: print no escape codes.
 
-    By itself, rich omits only the colours, and assumes 80 columns for every dumb terminal unless
-    both COLUMNS and LINES are set.
+    For NO_COLOR alone, rich omits only the colours. For a dumb terminal, rich assumes 80 columns
+    unless both COLUMNS and LINES are set, so this function sets them to the real size.
     """
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
@@ -51,7 +51,7 @@ def _is_dumb() -> bool:
 
 
 def styled(text: str, *, bold: bool = False, dim: bool = False) -> str:
-    """Return a text for stdout, with a style where that is a terminal that shows it."""
+    """Return a text for stdout, bold or dim if stdout is a terminal that can show it."""
     return typer.style(text, bold=bold or None, dim=dim or None) if is_fancy(sys.stdout) else text
 
 
@@ -64,7 +64,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 @contextmanager
 def spinner() -> Iterator[Progress]:
-    """Yield the callback that shows a step on stderr, and below it how far the step is."""
+    """Show a spinner on stderr; yield the callback that sets the step and its progress."""
     from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
 
     class Step:
@@ -73,15 +73,15 @@ def spinner() -> Iterator[Progress]:
             self._detail = detail
 
         def __rich__(self) -> Text:
-            """Return what to show; rich asks at each refresh."""
+            """Return the current text; rich calls this at each refresh."""
             lines = [self._step, self._detail()] if self._detail else [self._step]
             return Text("\n".join(map(shown, lines)))
 
-    to = console(stderr=True)
+    terminal = console(stderr=True)
 
     class AboveSpinner:
         def write(self, text: str) -> None:
-            to.print(Text(text), soft_wrap=True, end="")
+            terminal.print(Text(text), soft_wrap=True, end="")
 
         def flush(self) -> None:
             pass
@@ -92,9 +92,9 @@ def spinner() -> Iterator[Progress]:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr
     ]
     stderr = sys.stderr
-    with to.status("starting") as status:
+    with terminal.status("starting") as status:
         try:
-            for handler in handlers:  # else a message would begin in the middle of a line
+            for handler in handlers:  # else messages begin in the middle of the spinner's line
                 handler.setStream(AboveSpinner())
             yield lambda step, detail=None, /: status.update(Step(step, detail))
         finally:
@@ -103,7 +103,7 @@ def spinner() -> Iterator[Progress]:
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Print rows on stderr: as a table where it fits, otherwise one record under another."""
+    """Print rows on stderr: as a table if it fits the terminal, otherwise as records."""
     from rich.cells import cell_len  # noqa: PLC0415 - few commands need it
     from rich.table import Table  # noqa: PLC0415 - the same
     from rich.text import Text  # noqa: PLC0415 - the same
@@ -112,14 +112,14 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) ->
     cells = [["null" if text is None else escaped(text) for text in row] for row in rows]
     styles = [["dim" if text is None else "" for text in row] for row in rows]
     columns = [[head, *column] for head, *column in zip(heads, *cells, strict=True)]
-    to = console(stderr=True)
-    if sum(max(map(cell_len, column)) + 3 for column in columns) + 1 <= to.width:
+    terminal = console(stderr=True)
+    if sum(max(map(cell_len, column)) + 3 for column in columns) + 1 <= terminal.width:
         table = Table()
         for head in heads:
             table.add_column(Text(head))
         for texts, dim in zip(cells, styles, strict=True):
             table.add_row(*map(Text, texts, dim))
-        to.print(table)
+        terminal.print(table)
         return
     width = max(map(cell_len, heads))
     for number, (texts, dim) in enumerate(zip(cells, styles, strict=True), start=1):
@@ -129,19 +129,19 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str | None]]) ->
         grid.add_column(overflow="fold")
         for head, text, style in zip(heads, texts, dim, strict=True):
             grid.add_row(Text(head), Text(text, style))
-        to.print(grid)
+        terminal.print(grid)
 
 
 def shown(text: str) -> str:
-    """Return a message that is safe to show: escaped, bounded, further lines indented.
+    """Return a message that is safe to show: escaped, cut to a limit, later lines indented.
 
-    The indent shows that a line continues a message and is not another message.
+    The indent shows that a line continues the message and does not begin another one.
     """
     return "\n  ".join(escaped(line, _LENGTH) for line in text.split("\n"))
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return a JSON text in which characters that are not printable are escapes of JSON."""
+    """Return a value as JSON, with every unprintable character as a JSON escape sequence."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return "\n".join(
         line
@@ -163,23 +163,20 @@ class LogFormat(StrEnum):
 
 
 class _Lines(logging.Formatter):
-    """Shows where an error was raised. Only the text of our own errors is shown.
+    """Formats tracebacks. Only the product's own errors are shown with their message.
 
-    The text of another program's error may quote a value of a row.
+    The message of a library's error may quote a value of a row.
     """
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own
         found: BaseException | None = ei[1]
         lines: list[str] = []
         while found is not None:
-            words = f": {shown(str(found))}" if isinstance(found, ExportError) else ""
-            lines[:0] = [*traceback.format_tb(found.__traceback__), f"{_kind(found)}{words}\n"]
+            kind = f"{type(found).__module__}.{type(found).__qualname__}"
+            message = f": {shown(str(found))}" if isinstance(found, ExportError) else ""
+            lines[:0] = [*traceback.format_tb(found.__traceback__), f"{kind}{message}\n"]
             found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
         return "".join(lines).rstrip("\n")
-
-
-def _kind(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
 class _TextLines(_Lines):
@@ -199,7 +196,7 @@ class _JsonLines(_Lines):
 
 
 def bug_report(error: BaseException) -> ExportError:
-    """Return an error that reports a bug of this program: its kind and place, not its text."""
+    """Return the error that reports a bug: the exception's type and place, not its message."""
     *_, place = traceback.extract_tb(error.__traceback__)
     found = ExportError(
         f"this is a bug of orchestrate: {type(error).__name__} at {Path(place.filename).name}:"

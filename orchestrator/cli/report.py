@@ -1,6 +1,6 @@
-"""Reports: results as a JSON document or as text, and the log on stderr.
+"""Reports of commands: the result on stdout, as text or as a JSON document, and the log on stderr.
 
-What a command was asked to show goes to stdout; progress, warnings and errors go to the log.
+Progress, warnings and errors go to the log.
 """
 
 import dataclasses
@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from orchestrator.pipeline.retention import PruneResult
 
 NOUNS = {"activity": ("activity", "activities"), "broadcast": ("broadcast", "broadcasts")}
-"""What a row is called, by kind of file: one, and several."""
+"""The noun for a row of each kind of file: singular and plural."""
 _NAMES = 20
-"""Windows that a message names if several have the same error; `--json` has all of them."""
-_PART_OF_A_DAY = timedelta(hours=12)  # a local day has 23 or 25 hours where the clocks change
+"""Most windows that a message names if several have the same error; `--json` has all of them."""
+_PART_OF_A_DAY = timedelta(hours=12)
+"""Every longer window is a day or more. The limit is not 24 hours: a local day may have 23."""
 _log = logging.getLogger("orchestrate")
 
 
 class Result(Protocol):
-    """What a command returns: a frozen dataclass, whose fields are the JSON document."""
+    """The result of a command: a frozen dataclass whose fields become the JSON document."""
 
     @property
     def exit_code(self) -> int:
@@ -50,14 +51,14 @@ class Result(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Where and in which format a command reports."""
+    """Writes the result and the log of a command in the requested formats."""
 
     as_json: bool = False
     log_format: LogFormat = LogFormat.TEXT
     verbose: bool = False
 
     def start(self) -> None:
-        """Send the log to stderr, also the warnings of Python's libraries."""
+        """Send the log to stderr, and with it the warnings of libraries."""
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(self.log_format.formatter())
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -66,16 +67,16 @@ class Report:
         for name, least in {
             "orchestrate": level,
             "orchestrator": level,
-            "asyncio": logging.ERROR,  # it warns of each write to a connection that is lost
+            "asyncio": logging.ERROR,  # it warns of each write to a lost connection
             "asyncssh": logging.WARNING,  # it logs every request as INFO
-            "psycopg": logging.ERROR,  # it warns of a lost connection, which we report ourselves
-            "py.warnings": logging.WARNING if self.verbose else logging.ERROR,  # for programmers
+            "psycopg": logging.ERROR,  # it warns of lost connections, which are reported anyway
+            "py.warnings": logging.WARNING if self.verbose else logging.ERROR,  # for developers
         }.items():
             logging.getLogger(name).setLevel(least)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Yield the callback for the steps of a command: a spinner on a terminal, else the log."""
+        """Yield the callback that reports steps: with a spinner on a terminal, else in the log."""
         if self.log_format is LogFormat.JSON or not output.is_fancy(sys.stderr):
             yield lambda step, _=None, /: self.log(step)
         else:
@@ -92,7 +93,7 @@ class Report:
             print("\n".join(map(escaped, text.split("\n"))))  # noqa: T201 - the result
 
     def finish(self, result: Result, lines: Iterable[str] = ()) -> NoReturn:
-        """Print the result, as JSON or as these lines of text, and exit with its exit code."""
+        """Print the result, as JSON or as `lines`, and exit with its exit code."""
         if not self.as_json:
             for line in lines:
                 print(output.shown(line))  # noqa: T201 - the result
@@ -137,7 +138,7 @@ class Report:
                 continue
             if self.log_format is LogFormat.TEXT:  # no value of a row belongs in a log
                 output.print_rows(head.headings, head.first)
-            if sys.stdout.isatty():  # a terminal would run escape sequences in the bytes
+            if sys.stdout.isatty():  # escaped: a terminal would execute escape sequences
                 self.show(head.head.decode(head.encoding, "backslashreplace").rstrip("\r\n"))
             else:
                 sys.stdout.buffer.write(head.head)
@@ -148,12 +149,12 @@ FAILURES = (Status.FAILED, Status.STOPPED)
 
 
 def dry_run_lines(result: RunResult) -> list[str]:
-    """Return what a run would do."""
+    """Return a line for each window that a run would deliver or hold."""
     return [*map(window_line, result.windows)] or ["nothing is due"]
 
 
 def load_lines(result: "LoadResult") -> Iterator[str]:
-    """Yield what a load did with the rows of each table, and when those were received."""
+    """Yield a text for each table: its rows, and the first and last time of their receipt."""
     for table in result.tables:
         text = f"{table.table}: {count(table.rows, ROWS)} read, {table.added:,} added"
         if table.replaced:
@@ -169,7 +170,7 @@ def load_lines(result: "LoadResult") -> Iterator[str]:
 
 
 def prune_lines(result: "PruneResult") -> Iterator[str]:
-    """Yield what retention removed or would remove, with the age of each file."""
+    """Yield a line for each file that retention removes, with the file's age."""
     for removal in result.removals:
         if removal.outcome == "due":
             since = removal.delivered_at.astimezone(UTC)
@@ -184,7 +185,7 @@ def prune_lines(result: "PruneResult") -> Iterator[str]:
 
 
 def reconcile_lines(result: "ReconcileResult") -> Iterator[str]:
-    """Yield the windows that differ from their delivery, and what to do; then the numbers."""
+    """Yield the windows that differ from what was delivered, and what to do; then the totals."""
     for window in result.windows:
         if window.is_alike:
             continue
@@ -210,7 +211,7 @@ def reconcile_lines(result: "ReconcileResult") -> Iterator[str]:
 
 
 def check_lines(result: "CheckResult") -> Iterator[str]:
-    """Yield what was checked, and what to do about each failure."""
+    """Yield a line for each check; a failed one says what to do."""
     for finding in result.findings:
         yield f"{'ok' if finding.ok else 'FAILED':<6} {finding.subject}: {finding.text}"
     failed = sum(1 for finding in result.findings if not finding.ok)
@@ -221,7 +222,7 @@ def check_lines(result: "CheckResult") -> Iterator[str]:
 
 
 def window_line(result: WindowResult) -> str:
-    """Return what happened to a window, on one line."""
+    """Return one line about what happened to a window."""
     text = f"{result.status:<9} {_name(result)}"
     if result.revision > 1:
         text += f" (revision {result.revision})"
@@ -254,7 +255,7 @@ def failure_lines(results: Iterable[WindowResult]) -> Iterator[str]:
 
 
 def late_line(late: LateRows) -> str:
-    """Return which rows of a window are late, and what to do about them, on one line."""
+    """Return one line about the late rows of a window, and what to do about them."""
     counts = [
         f"{count(late.now[kind], NOUNS[kind])}, {late.delivered[kind]:,} delivered"
         for kind in late.now
@@ -262,12 +263,12 @@ def late_line(late: LateRows) -> str:
     ]
     if not counts:
         counts = ["the rows are not those that were delivered"]
-    what = f"send that window again with: {late.command}" if late.command else "sent again"
-    return f"late rows in {_name(late)}: {'; '.join(counts)}; {what}"
+    remedy = f"send that window again with: {late.command}" if late.command else "sent again"
+    return f"late rows in {_name(late)}: {'; '.join(counts)}; {remedy}"
 
 
 def window_start(window: Window, timezone: str) -> str:
-    """Return the local day on which a window begins, or the moment where a day is not enough."""
+    """Return the local day on which a window begins, with the time unless it is complete days."""
     start = window.start.astimezone(ZoneInfo(timezone))
     is_day = start.strftime("%H%M") == "0000" and window.end - window.start > _PART_OF_A_DAY
     return f"{start:%Y-%m-%d}" if is_day else f"{start:%Y-%m-%d %H:%M%z}"

@@ -1,14 +1,23 @@
-"""The commands that deliver, compare or remove files, such as `daily`, `reconcile`, `prune`."""
+"""The commands that deliver, compare or remove files, such as `daily`, `reconcile` and `prune`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import notify
-from orchestrator.cli.options import Common, Configured, Day, brands, day, interruptible, one_day
+from orchestrator.cli.options import (
+    Brands,
+    Common,
+    Configured,
+    Day,
+    FirstDay,
+    LastDay,
+    interruptible,
+    one_day,
+)
 from orchestrator.cli.report import dry_run_lines, prune_lines, reconcile_lines
 from orchestrator.jobs import Request
 from orchestrator.pipeline import retention
@@ -20,14 +29,9 @@ _ADVICE = "what was written and delivered is kept, and the next run continues fr
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The exports of a run, and whether it changes anything."""
+    """The options that select exports, and `--dry-run`."""
 
-    brand: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--brand", metavar="NAME", help="Only this brand; repeatable.", autocompletion=brands
-        ),
-    ] = None
+    brand: Brands = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")
     ] = False
@@ -35,7 +39,7 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliverySelection(Selection):
-    """The exports of a run that builds files."""
+    """The options of a command that builds files."""
 
     force: Annotated[
         bool,
@@ -46,7 +50,7 @@ class DeliverySelection(Selection):
     ] = False
 
     def request(self, days: Days | None = None, *, daily_only: bool = False) -> Request:
-        """Return the request of these options."""
+        """Return the request that these options make."""
         return Request(
             daily_only=daily_only,
             brands=self.brand or (),
@@ -74,12 +78,8 @@ def _run(*, day: Day = None, selection: DeliverySelection, common: Common) -> No
 
 def _backfill(
     *,
-    first: Annotated[
-        date, typer.Option("--from", parser=day, metavar="DAY", help="The first local day.")
-    ],
-    last: Annotated[
-        date, typer.Option("--to", parser=day, metavar="DAY", help="The last local day, included.")
-    ],
+    first: FirstDay,
+    last: LastDay,
     selection: DeliverySelection,
     common: Common,
 ) -> None:
@@ -135,18 +135,9 @@ def _deliver(
 
 def _reconcile(
     *,
-    first: Annotated[
-        date, typer.Option("--from", parser=day, metavar="DAY", help="The first local day.")
-    ],
-    last: Annotated[
-        date, typer.Option("--to", parser=day, metavar="DAY", help="The last local day, included.")
-    ],
-    brand: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--brand", metavar="NAME", help="Only this brand; repeatable.", autocompletion=brands
-        ),
-    ] = None,
+    first: FirstDay,
+    last: LastDay,
+    brand: Brands = None,
     common: Common,
 ) -> None:
     """Compare what was delivered with what the views have now.
@@ -177,7 +168,7 @@ def _prune(
         bool,
         typer.Option(
             "--abandon",
-            help="Also give up the windows that wait and that no entry of exports.yml delivers.",
+            help="Also give up the waiting windows that have no entry in exports.yml.",
         ),
     ] = False,
     configured: Configured,

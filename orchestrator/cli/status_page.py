@@ -1,4 +1,4 @@
-"""The status as a page: one file with plots that opens from disk and loads nothing else.
+"""The status as an HTML page with plots: one file, which needs no server and no network.
 
 Observable Plot draws the plots in the browser; the tables are plain HTML.
 """
@@ -7,7 +7,7 @@ import base64
 import hashlib
 import re
 import socket
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,15 @@ from orchestrator.progress import count
 
 _SCRIPTS = ("d3-7.9.2.min.js", "plot-0.6.17.min.js", "status.js")
 _FAILURES = 200
-"""Rows of the table of failures: the newest ones."""
-
+"""Most rows of the table of failures; the oldest failures are left out."""
 
 _STALE_AFTER = timedelta(hours=1)
-"""How long after the next window is due the page counts as out of date."""
+"""The page is out of date this long after the time at which a newer one should exist."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?: ?[A-Z]{2,5}|[+-]\d{4})?)?")
 
 
 def write_page(status: StatusResult, history: StatusHistory, path: Path, *, config: Path) -> None:
-    """Write the page in place of the file that exists. Raises OSError."""
+    """Write the page; an existing file is replaced by a rename. Raises OSError."""
     system.replace_file(path, _page(status, history, config).encode())
 
 
@@ -45,9 +44,9 @@ def _page(status: StatusResult, history: StatusHistory, config: Path) -> str:
     return template(
         "status.html", dated=_dated
     ).render(
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own and the libraries'
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - files of this package
         digests=[_digest(script) for script in scripts],
-        licences=Markup(asset("LICENSES.txt")),  # noqa: S704 - our own
+        licences=Markup(asset("LICENSES.txt")),  # noqa: S704 - the same
         data=_data(status, history),
         brands=sorted({export.brand for export in status.exports}),
         status=status,
@@ -79,7 +78,7 @@ def _headline(status: StatusResult) -> tuple[str, str]:
 
 
 def _dated(text: str) -> Markup:
-    """Return a text as HTML in which no date is broken over two lines."""
+    """Return a text as HTML in which no line break splits a date."""
     parts = _DATE.split(escaped(text)), [*_DATE.findall(escaped(text)), ""]
     date = Markup('<span class="date">{}</span>')
     return Markup("").join(
@@ -89,7 +88,7 @@ def _dated(text: str) -> Markup:
 
 
 def _sorted_by(export: ExportStatus) -> dict[str, float]:
-    """Return the sort keys of the columns whose texts do not sort in the right order."""
+    """Return the sort keys of the columns whose texts would sort in another order."""
     last = export.last
     rows = last.rows if last else {}
     return {
@@ -104,21 +103,23 @@ def _sorted_by(export: ExportStatus) -> dict[str, float]:
 
 
 def _data(status: StatusResult, history: StatusHistory) -> dict[str, Any]:
-    """Return what the plots show; exports, days and activities are positions in lists."""
-    places = {export.export: place for place, export in enumerate(status.exports)}
+    """Return the data of the plots; exports, days and activities are indexes into lists."""
+    positions = {export.export: number for number, export in enumerate(status.exports)}
     found = [
-        (places[name], date, day)
+        (positions[name], date, day)
         for name, days in history.days.items()
-        if name in places
+        if name in positions
         for date, day in days.items()
     ]
     dates = sorted({date for _, date, _ in found})
     activities = sorted({code for _, _, day in found for code in day.rows})
     at = {date: number for number, date in enumerate(dates)}
+    # A newer page should exist when a window was due, and after a day: pages are written daily.
+    newer_at = min([status.now + timedelta(days=1), *(each.next_due for each in status.exports)])
     return {
         "since": history.since.isoformat(),
         "now": status.now.isoformat(),
-        "stale": (min(_due(status)) + _STALE_AFTER).isoformat(),
+        "stale": (newer_at + _STALE_AFTER).isoformat(),
         "recent": {
             escaped(export.export): [
                 [window_start(window, export.timezone), state]
@@ -130,25 +131,19 @@ def _data(status: StatusResult, history: StatusHistory) -> dict[str, Any]:
         "dates": dates,
         "activities": activities,
         "days": [
-            [place, at[date], [round(lag) for lag in day.lags], [day.rows[c] for c in activities]]
-            for place, date, day in found
+            [export, at[date], [round(lag) for lag in day.lags], [day.rows[c] for c in activities]]
+            for export, date, day in found
         ],
         "failures": [
             [
-                places[f.export],
+                positions[f.export],
                 f.status,
                 *(int(at.timestamp()) for at in (f.window.start, f.first_at, f.last_at)),
             ]
             for f in history.failures
-            if f.export in places
+            if f.export in positions
         ],
     }
-
-
-def _due(status: StatusResult) -> list[datetime]:
-    """Return when each export is due next, at most a day from now: a page is written daily."""
-    tomorrow = status.now + timedelta(days=1)
-    return [tomorrow, *(export.next_due for export in status.exports)]
 
 
 def _digest(script: str) -> str:

@@ -26,22 +26,20 @@ COLUMNS = {
     "Late rows": "left",
     "Next due": "left",
 }
-"""The columns and their CSS classes: numbers are right-aligned, names and texts may wrap."""
+"""The columns and their CSS classes: `right` is for numbers; `name` and `what` may wrap."""
 _ALWAYS = ("Brand", "Last window", "Next due")
-_DROPPED_FIRST = (
-    *("Files", "Delivered", "Broadcasts", "Late rows", "Interval", "Lag", "Activities"),
-)
-"""The columns that a narrow terminal leaves out, in this order."""
+_DROPPED_FIRST = ("Files", "Delivered", "Broadcasts", "Late rows", "Interval", "Lag", "Activities")
+"""The columns to leave out if the terminal is too narrow, the first one first."""
 NOTHING = "-"
 """The cell of a value that does not exist."""
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def print_status(status: StatusResult) -> None:
-    """Print the status on stdout: problems first, then a table as wide as the terminal.
+    """Print the status on stdout: problems first, then a table that fits the terminal.
 
-    The table is plain text. With Rich, two thirds of the command's time was the layout of 1,000
-    exports.
+    The table is plain text, because Rich took two thirds of the command's time for the layout of
+    1,000 exports.
     """
     lines = [output.shown(warning) for warning in status.warnings]
     for export, problem in problems(status):
@@ -52,7 +50,7 @@ def print_status(status: StatusResult) -> None:
 
 
 def _table(status: StatusResult) -> Iterator[str]:
-    """Yield the lines of the table, and which columns the terminal is too narrow for."""
+    """Yield the lines of the table, and a line that names the columns that do not fit."""
     rows = [cells(export) for export in listed(status)]
     if not rows:
         return
@@ -77,7 +75,7 @@ def _table(status: StatusResult) -> Iterator[str]:
 
 
 def listed(status: StatusResult) -> list[ExportStatus]:
-    """Return the exports of the table: `*` is one only where nothing is known of its brands."""
+    """Return the exports to show; `*` is one only if it has problems or no brand is known."""
     has_brands = any(export.brand != EVERY_BRAND for export in status.exports)
     return [
         export
@@ -105,7 +103,7 @@ def summary(status: StatusResult) -> str:
 
 
 def sentence(export: ExportStatus, problem: Problem) -> str:
-    """Return what is wrong, and what to do where that is known."""
+    """Return what is wrong and, if it is known, what to do about it."""
     which = f"window {window_start(problem.window, export.timezone)}"
     if more := problem.windows - 1:
         which += f" and {more:,} more"
@@ -158,7 +156,7 @@ def cells(export: ExportStatus) -> dict[str, str]:
 
 
 def delivered(places: Mapping[str, datetime | None], timezone: str) -> str:
-    """Return the destinations that have the files, and since when, in the time zone."""
+    """Return since when each destination has the files, in the time zone of the export."""
     zone = ZoneInfo(timezone)
     found = (
         f"{name} {at.astimezone(zone):%Y-%m-%d %H:%M %Z}" if at else f"{name}: not yet"
@@ -168,7 +166,7 @@ def delivered(places: Mapping[str, datetime | None], timezone: str) -> str:
 
 
 def late(export: ExportStatus) -> str:
-    """Return the number of rows that came in after their windows were delivered, if any."""
+    """Return how many rows reached the warehouse after their windows were delivered, if any."""
     counts = {kind: rows for kind, rows in export.late_rows.items() if rows}
     return ", ".join(count(rows, NOUNS[kind]) for kind, rows in counts.items())
 
