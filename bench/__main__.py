@@ -1,6 +1,6 @@
-"""Measures this product against its limits and its peers: `make bench`, or `python bench`.
+"""Measure this product against limits and other tools: `make bench`, or `python bench`.
 
-README.md beside this file explains each figure.
+README.md next to this file explains each figure.
 """
 
 import argparse
@@ -40,13 +40,13 @@ _ROW = "{:<66} {:>7} {:>6} {:>9} {:>9} {:>7} {:>7}  {}"
 
 
 def main() -> int:
-    """Print every figure asked for; return 1 where one misses its goal.
+    """Print the requested figures; return 1 if one of them misses its goal.
 
-    The goals are for `FULL` rows: with fewer only the memory counts.
+    The goals are meant for `FULL` rows. With fewer rows, only limits of memory are judged.
     """
-    given = _arguments()
-    names = given.only.split(",") if given.only else list(_FIGURES)
-    folder = Path(tempfile.mkdtemp(prefix="bench", dir=given.folder))
+    arguments = _arguments()
+    names = arguments.only.split(",") if arguments.only else list(_FIGURES)
+    folder = Path(tempfile.mkdtemp(prefix="bench", dir=arguments.folder))
     for name in (
         "DBT_PROJECT_DIR",
         "DBT_PROFILES_DIR",
@@ -60,9 +60,9 @@ def main() -> int:
         for name in names:
             place = folder / name
             place.mkdir()
-            for figure in _FIGURES[name](Size(place, given.rows, given.rounds)):
+            for figure in _FIGURES[name](Size(place, arguments.rows, arguments.rounds)):
                 print(_line(figure), flush=True)
-                judged = given.rows >= FULL or figure.base is None
+                judged = arguments.rows >= FULL or figure.base is None
                 missed = missed or (judged and not figure.met)
             shutil.rmtree(place)
     finally:
@@ -73,13 +73,13 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=FULL, help="rows in the window")
-    parser.add_argument("--rounds", type=int, default=5, help="of those that take long")
-    parser.add_argument("--folder", type=Path, help="where the data are made; needs 60 GB at most")
+    parser.add_argument("--rounds", type=int, default=5, help="of the figures that take long")
+    parser.add_argument("--folder", type=Path, help="of the data; up to 60 GB")
     parser.add_argument("--only", help=f"some of {','.join(_FIGURES)}")
-    given = parser.parse_args()
-    if unknown := {*(given.only or "").split(",")} - {"", *_FIGURES}:
+    arguments = parser.parse_args()
+    if unknown := {*(arguments.only or "").split(",")} - {"", *_FIGURES}:
         parser.error(f"no figure {', '.join(unknown)}; valid: {', '.join(_FIGURES)}")
-    return given
+    return arguments
 
 
 def _line(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""What a part of a process costs."""
+"""The cost of a part of a process."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from time import perf_counter, process_time
 
 
 class Clock:
-    """Adds up the seconds, by the wall and of CPU, of what happens within it."""
+    """Adds up the elapsed seconds and the seconds of CPU of several blocks."""
 
     wall = cpu = 0.0
 
@@ -22,6 +22,6 @@ class Clock:
             self.wall += perf_counter() - wall
             self.cpu += process_time() - cpu
 
-    def note(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write the seconds to a file, as JSON."""
         path.write_text(json.dumps({"wall": self.wall, "cpu": self.cpu}), encoding="utf-8")

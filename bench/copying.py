@@ -1,4 +1,4 @@
-"""DuckDB's own COPY of the rows that a run froze, in the order and with the columns of the files.
+"""DuckDB's own COPY of the rows of a window, in the order and with the columns of the files.
 
 Usage: python bench/copying.py DATABASE FOLDER: writes activity.csv and broadcast.csv.
 """
@@ -10,7 +10,7 @@ import queries
 
 
 def main(database: str, folder: str) -> None:
-    """Copy both, with DuckDB's own settings: it may take most of the memory."""
+    """Write both files, with DuckDB's default settings: it may use most of the memory."""
     with duckdb.connect(database, read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for kind, query in queries.of_files("strftime({}, '%Y-%m-%d %H:%M:%S')").items():

@@ -1,4 +1,4 @@
-"""Raw events of any number, made by DuckDB alone, in the order in which they came in."""
+"""Generated raw events, any number of them, in the order of arrival. DuckDB generates the rows."""
 
 import os
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from orchestrator.warehouse.merging import data_columns
 from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 DAY, NEXT_DAY = "2026-11-01", "2026-11-02"
-"""The first day, of whose window all figures are."""
+"""The first day with events. Every figure is about the window of this day."""
 
 _CUSTOMER = "'C' || lpad(customer::varchar, 9, '0')"
 _ADDRESS = "'person' || customer || '@example.com'"
-# Of a hundred events: how many, and what else their rows hold.
+# By table: its share of a hundred events, and the values of its own columns.
 _EVENTS = {
     "email_sends": (60, ""),
     "email_opens": (25, ", 'iOS', number % 3 = 0"),
@@ -34,10 +34,10 @@ _EVENTS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """How many events each day has, how many days there are, and how many brands share them.
+    """The size of a warehouse: events of each day, brands that share them, and days.
 
-    One event in fifty is received twice. There are ten events a day for each customer. `before`
-    counts further days, before the first.
+    One event in fifty is received twice. There are ten events a day for each customer. `before` is
+    the number of additional days before the first one.
     """
 
     rows: int
@@ -46,8 +46,8 @@ class Shape:
     before: int = 0
 
 
-def make(folder: Path, shape: Shape) -> Path:
-    """Make a warehouse and an exports.yml in a folder; return the path for DUCKDB_PATH."""
+def create(folder: Path, shape: Shape) -> Path:
+    """Create a warehouse and an exports.yml in a folder; return the path for DUCKDB_PATH."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "warehouse.duckdb"
     tables = _tables(folder)
@@ -63,16 +63,16 @@ def make(folder: Path, shape: Shape) -> Path:
 
 
 def configure(folder: Path) -> None:
-    """Write an exports.yml of every brand, delivered into the folder `there`."""
+    """Write an exports.yml that delivers every brand to the folder `there`."""
     text = "destinations: {there: {directory: there}}\nexports:\n  - {brand: '*'}\n"
     (folder / "exports.yml").write_text(text, encoding="utf-8")
     (folder / "there").mkdir(exist_ok=True)
 
 
 def copy_to_postgres(path: Path, variables: Mapping[str, str]) -> None:
-    """Copy a warehouse's raw tables into the PostgreSQL database that libpq's `variables` name.
+    """Copy the raw tables of a warehouse to the PostgreSQL database that libpq's `variables` name.
 
-    They are as `orchestrate load` leaves them, indexes included.
+    `orchestrate load` creates the same tables and indexes.
     """
     os.environ |= variables
     tables = _tables(path.parent)
@@ -94,7 +94,7 @@ def copy_to_postgres(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def events(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the columns of raw files of each table of events: the SQL type by name."""
+    """Return the columns of the raw files, by table of events: the SQL type of each column."""
     types = {"text": "text", "timestamp": "timestamptz", "boolean": "boolean"}
     tables = [table for table in _tables(folder) if table.name in _EVENTS]
     return {
@@ -108,7 +108,7 @@ def _tables(folder: Path) -> list[Table]:
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, shape: Shape) -> None:
-    broadcasts = max(400 // shape.brands, 4)  # of a brand
+    broadcasts = max(400 // shape.brands, 4)  # per brand
     customers = max(shape.rows // 10 // shape.brands, 1)
     connection.execute(f"""
         insert into raw.broadcasts

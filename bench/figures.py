@@ -1,4 +1,4 @@
-"""What is measured on DuckDB and on the command itself; README.md says why."""
+"""The figures on DuckDB and of the command itself; README.md says what they are for."""
 
 import sys
 from collections.abc import Iterator
@@ -14,28 +14,28 @@ from year import fill
 _HERE = Path(__file__).parent
 MEMORY = 1024  # MB
 FULL = 10_000_000
-"""Rows of the window that the goals are meant for."""
+"""Rows of the window for which the goals are meant."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the figures are to be, and how often those that cost much are repeated."""
+    """The folder of the data, the rows of the window, and the rounds of an expensive figure."""
 
     folder: Path
     rows: int
     rounds: int
 
     def part(self, of: int, *, least: int) -> int:
-        """Return what stands for `of` at this size: less where there are fewer rows."""
+        """Return `of` in proportion to the rows, if these are fewer than `FULL`."""
         return max(min(of, of * self.rows // FULL), least)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What one thing costs beside another; without `base` the figure is what it costs.
+    """The ratio of two costs; without `base`, the cost itself.
 
-    `of` is the part of the cost that is compared: wall, or memory in MB. The goal, where there is
-    one, is `at_most` or `at_least`.
+    `of` is the part of the cost that is compared: elapsed time (`wall`), or memory in MB. The goal,
+    if there is one, is `at_most` or `at_least`.
     """
 
     title: str
@@ -47,13 +47,13 @@ class Figure:
 
     @property
     def value(self) -> float:
-        """The ratio, or the cost where there is nothing to compare it with."""
+        """The ratio, or the cost if there is no base."""
         ours = float(getattr(self.ours, self.of))
         return ours / float(getattr(self.base, self.of)) if self.base else ours
 
     @property
     def met(self) -> bool:
-        """Tell whether the goal is reached."""
+        """Whether the goal is reached."""
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
@@ -70,14 +70,14 @@ def window(size: Size) -> Iterator[Figure]:
         return one.run(sys.executable, _HERE / "copying.py", frozen / "frozen.duckdb", frozen)
 
     def of_one() -> dict[str, Cost]:
-        whole, dbt = one.inside("--no-deliver")
+        run, dbt = one.inside()
         one.check(size.rows)
-        return {"one": whole, "outside dbt": whole - dbt}
+        return {"one": run, "outside dbt": run - dbt}
 
     def of_many() -> dict[str, Cost]:
-        whole, dbt = many.inside("--no-deliver")
+        run, dbt = many.inside()
         many.check(size.rows)
-        return {"many": whole, "many outside dbt": whole - dbt}
+        return {"many": run, "many outside dbt": run - dbt}
 
     costs = interleaved(
         of_one,
@@ -95,7 +95,7 @@ def window(size: Size) -> Iterator[Figure]:
 
 
 def small(size: Size) -> Iterator[Figure]:
-    """Measure a thousand small brands against one, and a day against what dbt alone takes."""
+    """Measure a thousand small brands against one, and a day against `dbt build` of that day."""
     rows, brands = size.part(125_000, least=12_500), size.part(1_000, least=100)
     one = Home.make(size.folder / "one", Shape(rows))
     many = Home.make(size.folder / "many", Shape(rows, brands=brands))
@@ -126,7 +126,7 @@ def history(size: Size) -> Iterator[Figure]:
 
 
 def late(size: Size) -> Iterator[Figure]:
-    """Measure a look for late rows with 35 days behind it, against one day's export."""
+    """Measure the search for late rows in a history of 35 days, against one day's export."""
     rows = max(size.rows // 10, 100)
     day = Home.make(size.folder / "day", Shape(rows, brands=20))
     old = Home.make(size.folder / "old", Shape(rows, brands=20, before=35))
@@ -134,7 +134,7 @@ def late(size: Size) -> Iterator[Figure]:
 
     def look() -> dict[str, Cost]:
         old.run(sys.executable, _HERE / "looking.py", old.steps)
-        return {"look": old.noted()}
+        return {"look": old.step_cost()}
 
     costs = interleaved(look, lambda: {"day": day.daily()}, rounds=size.rounds)
     title = "a look for late rows, 35 days behind it / one day's export"
@@ -142,14 +142,16 @@ def late(size: Size) -> Iterator[Figure]:
 
 
 def week(size: Size) -> Iterator[Figure]:
-    """Measure a window of a week of hourly ones caught up in one run, against a run of one."""
+    """Measure a run that catches up a week of hourly windows, per window, against a daily run."""
     home = Home.make(size.folder, Shape(max(size.rows // 1000, 70), brands=3, days=7))
     exports = (home.folder / "exports.yml").read_text(encoding="utf-8")
     hours = exports.replace("brand: '*'", "brand: '*', interval: hourly")
 
     def of_week() -> dict[str, Cost]:
         (home.folder / "exports.yml").write_text(hours, encoding="utf-8")
-        cost = home.anew("backfill", "--from", data.DAY, "--to", "2026-11-07")
+        cost = home.first_run(
+            BIN / "orchestrate", "backfill", "--from", data.DAY, "--to", "2026-11-07"
+        )
         return {"week": cost / (7 * 24)}
 
     def of_one() -> dict[str, Cost]:
@@ -174,7 +176,7 @@ def memory(size: Size) -> Iterator[Figure]:
 
 
 def idle(size: Size) -> Iterator[Figure]:
-    """Measure a run with nothing due against Python with DuckDB's import."""
+    """Measure a run with nothing due against a Python that imports DuckDB."""
     home = Home.make(size.folder / "idle", Shape(1_000, brands=3))
     home.daily()
     costs = interleaved(

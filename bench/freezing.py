@@ -1,6 +1,6 @@
-"""Freeze the rows of the first day as a run does, and keep them: python bench/freezing.py FOLDER.
+"""Freeze the rows of the first day as a run does: python bench/freezing.py FOLDER.
 
-They are in `FOLDER/frozen.duckdb` then.
+The rows stay in `FOLDER/frozen.duckdb`.
 """
 
 import sys

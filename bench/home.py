@@ -1,4 +1,4 @@
-"""A folder where `orchestrate` runs: its warehouse, its exports.yml, and what a run leaves."""
+"""A folder in which `orchestrate` runs: warehouse, exports.yml, and the files of runs."""
 
 import json
 import sys
@@ -18,7 +18,10 @@ _WINDOW = {"window_start": data.DAY, "window_end": data.NEXT_DAY}
 
 @dataclass(frozen=True)
 class Home:
-    """Runs commands as a user would, in a folder with an exports.yml."""
+    """Runs commands as a user would, in a folder with an exports.yml.
+
+    `server` is the process id of a server whose CPU time counts, such as PostgreSQL's.
+    """
 
     folder: Path
     env: Mapping[str, str]
@@ -26,39 +29,36 @@ class Home:
 
     @classmethod
     def make(cls, folder: Path, shape: data.Shape) -> "Home":
-        """Make a DuckDB warehouse in a new folder."""
-        path = data.make(folder, shape)
+        """Create a DuckDB warehouse in a new folder."""
+        path = data.create(folder, shape)
         return cls(folder, {"DUCKDB_PATH": str(path), "ORCHESTRATE_TARGET": "duckdb"})
 
-    def daily(self, *arguments: str) -> Cost:
-        """Make the first day's files as for the first time, but with dbt's parse kept."""
-        return self.anew("daily", "--date", data.DAY, *arguments)
+    def daily(self) -> Cost:
+        """Export the first day, as `first_run` does."""
+        return self.first_run(BIN / "orchestrate", "daily", "--date", data.DAY)
 
-    def anew(self, *arguments: str) -> Cost:
-        """Run a command as in a new folder, but with dbt's parse kept."""
-        return self._anew([BIN / "orchestrate", *arguments])
-
-    def inside(self, *arguments: str, tested: bool = True) -> tuple[Cost, Cost]:
-        """Do the same, and return what all of it cost and what of it dbt did."""
-        command = [sys.executable, _HERE / "inside.py", self.steps]
-        command += [] if tested else ["--untested"]
-        return self._anew([*command, "daily", "--date", data.DAY, *arguments]), self.noted()
+    def inside(self, *, tested: bool = True) -> tuple[Cost, Cost]:
+        """Build the files of the first day; return the cost of all, and the cost of dbt in it."""
+        options = [] if tested else ["--untested"]
+        command = (sys.executable, _HERE / "inside.py", self.steps, *options)
+        cost = self.first_run(*command, "daily", "--date", data.DAY, "--no-deliver")
+        return cost, self.step_cost()
 
     @property
     def steps(self) -> Path:
-        """The file in which a command notes what some of its steps cost."""
+        """The file to which a command writes the cost of some of its steps."""
         return self.folder / "steps.json"
 
-    def noted(self) -> Cost:
-        """Return what the last command noted there."""
+    def step_cost(self) -> Cost:
+        """Return the cost that the last command wrote to `steps`."""
         return Cost(**json.loads(self.steps.read_text()))
 
     def run(self, *command: str | Path) -> Cost:
-        """Run any command here."""
+        """Run any command in the folder."""
         return timing.run(command, folder=self.folder, env=self.env, server=self.server)
 
     def dbt(self, command: str, *arguments: str) -> Cost:
-        """Run dbt by hand on the first day."""
+        """Run dbt itself on the first day."""
         project = _HERE.parent
         return self.run(
             *(BIN / "dbt", "--quiet", command, *arguments),
@@ -68,21 +68,23 @@ class Home:
         )
 
     def check(self, rows: int) -> None:
-        """Raise RuntimeError where the last run did not write so many activity rows."""
+        """Raise RuntimeError unless the last run wrote this number of activity rows."""
         windows = json.loads((self.folder / "output").read_text())["windows"]
         files = [file for window in windows for file in window["files"]]
         found = sum(file["rows"] for file in files if file["kind"] == "activity")
         if found != rows:
             raise RuntimeError(f"{self.folder}: {found:,} of {rows:,} rows were written")
 
-    def _anew(self, command: list[str | Path]) -> Cost:
-        # Out of the way, not removed: for seconds after that ext4 looks long for a free inode.
-        aside = Path(tempfile.mkdtemp(prefix="before", dir=self.folder))
+    def first_run(self, *command: str | Path) -> Cost:
+        """Run `orchestrate` as in a new folder, without ledger and files, but with dbt's parse."""
+        # Old files are moved, not removed: for seconds after a removal, ext4 is slow to find a free
+        # inode, and the measured run would pay for it.
+        before = Path(tempfile.mkdtemp(prefix="before", dir=self.folder))
         for name in ("state", "there", "outbox"):
             if (self.folder / name).exists():
-                (self.folder / name).rename(aside / name)
+                (self.folder / name).rename(before / name)
         (self.folder / "there").mkdir()
-        if (aside / "outbox/.dbt").exists():  # the parse is kept
+        if (before / "outbox/.dbt").exists():
             (self.folder / "outbox").mkdir(mode=0o700)
-            (aside / "outbox/.dbt").rename(self.folder / "outbox/.dbt")
+            (before / "outbox/.dbt").rename(self.folder / "outbox/.dbt")
         return self.run(*command, "--json")

@@ -1,8 +1,8 @@
-"""One `orchestrate` in this process, which notes what its steps cost.
+"""Run `orchestrate` in this process, and measure dbt in it.
 
-Usage: python bench/inside.py STEPS [--untested] ARGUMENT...: STEPS is a file that gets, as JSON,
-the seconds by the wall and of CPU that dbt took, its import included. With --untested no data
-tests are run.
+Usage: python bench/inside.py STEPS [--untested] ARGUMENT...: writes the elapsed seconds and the
+seconds of CPU that dbt took, its import included, to the file STEPS, as JSON. With --untested no
+data tests are run.
 """
 
 import functools
@@ -17,8 +17,8 @@ from orchestrator.warehouse import Warehouse
 
 
 def main(steps: Path, *, tested: bool) -> None:
-    """Run the command line with its steps timed."""
-    assert cli and run  # noqa: PT018, S101 - what they import is not dbt's
+    """Run the command line, and measure dbt."""
+    assert cli and run  # noqa: PT018, S101 - imported before the clock starts, as they are not dbt
     clock = Clock()
     with clock.running():
         from orchestrator.warehouse.dbt import Dbt  # noqa: PLC0415 - its import is timed
@@ -30,7 +30,7 @@ def main(steps: Path, *, tested: bool) -> None:
     try:
         __main__.main()
     finally:
-        clock.note(steps)
+        clock.write(steps)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""One `orchestrate run` in this process, which notes what its look for late rows costs.
+"""Run `orchestrate run` in this process, and measure its search for late rows.
 
-Usage: python bench/looking.py STEPS: STEPS is a file that gets, as JSON, the seconds by the wall
-and of CPU that the look took, without the start of Python, dbt's import and its parse.
+Usage: python bench/looking.py STEPS: writes the elapsed seconds and the seconds of CPU that the
+search took to the file STEPS, as JSON. The start of Python and dbt's import and parse do not count.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ from orchestrator.pipeline.making import Maker
 
 
 def main(steps: Path) -> None:
-    """Run the command line with its look timed; the last look was long ago."""
+    """Run the command line, and measure the search. The last one was long ago, so one is due."""
     with sqlite3.connect("state/ledger.db") as ledger:
         ledger.execute("update looks set looked_at = '2026-01-01 00:00:00.000000'")
     clock = Clock()
@@ -33,7 +33,7 @@ def main(steps: Path) -> None:
     try:
         __main__.main()
     finally:
-        clock.note(steps)
+        clock.write(steps)
 
 
 if __name__ == "__main__":

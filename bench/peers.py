@@ -1,8 +1,8 @@
-"""The two files by other libraries, in an environment of their own: each as its manual has it.
+"""The two files, written by other libraries, each used as its manual shows.
 
 Usage: python bench/peers.py PEER FOLDER: reads the views `activity` and `broadcast` in the schema
-`bench_made` of the PostgreSQL database that libpq's variables name, and writes a file of each into
-the folder. Needs nothing of this product.
+`bench_built` of the PostgreSQL database that libpq's variables name, and writes a file of each to
+the folder. It runs in a separate environment, without this product.
 """
 
 import os
@@ -14,36 +14,36 @@ _KINDS = ("activity", "broadcast")
 
 
 def with_pandas(folder: Path) -> None:
-    """pandas.read_sql, DataFrame.to_csv."""
+    """Use pandas.read_sql and DataFrame.to_csv."""
     import pandas as pd  # noqa: PLC0415 - one peer runs in a process
     import sqlalchemy  # noqa: PLC0415
 
     engine = sqlalchemy.create_engine("postgresql+psycopg://")
     for kind in _KINDS:
-        frame = pd.read_sql(f"select * from bench_made.{kind}", engine)
+        frame = pd.read_sql(f"select * from bench_built.{kind}", engine)
         frame.to_csv(folder / f"{kind}.csv", index=False)
 
 
 def with_polars(folder: Path) -> None:
-    """polars.read_database_uri, its default engine connectorx, DataFrame.write_csv."""
+    """Use polars.read_database_uri with its default engine, connectorx, and DataFrame.write_csv."""
     import polars as pl  # noqa: PLC0415
 
     for kind in _KINDS:
-        frame = pl.read_database_uri(f"select * from bench_made.{kind}", _uri())
+        frame = pl.read_database_uri(f"select * from bench_built.{kind}", _uri())
         frame.write_csv(folder / f"{kind}.csv")
 
 
 def with_dlt(folder: Path) -> None:
-    """dlt.sources.sql_database to the destination filesystem, as CSV."""
+    """Use dlt.sources.sql_database and the destination `filesystem`, with files in CSV."""
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     import dlt  # noqa: PLC0415
     from dlt.sources.sql_database import sql_database  # noqa: PLC0415
 
     source = sql_database(
         f"postgresql+psycopg://postgres@/{os.environ['PGDATABASE']}?host={os.environ['PGHOST']}",
-        schema="bench_made",
+        schema="bench_built",
         table_names=list(_KINDS),
-        backend="pyarrow",  # the quicker of those that need no other engine
+        backend="pyarrow",  # the fastest that needs no other engine
         include_views=True,
     )
     pipeline = dlt.pipeline(

@@ -1,4 +1,4 @@
-"""The two files as plain queries of the views, in the form that exports.yml has by default."""
+"""The two files as plain queries of the views, in the default format of exports.yml."""
 
 _LABELS = {
     "broadcast": "Broadcasts",
@@ -14,10 +14,11 @@ _LABELS = {
 def of_files(moment: str, collation: str = "", schema: str = "exports") -> dict[str, str]:
     """Return the query of each kind of file, in the order of its rows.
 
-    `moment` is how the engine writes a time, with {} for the column; `collation` makes it compare
-    texts by their bytes; `schema` holds the views, or the tables made of them.
+    `moment` is the engine's expression for a time as text, with {} for the column. `collation` is
+    the clause by which the engine compares texts by their bytes. `schema` is the schema of the
+    views, or of tables with the same rows.
     """
-    whens = " ".join(f"when '{code}' then '{label}'" for code, label in _LABELS.items())
+    labels = " ".join(f"when '{code}' then '{label}'" for code, label in _LABELS.items())
     return {
         "broadcast": f"""
             select broadcast_id as "Broadcast ID", broadcast_type as "Broadcast type",
@@ -28,7 +29,7 @@ def of_files(moment: str, collation: str = "", schema: str = "exports") -> dict[
         "activity": f"""
             select broadcast_id as "Broadcast ID", customer_id as "Customer ID",
                 external_customer_number as "External customer number",
-                email_address as "E-mail address", case activity {whens} end as "Activity",
+                email_address as "E-mail address", case activity {labels} end as "Activity",
                 {moment.format("activity_date")} as "Activity date",
                 description as "Description of activity"
             from {schema}.activities_daily

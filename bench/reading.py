@@ -1,7 +1,8 @@
-"""Files from PostgreSQL without dbt: read the rows that it made, and write both files of a brand.
+"""Files from PostgreSQL without a run of dbt: read rows that dbt built, and write both files.
 
-Usage: python bench/reading.py FOLDER STEPS. The rows are in the schema `made` of the database that
-libpq's variables name. STEPS gets the seconds of dbt's import, which the engine needs to connect.
+Usage: python bench/reading.py FOLDER STEPS. The rows are in the schema `built` of the database that
+libpq's variables name. The engine imports dbt to connect; the cost of that import is written to
+STEPS, because it is subtracted.
 """
 
 import sys
@@ -20,8 +21,8 @@ from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.stage import VIEWS
 
 
-def _file_format(there: Project, loaded: config.Config, kind: Kind) -> FileFormat:
-    text = (there.folder / f"models/exports/{VIEWS[kind]}.yml").read_text(encoding="utf-8")
+def _file_format(found: Project, loaded: config.Config, kind: Kind) -> FileFormat:
+    text = (found.folder / f"models/exports/{VIEWS[kind]}.yml").read_text(encoding="utf-8")
     columns = []
     for column in yaml.safe_load(text)["models"][0]["columns"]:
         meta = column.get("config", {}).get("meta", {})
@@ -31,25 +32,27 @@ def _file_format(there: Project, loaded: config.Config, kind: Kind) -> FileForma
 
 
 def main(folder: Path, steps: Path) -> None:
-    """Write them."""
+    """Write both files of each brand."""
     clock = Clock()
     with clock.running():
         from orchestrator.warehouse.dbt import Dbt  # noqa: F401, PLC0415 - its import is timed
-    clock.note(steps)
-    there = project.find(folder, "postgres")
+    clock.write(steps)
+    found = project.find(folder, "postgres")
     loaded = config.read(folder / "exports.yml")
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    engine = open_engine(there, work)
+    engine = open_engine(found, work)
     engine.open()
     try:
-        relations = {view: f"made.{view}" for view in VIEWS.values()}
-        forms = {kind: _file_format(there, loaded, kind) for kind in KINDS}
-        columns = {VIEWS[kind]: form.columns() for kind, form in forms.items()}
-        stage = engine.read(relations, "made.brands", columns)
-        for kind, form in forms.items():
+        relations = {view: f"built.{view}" for view in VIEWS.values()}
+        file_formats = {kind: _file_format(found, loaded, kind) for kind in KINDS}
+        columns = {VIEWS[kind]: each.columns() for kind, each in file_formats.items()}
+        stage = engine.read(relations, "built.brands", columns)
+        for kind, file_format in file_formats.items():
             for brand in stage.brands:
-                print(kind, writing.write(stage, form, {brand: (folder / kind, kind)})[brand])
+                print(
+                    kind, writing.write(stage, file_format, {brand: (folder / kind, kind)})[brand]
+                )
     finally:
         engine.close()
 

@@ -1,4 +1,7 @@
-"""Upload files as a run does: python bench/sending.py FILE; the file says what and where."""
+"""Upload files as a run does: python bench/sending.py FILE.
+
+The JSON file contains the `destination`, and the name, SHA-256 and size of each of the `files`.
+"""
 
 import json
 import sys
@@ -14,7 +17,9 @@ if __name__ == "__main__":
         Upload(Path(name), File("activity", name, size, sha256))
         for name, sha256, size in sending["files"]
     ]
-    pairs = [uploads[start : start + 2] for start in range(0, len(uploads), 2)]  # a brand's two
+    pairs = [
+        uploads[start : start + 2] for start in range(0, len(uploads), 2)
+    ]  # the two of a brand
     destination = Sftp(**sending["destination"])
     outcomes = deliver_all({"there": (destination, pairs)}, lambda _name, _upload: None)
     for outcome in outcomes["there"]:

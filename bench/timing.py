@@ -1,4 +1,4 @@
-"""What a command costs: time by the wall, time of CPU, and memory, of it and all it starts."""
+"""The cost of a command and its child processes: elapsed time, CPU time and memory."""
 
 import os
 import statistics
@@ -12,16 +12,16 @@ from time import perf_counter
 
 import psutil
 
-_EVERY = 0.02  # seconds between two looks at the memory
+_EVERY = 0.02  # seconds between two samples of the memory
 _MB = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the wall, seconds of CPU (user and system), and MB of memory at most.
+    """Elapsed seconds (`wall`), seconds of CPU (user and system), and peak memory in MB.
 
-    CPU counts the process, all it starts, and the servers that work for it; memory counts no
-    server.
+    CPU is that of the process, its children, and the server that works for it. Memory does not
+    include the server's.
     """
 
     wall: float
@@ -29,16 +29,16 @@ class Cost:
     memory: float = 0
 
     def __sub__(self, other: "Cost") -> "Cost":
-        """Return the time without that of a part."""
+        """Return the time without the time of a part; memory stays."""
         return replace(self, wall=self.wall - other.wall, cpu=self.cpu - other.cpu)
 
     def __truediv__(self, parts: int) -> "Cost":
-        """Return the time of one of several equal parts."""
+        """Return the time of one of several equal parts; memory stays."""
         return replace(self, wall=self.wall / parts, cpu=self.cpu / parts)
 
 
 Case = Callable[[], Mapping[str, Cost]]
-"""Does its work once and returns what its parts cost, by name."""
+"""A function that does its work once, and returns the cost of each part by name."""
 
 
 def run(
@@ -48,10 +48,10 @@ def run(
     env: Mapping[str, str] | None = None,
     server: int | None = None,
 ) -> Cost:
-    """Run a command in a folder, where its words go to the files `output` and `errors`.
+    """Run a command in a folder; its stdout and stderr go to the files `output` and `errors` there.
 
-    `server` is the process that serves it, if any. Raises RuntimeError with what it said where it
-    fails.
+    `server` is the id of the process that works for it, if any. Raises RuntimeError with the output
+    if the command fails.
     """
     served = _cpu(server) if server else 0
     with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
@@ -70,16 +70,16 @@ def run(
         process.returncode = os.waitstatus_to_exitcode(status)
         peak = memory.stop()
         if process.returncode:
-            said = "".join((folder / name).read_text() for name in ("output", "errors"))
-            raise RuntimeError(f"{' '.join(map(str, command))}: {process.returncode}\n{said}")
+            written = "".join((folder / name).read_text() for name in ("output", "errors"))
+            raise RuntimeError(f"{' '.join(map(str, command))}: {process.returncode}\n{written}")
     cpu = usage.ru_utime + usage.ru_stime + (_cpu(server) - served if server else 0)
     return Cost(wall, cpu, peak)
 
 
 def interleaved(*cases: Case, rounds: int, warm: bool = True) -> dict[str, Cost]:
-    """Run the cases in turn, so many rounds, and return the median of each part, by name.
+    """Run the cases in turn, round after round; return the median cost of each part, by name.
 
-    With `warm` there is one round more, at first, that does not count. Memory is the most of all.
+    With `warm` an additional first round does not count. Memory is the maximum of all rounds.
     """
     costs: dict[str, list[Cost]] = {}
     for number in range(rounds + warm):
@@ -99,17 +99,17 @@ def _median(costs: Sequence[Cost]) -> Cost:
 
 
 def _cpu(server: int) -> float:
-    """Return the seconds of CPU of a server and its children, those that ended included."""
+    """Return the seconds of CPU of a server and its children, including children that ended."""
     top = psutil.Process(server)
     total = 0.0
     for process in (top, *top.children(recursive=True)):
         with suppress(psutil.Error):
-            total += sum(process.cpu_times()[:4])  # own and that of children that ended
+            total += sum(process.cpu_times()[:4])  # the last two are those of ended children
     return total
 
 
 class _Memory:
-    """Looks again and again at how much memory a process and all it starts hold."""
+    """Samples the memory of a process and its children, in a thread."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -119,7 +119,7 @@ class _Memory:
         self._thread.start()
 
     def stop(self) -> float:
-        """Return the most that was seen, in MB."""
+        """Stop; return the highest sample in MB."""
         self._ended.set()
         self._thread.join()
         return self._peak / _MB
@@ -132,7 +132,10 @@ class _Memory:
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
-    """Return all below a process; the kernel's own list is quicker than a look at every process."""
+    """Return the descendants of a process.
+
+    The kernel's list of children is faster than psutil, which reads every process of the machine.
+    """
     try:
         tasks = Path(f"/proc/{process.pid}/task")
         found = [

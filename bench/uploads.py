@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -17,14 +16,14 @@ from tcp_proxy import Proxy
 from timing import Cost, interleaved
 
 _HERE = Path(__file__).parent
-_DELAY = 0.02  # seconds there and back
+_DELAY = 0.02  # seconds of a round trip
 
 
 def upload(size: Size) -> Iterator[Figure]:
     """Measure the upload of one large file."""
     length = size.part(1024**3, least=1024**2)
     with _Server(size.folder) as server:
-        server.make(1, length)
+        server.create_files(1, length)
         costs = interleaved(
             lambda: {"ours": server.ours()},
             lambda: {"sftp": server.sftp("put")},
@@ -37,10 +36,10 @@ def upload(size: Size) -> Iterator[Figure]:
 
 
 def files(size: Size) -> Iterator[Figure]:
-    """Measure many small files, over a line with a delay."""
+    """Measure the upload of many small files, over a network with a delay."""
     count = size.part(1000, least=20)
     with _Server(size.folder) as server, Proxy.before(server.port, delay=_DELAY / 2) as line:
-        server.make(count, 50 * 1024)
+        server.create_files(count, 50 * 1024)
         costs = interleaved(
             lambda: {"ours": server.ours(line.port)},
             lambda: {"sftp": server.sftp("put", line.port)},
@@ -51,20 +50,12 @@ def files(size: Size) -> Iterator[Figure]:
     yield Figure(title, costs["ours"], costs["sftp"], at_most=0.1)
 
 
-@dataclass(frozen=True)
-class Sending:
-    """What sending.py is to upload, and where."""
-
-    destination: dict[str, str | int]
-    files: list[tuple[str, str, int]]  # name, sha256, bytes
-
-
 class _Server:
     """An OpenSSH server with files to upload to it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: list[tuple[str, str, int]] = []
+        self._files: list[tuple[str, str, int]] = []  # name, SHA-256, bytes
         self._sshd = Sshd(folder / "server")
 
     def __enter__(self) -> Self:
@@ -75,8 +66,8 @@ class _Server:
     def __exit__(self, *_: object) -> None:
         self._sshd.kill()
 
-    def make(self, count: int, length: int) -> None:
-        """Make so many files of bytes that do not repeat."""
+    def create_files(self, count: int, length: int) -> None:
+        """Create files of random bytes, each of this length."""
         for number in range(count):
             path = self._folder / f"{number}.csv"
             path.write_bytes(os.urandom(length))
@@ -85,13 +76,13 @@ class _Server:
             self._files.append((path.name, digest, length))
 
     def ours(self, port: int | None = None) -> Cost:
-        """Upload all, as a run does."""
-        sending = Sending(self._line(port), self._files)
-        (self._folder / "sending.json").write_text(json.dumps(asdict(sending)))
+        """Upload all files, as a run does."""
+        sending = {"destination": self._line(port), "files": self._files}
+        (self._folder / "sending.json").write_text(json.dumps(sending))
         return self._upload(sys.executable, _HERE / "sending.py", "sending.json")
 
     def sftp(self, put: str, port: int | None = None) -> Cost:
-        """Upload all by `sftp -b`, with its defaults."""
+        """Upload all files by `sftp -b`, with its defaults."""
         batch = "".join(f"{put} {name} {self._sshd.root}/{name}\n" for name, _, _ in self._files)
         (self._folder / "batch").write_text(batch)
         line = self._line(port)
@@ -112,5 +103,5 @@ class _Server:
         cost = timing.run(command, folder=self._folder, server=self._sshd.pid)
         found = [path.stat().st_size for path in self._sshd.root.iterdir()]
         if found != [length for _, _, length in self._files]:
-            raise RuntimeError(f"{len(found)} of {len(self._files)} files arrived whole")
+            raise RuntimeError(f"{len(found)} of {len(self._files)} files arrived complete")
         return cost

@@ -1,7 +1,8 @@
-r"""Files from PostgreSQL, against its own COPY and against other libraries.
+"""Files from PostgreSQL, against its own COPY and against other libraries.
 
-Each reads the same two views, `activity` and `broadcast`: the files' columns, labels and order. In
-the schema `bench_made` they read the rows that dbt made, in `bench_exports` dbt's views.
+Each tool reads the same two views, `activity` and `broadcast`. They have the columns, labels and
+order of the files. In the schema `bench_built` they read tables with the rows that dbt built, in
+`bench_exports` they read dbt's views.
 """
 
 import shutil
@@ -25,18 +26,18 @@ _GOALS = {"pandas": 3, "polars": None, "dlt": 5}  # how many times as long
 
 
 def copy(size: Size) -> Iterator[Figure]:
-    r"""Measure against psql's `\copy` and polars, of the rows that dbt made."""
+    r"""Measure against psql's `\copy` and polars, from the rows that dbt built."""
     with _Warehouse.of(size.folder, size.rows) as warehouse:
-        cases = (warehouse.ours, warehouse.psql("made"), warehouse.peer("polars"))
+        cases = (warehouse.ours, warehouse.psql("built"), warehouse.peer("polars"))
         costs = interleaved(*cases, rounds=size.rounds, warm=False)
     ours = costs["ours"]
-    yield Figure("PostgreSQL: files / psql \\copy", ours, costs["made"], at_most=1.2)
+    yield Figure("PostgreSQL: files / psql \\copy", ours, costs["built"], at_most=1.2)
     yield Figure("polars / PostgreSQL: files", costs["polars"], ours, at_least=1)
     yield Figure("the same, memory", costs["polars"], ours, at_least=10, of="memory")
 
 
 def libraries(size: Size) -> Iterator[Figure]:
-    """Measure against other libraries, and from the raw rows, of a quarter of the rows."""
+    """Measure against other libraries, and a run from the raw rows, with a quarter of the rows."""
     with _Warehouse.of(size.folder, size.rows // 4) as warehouse:
         cases: list[Case] = [warehouse.peer(name) for name in _GOALS]
         cases += [warehouse.ours, warehouse.run, warehouse.psql("exports")]
@@ -53,11 +54,11 @@ class _Warehouse:
     @classmethod
     @contextmanager
     def of(cls, folder: Path, rows: int) -> Iterator["_Warehouse"]:
-        """Make it, and the views."""
+        """Start a server, load the rows and create the views."""
         server = Postgres()
         server.start()
         try:
-            path = data.make(folder, Shape(rows))
+            path = data.create(folder, Shape(rows))
             variables = {**server.warehouse(), "ORCHESTRATE_TARGET": "postgres", "PGTZ": "UTC"}
             data.copy_to_postgres(path, variables)
             path.unlink()
@@ -72,25 +73,25 @@ class _Warehouse:
             server.stop()
 
     def __init__(self, home: Home, psql: Path, rows: int) -> None:
-        """Take what `of` made."""
+        """Keep what `of` created."""
         self._home = home
         self._psql = psql
         self._rows = rows
 
     def ours(self) -> dict[str, Cost]:
-        """Make the files of the rows that dbt made, without dbt's import."""
+        """Write the files from the rows that dbt built; dbt's import does not count."""
         folder, steps = self._home.folder, self._home.steps
-        whole = self._home.run(sys.executable, _HERE / "reading.py", folder, steps)
-        return {"ours": whole - self._home.noted()}
+        cost = self._home.run(sys.executable, _HERE / "reading.py", folder, steps)
+        return {"ours": cost - self._home.step_cost()}
 
     def run(self) -> dict[str, Cost]:
-        """Make the files by a whole run without its data tests."""
-        whole, _ = self._home.inside("--no-deliver", tested=False)
+        """Write the files by a complete run without data tests."""
+        cost, _ = self._home.inside(tested=False)
         self._home.check(self._rows)
-        return {"run": whole}
+        return {"run": cost}
 
     def psql(self, schema: str) -> Case:
-        """Return what copies both files, from the rows that dbt made or from its views."""
+        """Return a case that copies both files from the views of a schema, `built` or `exports`."""
         commands: list[str] = []
         for kind in ("broadcast", "activity"):
             query = f"(select * from bench_{schema}.{kind}) to 'psql-{kind}.csv'"
@@ -98,7 +99,7 @@ class _Warehouse:
         return lambda: {schema: self._home.run(self._psql, "--quiet", *commands)}
 
     def peer(self, name: str) -> Case:
-        """Return what makes the files by another library."""
+        """Return a case in which another library writes the files."""
         folder = self._home.folder / name
 
         def case() -> dict[str, Cost]:
@@ -110,12 +111,12 @@ class _Warehouse:
 
 
 def _views() -> Iterator[str]:
-    """Yield what keeps the rows of the views, and makes the files' queries views, of either."""
-    yield "create schema made"
+    """Yield the statements that copy the rows of dbt's views, and create the views of the files."""
+    yield "create schema built"
     for name in ("activities_daily", "broadcasts_daily", "brands"):
-        yield f"create table made.{name} as select * from exports.{name}"
+        yield f"create table built.{name} as select * from exports.{name}"
     yield "vacuum analyze"
-    for schema in ("made", "exports"):
+    for schema in ("built", "exports"):
         yield f"create schema bench_{schema}"
         moment, collation = "to_char({}, 'YYYY-MM-DD HH24:MI:SS')", ' collate "C"'
         for kind, query in queries.of_files(moment, collation, schema).items():

@@ -20,7 +20,7 @@ _ACTIVITIES = (
 
 
 def fill(folder: Path, *, brands: int, days: int) -> None:
-    """Make ledger, outbox and exports.yml as after `days` runs: all are delivered, none is due."""
+    """Create ledger, outbox and exports.yml as after `days` runs: no window is due any more."""
     (folder / "exports.yml").write_text(
         f"destinations: {{there: {{directory: there, retention: {RETENTION.days}d}}}}\n"
         f"keep_local: {KEPT.days}d\nexports:\n  - {{brand: '*'}}\n",
