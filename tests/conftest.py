@@ -23,7 +23,10 @@ gc.set_threshold(200_000)  # as a command does, see orchestrator.__main__
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Create the folder of dbt's parse, also for the processes that this one starts."""
+    """Prepare the environment: no settings of the developer, and a folder for dbt's parse."""
+    for name in [*os.environ]:
+        if name.startswith(("DBT_", "DUCKDB_", "ORCHESTRATE_")):
+            del os.environ[name]
     if "PARSED" not in os.environ:
         os.environ["PARSED"] = tempfile.mkdtemp(prefix="parsed")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop("PARSED")))
@@ -38,7 +41,7 @@ def _shared_parse() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _log_levels() -> Iterator[None]:
-    """Restore what a command of this process set: it may ask for debug messages."""
+    """Restore the levels of the log, which a command in this process may have changed."""
     loggers = [logging.getLogger(name) for name in ("orchestrate", "orchestrator")]
     levels = [logger.level for logger in loggers]
     yield
@@ -109,6 +112,14 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace(tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def acme(workspace: Workspace) -> Workspace:
+    """One brand with one mailing on 19 November, and its daily export."""
+    workspace.mailing("ACME", "2026-11-19")
+    workspace.configure("  - {brand: ACME}")
+    return workspace
+
+
 @pytest.fixture(params=["duckdb", "postgres"])
 def every_warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
     """An empty warehouse of each engine, and a folder of raw files to load into it."""
@@ -120,10 +131,8 @@ def every_warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse
 
 @pytest.fixture(params=["duckdb", "postgres", "spark"])
 def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each engine: the target of every run of the test, with an empty warehouse."""
+    """The target of each engine, with an empty warehouse; every run of the test uses it."""
     name: str = request.param
-    for variable in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("ORCHESTRATE_TARGET", name)
     if name == "duckdb":
         monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))

@@ -19,13 +19,6 @@ from workspace import Workspace
 from orchestrator import cli
 
 
-@pytest.fixture
-def acme(workspace: Workspace) -> Workspace:
-    workspace.mailing("ACME", "2026-11-19")
-    workspace.configure("  - {brand: ACME}")
-    return workspace
-
-
 def test_the_json_of_a_run_is_the_only_output_on_stdout(acme: Workspace) -> None:
     ran = orchestrate_cold(acme.folder, "daily", "--date", "2026-11-19", "--json")
     assert ran.returncode == 0

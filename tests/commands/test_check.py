@@ -18,13 +18,6 @@ from orchestrator.commands.check import CheckResult
 from orchestrator.ledger import Ledger
 
 
-@pytest.fixture
-def acme(workspace: Workspace) -> Workspace:
-    workspace.mailing("ACME", "2026-11-19")
-    workspace.configure("  - {brand: ACME}")
-    return workspace
-
-
 def checked(workspace: Workspace) -> CheckResult:
     loaded = config.read(workspace.folder / "exports.yml")
     return check.check_all(loaded, None, now=datetime.now(UTC))

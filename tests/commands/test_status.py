@@ -55,13 +55,6 @@ def sentences(found: StatusResult) -> list[str]:
     return [status_text.sentence(*pair) for pair in status_text.problems(found)]
 
 
-@pytest.fixture
-def acme(workspace: Workspace) -> Workspace:
-    workspace.mailing("ACME", "2026-11-19")
-    workspace.configure("  - {brand: ACME}")
-    return workspace
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, workspace: Workspace) -> str:
     """The URL of an empty ledger, in SQLite and in PostgreSQL."""

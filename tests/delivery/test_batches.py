@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from progress_steps import Steps
 from sshd import Sshd
 from tcp_proxy import Proxy
 from upload_files import (
@@ -19,7 +18,7 @@ from upload_files import (
     part_name,
     random_bytes,
 )
-from workspace import tree
+from workspace import Steps, tree
 
 from orchestrator.config.destinations import Directory
 from orchestrator.delivery import Retry, Upload, deliver_all

@@ -1,4 +1,4 @@
-"""Each example's commands, as its README has them, give the files that it shows."""
+"""The commands of each example's README give the files in its folder `expected`."""
 
 import os
 import re
@@ -14,11 +14,7 @@ EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/README.md"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_gives_the_files_that_it_shows(
-    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("ORCHESTRATE_CONFIG", "ORCHESTRATE_TARGET", "DBT_PROJECT_DIR"):
-        monkeypatch.delenv(name, raising=False)
+def test_an_example_gives_the_expected_files(example: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(example, tmp_path / "example")
     readme = (folder / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```console\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)

@@ -27,7 +27,7 @@ def make(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
 
 
 def python_that(checkout: Path, refuses: str) -> str:
-    """Write a Python whose `-c` fails if the code contains a text; return its name."""
+    """Write a Python whose `-c` fails for code that contains the text; return its command."""
     program = checkout / "old-python"
     program.write_text(
         f'#!/bin/sh\ncase "$2" in *"{refuses}"*) exit 1;; esac\nexec {sys.executable} "$@"\n',

@@ -1,4 +1,4 @@
-"""The recipes in SQL of the page for analytics engineers, followed word for word."""
+"""The SQL recipes of the page for analytics engineers work when they are followed literally."""
 
 import json
 import re
@@ -92,8 +92,6 @@ def execute(folder: Path, line: str) -> None:
 def test_the_recipe_ships_a_column_of_a_raw_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "ORCHESTRATE_TARGET", "ORCHESTRATE_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
     (tmp_path / "exports.yml").write_text(EXPORTS, encoding="utf-8")
     (tmp_path / "delivered").mkdir()
@@ -130,9 +128,8 @@ def test_the_recipe_puts_the_operating_system_into_the_description(
     day = (NOW - timedelta(days=1)).date()
     workspace.mailing("ACME", str(day))
     event = {"brand": "ACME", "broadcast_id": "ACME-1", "customer_id": "C1"}
-    events: tuple[
-        tuple[str, dict[str, Any], str, str], ...
-    ] = (  # and its description before and after
+    # The table, columns of the event, and its description before and after the change.
+    events: tuple[tuple[str, dict[str, Any], str, str], ...] = (
         ("email_opens", {"os": "Android"}, "", "Android"),
         ("email_opens", {}, "", ""),
         (
@@ -152,9 +149,8 @@ def test_the_recipe_puts_the_operating_system_into_the_description(
         workspace.add(table, {**event, "event_id": f"X{number}", **moment, **more})
 
     def descriptions() -> list[str]:
-        rows = workspace.text(f"activity_ACME_{day:%Y%m%d}.csv").splitlines()[
-            2:
-        ]  # without that of mailing()
+        # Without the header, and without the open of `mailing`.
+        rows = workspace.text(f"activity_ACME_{day:%Y%m%d}.csv").splitlines()[2:]
         return [row.rsplit(",", 1)[1] for row in rows]
 
     assert orchestrate(tmp_path, "daily").returncode == 0

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from progress_steps import Steps
 from raw_files import AT, CONTRACT, NOW, PROJECT, Warehouse, bounce, broadcast, every_format, write
+from workspace import Steps
 
 from orchestrator.errors import ConfigError
 from orchestrator.loading import RejectReason, load_into

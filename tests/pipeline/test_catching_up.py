@@ -14,14 +14,6 @@ NOW = "2026-11-20 07:00"
 BOTH = "{there: {directory: there}, far: {directory: far}}"
 
 
-@pytest.fixture
-def acme(workspace: Workspace) -> Workspace:
-    """One brand with one mailing on 19 November, and its daily export."""
-    workspace.mailing("ACME", "2026-11-19")
-    workspace.configure("  - {brand: ACME}")
-    return workspace
-
-
 def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
     return [
         (window.export, f"{window.window.start:%d %H}", window.revision, window.status)

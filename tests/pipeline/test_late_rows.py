@@ -16,14 +16,6 @@ from orchestrator.windows import Window
 FIRST, SECOND, THIRD = "2026-11-20 07:00", "2026-11-21 07:00", "2026-11-22 07:00"
 
 
-@pytest.fixture
-def acme(workspace: Workspace) -> Workspace:
-    """One brand with one mailing on 19 November."""
-    workspace.mailing("ACME", "2026-11-19")
-    workspace.configure("  - {brand: ACME}")
-    return workspace
-
-
 def late(result: RunResult) -> list[tuple[str, str, int, int]]:
     """Return export, day, and the activities delivered and found."""
     return [

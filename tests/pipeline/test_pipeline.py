@@ -11,9 +11,8 @@ from typing import Any
 
 import duckdb
 import pytest
-from progress_steps import Steps
 from sshd import Sshd
-from workspace import ROOT, Workspace, days
+from workspace import ROOT, Steps, Workspace, days
 
 from orchestrator import config
 from orchestrator.cli import report
@@ -34,14 +33,6 @@ def statuses(result: RunResult) -> dict[str, Status]:
 
 def starts(result: RunResult) -> list[str]:
     return [window.window.start.strftime("%m-%d %H:%M") for window in result.windows]
-
-
-@pytest.fixture
-def acme(workspace: Workspace) -> Workspace:
-    """One brand with one mailing on 19 November, and its daily export."""
-    workspace.mailing("ACME", "2026-11-19")
-    workspace.configure("  - {brand: ACME}")
-    return workspace
 
 
 def test_a_run_reports_its_steps_with_files_rows_and_bytes(acme: Workspace) -> None:

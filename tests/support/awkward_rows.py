@@ -22,7 +22,7 @@ ZONES = {
     "OTHER": "America/New_York",
     "Himal": "Asia/Kathmandu",
     "Uur": "Europe/Amsterdam",
-    # These have no separate entry.
+    # These brands have no entry of their own in exports.yml.
     "Café Zürich & Söhne": "Asia/Kathmandu",
     "brandnaam": "Asia/Kathmandu",
 }
@@ -113,7 +113,7 @@ IDS = (
 
 
 def raw_tables() -> Tables:
-    """Return every row, in the order in which it is written; the last of an entity counts."""
+    """Return all rows in the order to write them; of two rows of an entity, the last counts."""
     random = Random(20261025)  # noqa: S311 - the same rows each time, nothing secret
     tables: Tables = {"broadcasts": [], "customers": [], **{table: [] for table in EVENTS}}
     for brand in ZONES:
@@ -121,7 +121,7 @@ def raw_tables() -> Tables:
         tables["customers"] += _customers(random, brand)
     for brand in (*ZONES, STRAY):
         moments = [*_edges(brand), *_moments(random, 30 if brand == STRAY else 500)]
-        for number, moment in enumerate(moments):  # so the same id is in several brands
+        for number, moment in enumerate(moments):  # from 0 in each brand, so brands share ids
             table = EVENTS[number % len(EVENTS)]
             row = _event(random, table, brand, moment)
             row["event_id"] = f"{IDS[number % len(IDS)]}{number}"
@@ -214,13 +214,13 @@ def _broadcasts(random: Random, brand: str) -> Iterator[Row]:
     for number, moment in enumerate(moments):
         sent_on = received_at = moment
         match number % 5:
-            case 1:  # of a year ago
+            case 1:  # sent a year ago
                 sent_on = received_at = moment - timedelta(days=365)
             case 2:  # scheduled
                 received_at = moment - timedelta(days=20, microseconds=7)
-            case 3:  # known late
+            case 3:  # registered three days after it was sent
                 sent_on = moment - timedelta(days=3)
-        if number % 6 == 0:  # several at one moment
+        if number % 6 == 0:  # several mailings have the same moment
             sent_on = sent_on.replace(minute=0, second=0, microsecond=0)
         yield {
             "brand": brand,
@@ -273,7 +273,7 @@ def _event(random: Random, table: str, brand: str, received_at: datetime) -> Row
 
 
 def _again(random: Random, row: Row) -> Row:
-    """Return the same event, received again, maybe with other values."""
+    """Return the same event, received again, possibly with other values."""
     again = row | {"received_at": row["received_at"] + random.choice(DELAYS)}
     if "message" in row and random.random() < 0.5:
         again["message"] = "told again"

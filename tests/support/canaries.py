@@ -2,10 +2,12 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import forked_commands
+import psutil  # type: ignore[import-untyped] # has no types
 
 from orchestrator import __main__
 
@@ -33,7 +35,7 @@ class CommandResult:
     exposed: set[str] = field(default_factory=set)
 
     def assert_silent(self, exit_code: int, *words: str) -> None:
-        """Assert the exit code, words of the output, and that it has no planted value."""
+        """Assert the exit code, and that the output has these words and no planted value."""
         assert self.exit_code == exit_code, self.output
         for word in words:
             assert word in self.output
@@ -44,7 +46,7 @@ class CommandResult:
 def orchestrate(
     folder: Path, *arguments: str, private: tuple[str, ...] = (), **env: str
 ) -> CommandResult:
-    """Run the command with umask 0 (`main`), and watch its process list and its `private` files."""
+    """Run the command with umask 0; watch its process list and the permissions below `private`."""
     output = folder / "output.txt"
     exposed: set[str] = set()
     environment = {**os.environ, **SECRETS, "TMPDIR": str(folder), **env}
@@ -84,7 +86,7 @@ def readable_by_others(top: Path) -> set[str]:
             return {f"{top} {mode:o}"}
         for path in top.iterdir():
             found |= readable_by_others(path)
-    except FileNotFoundError:  # it is gone already
+    except FileNotFoundError:  # removed in the meantime
         pass
     return found
 
@@ -97,22 +99,11 @@ def files_with_a_canary(*paths: Path) -> list[Path]:
 
 def _seen_in_process_list(pid: int) -> set[str]:
     found: set[str] = set()
-    for process in _with_children(pid):
-        try:
-            line = Path(f"/proc/{process}/cmdline").read_bytes()
-        except OSError:  # it ended meanwhile
-            continue
-        if MARK in line.lower():
-            found.add(line.decode(errors="replace"))
-    return found
-
-
-def _with_children(pid: int) -> list[int]:
-    found = [pid]
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = listed.read_text().split()
-        except OSError:
-            continue
-        found += [each for child in children for each in _with_children(int(child))]
+    with suppress(psutil.Error):  # the command has ended
+        top = psutil.Process(pid)
+        for process in (top, *top.children(recursive=True)):
+            with suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                if MARK.decode() in words.lower():
+                    found.add(words)
     return found

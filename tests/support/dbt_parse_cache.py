@@ -4,8 +4,8 @@ The parse of the project: a run keeps it in its outbox for the next run. dbt use
 same connection, and to dbt another path of a DuckDB file is another connection, although the parse
 does not depend on the path. Each test has a separate outbox and warehouse, so the tests share one.
 
-The compilation of templates: dbt's own tests let it keep the macros that it parsed. It would also
-compile each template and inject each ephemeral model again, in every run and every window.
+The compilation of templates: dbt has a switch for its own tests that keeps parsed macros. Even with
+it, dbt compiles each template and injects each ephemeral model again, in every run and window.
 """
 
 import functools
@@ -34,7 +34,7 @@ _PATHS = {"path", "attach", "settings"}
 
 @contextmanager
 def shared_parse(folder: Path) -> Iterator[None]:
-    """Let each run on DuckDB start with the parse of the last run, which is kept in a folder."""
+    """Let each run on DuckDB start with the parse of the last run, which `folder` keeps."""
     keys: Callable[..., tuple[str, ...]] = DuckDBCredentials._connection_keys  # noqa: SLF001 - dbt offers no other way
     parse, kept = Dbt.__init__, folder / _PARSE
 
@@ -50,7 +50,7 @@ def shared_parse(folder: Path) -> Iterator[None]:
             except OSError:  # disk full: the run should report it
                 own.unlink(missing_ok=True)
         parse(self, project, work, cache, **more)
-        if shared and own.exists():  # keep the newest: dbt may have refused the kept one
+        if shared and own.exists():  # keep the newest: dbt may have rejected the older one
             temporary = kept.with_suffix(f".{os.getpid()}")
             shutil.copyfile(own, temporary)
             temporary.replace(kept)  # another process may be reading it

@@ -1,7 +1,7 @@
 """Imported once by the process that forked_commands.py forks: all slow imports and a dbt build.
 
-No thread may be running, because a fork does not have it. So pyarrow is not imported here, and dbt
-parses without its static extractor, as it does by itself where the extractor fails.
+No thread may be running, because a fork does not copy threads. So pyarrow is not imported here, and
+dbt parses without its static extractor, as dbt itself does if the extractor fails.
 """
 
 import importlib

@@ -113,7 +113,7 @@ def _run(
     cwd: Path,
     env: dict[str, str],
     output: tuple[Path, Path],
-    parsed: bool,  # noqa: FBT001 - the order of `start`
+    parsed: bool,  # noqa: FBT001 - `start` passes all arguments by position
 ) -> None:
     os.setpgid(0, 0)
     for number, path in enumerate(output, start=1):
@@ -122,7 +122,7 @@ def _run(
     kept = Path(os.environ["PARSED"])
     os.environ.clear()
     os.environ.update(env)
-    tempfile.tempdir = None  # as the environment says
+    tempfile.tempdir = None  # so that tempfile reads TMPDIR again
     os.chdir(cwd)
     sys.argv[:] = [str(ORCHESTRATE.with_name(words[0])), *words[1:]]
     module, _, function = _PROGRAMS[words[0]].partition(":")

@@ -10,19 +10,19 @@ from orchestrator.errors import ExportError
 FEW = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-"""In each run of the tests."""
+"""For each run of the tests."""
 MANY = settings(
     max_examples=1000,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-"""In `make faults`."""
+"""For `make faults`."""
 EXIT_CODES = (1, 2, 3, 4, 75)
 
 
 @contextmanager
 def only_clear_errors() -> Iterator[list[ExportError]]:
-    """Let only errors of the product end a case; yield a list with that error, if any."""
+    """Expect no error, or one of the product's own; yield a list to which that error is added."""
     found: list[ExportError] = []
     try:
         yield found

@@ -10,10 +10,12 @@ _LONG_AGO = "20200101T000000"
 
 
 class Gpg:
-    """Creates keys, and decrypts what was encrypted for them."""
+    """Creates keys, decrypts files and verifies signatures."""
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="gpg-"))  # short: a socket's path is limited
+        # A short path, because the path of the agent's socket has a limit.
+        self.home = Path(tempfile.mkdtemp(prefix="gpg-"))
+        self._gpg = ["gpg", "--homedir", str(self.home), "--batch"]
 
     def stop(self) -> None:
         """Stop the agent, and delete all keys."""
@@ -56,21 +58,13 @@ class Gpg:
         return self._run("--passphrase", passphrase, *more, how, *fingerprints)
 
     def verify(self, path: Path, signature: Path) -> bool:
-        """Return whether the detached signature of a file is good, by a key of this keyring."""
-        command = [
-            "gpg",
-            "--homedir",
-            str(self.home),
-            "--batch",
-            "--verify",
-            str(signature),
-            str(path),
-        ]
+        """Return whether a file's detached signature is valid and by a key of this keyring."""
+        command = [*self._gpg, "--verify", str(signature), str(path)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def signers(self, data: bytes) -> list[str]:
         """Return the fingerprints of the keys that signed an encrypted message."""
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--status-fd", "2", "--decrypt"]
+        command = [*self._gpg, "--status-fd", "2", "--decrypt"]
         done = subprocess.run(command, input=data, capture_output=True, check=True)
         return re.findall(r"VALIDSIG (\w+)", done.stderr.decode(errors="replace"))
 
@@ -79,7 +73,7 @@ class Gpg:
         return self._run("--decrypt", stdin=data)
 
     def _run(self, *arguments: str, stdin: bytes = b"", old: bool = False) -> bytes:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes"]
+        command = [*self._gpg, "--quiet", "--yes"]
         command += ["--pinentry-mode", "loopback", "--passphrase", ""]
         command += ["--faked-system-time", _LONG_AGO] if old else []
         done = subprocess.run([*command, *arguments], input=stdin, capture_output=True, check=False)

@@ -1,7 +1,8 @@
 """The real command line, interrupted in dbt: `interrupted SIGNAL WHERE SECONDS ARGUMENT...`.
 
-The signal comes some seconds after dbt began: to parse, to build a window, or to build one that may
-have late rows. The product has no hook for it: dbt is wrapped from outside.
+The signal is sent SECONDS after dbt began what WHERE names: `parse`, `build` (of a window), or
+`late` (the build of a window in a search for late rows). The product has no hook for this: dbt is
+wrapped from outside.
 """
 
 import os

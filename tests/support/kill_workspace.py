@@ -30,7 +30,7 @@ _LAST = (_NOW - timedelta(hours=12)).date() - timedelta(days=1)
 """The last day that is due: the next one is due twelve hours after the tests started."""
 _numbers = itertools.count(1)
 kills: Counter[str] = Counter()
-"""By the last point of killed_command.py that a killed run had passed."""
+"""Number of kills, by the last point of killed_command.py that the killed run had passed."""
 
 
 @dataclass(frozen=True)
@@ -227,9 +227,9 @@ class Run:
 def kill_workspace(
     folder: Path, *, days: int = 3, taking: bool = False, unpacker: Unpacker | None = None
 ) -> Iterator[KillWorkspace]:
-    """Yield a workspace with a server; with `taking` the receiver takes each file away.
+    """Yield a workspace with a server; with `taking`, a receiver takes each file away at once.
 
-    With an `unpacker` files are compressed and encrypted, and completion files follow them.
+    With an `unpacker`, files are compressed and encrypted, and have completion files.
     """
     folder.mkdir(exist_ok=True)
     log = folder / "sftp.log"

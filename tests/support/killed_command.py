@@ -2,8 +2,8 @@
 
 The N-th call of the function that POINT names kills the whole process group with SIGKILL, `before`
 it begins or `after` it has ended. The product has no hook for it: the function is wrapped from
-outside. `-` as POINT kills nothing; then, as always, each point that is reached is a line in the
-file that $TRACE names. A new crash point is one line in POINTS, or in PACKED.
+outside. With `-` as POINT nothing is killed. Each point that a run reaches is written to the file
+$TRACE, as a line. A new crash point is one line in POINTS, or in PACKED.
 """
 
 import functools
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def wrap(name: str, trace: int, when: str, number: int) -> None:
-    """Replace a point's function by one that notes its calls, and kills at the N-th."""
+    """Replace a point's function by one that records its calls, and kills at the N-th."""
     module, _, path = (POINTS | PACKED)[name].partition(":")
     *outer, attribute = path.split(".")
     owner = functools.reduce(getattr, outer, importlib.import_module(module))
@@ -73,7 +73,7 @@ def wrap(name: str, trace: int, when: str, number: int) -> None:
     function: Callable[..., Any] = original.__func__ if is_class_method else original
     calls = itertools.count(1)
 
-    def note(moment: str, call: int) -> None:
+    def record(moment: str, call: int) -> None:
         with _ONE_AT_A_TIME:  # otherwise another thread could record points after the kill
             os.write(trace, f"{name} {moment}\n".encode())
             if moment == when and call == number:
@@ -82,20 +82,20 @@ def wrap(name: str, trace: int, when: str, number: int) -> None:
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
         call = next(calls)
-        note("before", call)
+        record("before", call)
         try:
             return function(*args, **kwargs)
         finally:
-            note("after", call)
+            record("after", call)
 
     @functools.wraps(function)
     async def awaited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the same
         call = next(calls)
-        note("before", call)
+        record("before", call)
         try:
             return await function(*args, **kwargs)
         finally:
-            note("after", call)
+            record("after", call)
 
     wrapped: Any = awaited if inspect.iscoroutinefunction(function) else called
     setattr(owner, attribute, classmethod(wrapped) if is_class_method else wrapped)

@@ -13,19 +13,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sshd import make_key
+from sshd import free_port, make_key
 
 from orchestrator.config.destinations import Sftp
 
 
 class OtherServer(ABC):
-    """A server on a free loopback port that shows `root`; the test's own user logs in by a key."""
+    """A server of the folder `root` on a free loopback port; this process's user logs in by key."""
 
     program: str
     package: str
 
     def __init__(self, folder: Path) -> None:
-        """Prepare its files below `folder`; nothing is started yet."""
+        """Prepare the server's files below `folder`; `start` starts it."""
         self.root = folder / "root"
         self.root.mkdir(parents=True)
         self.folder = folder
@@ -37,12 +37,11 @@ class OtherServer(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Return the command that serves in the foreground, after writing what it reads."""
+        """Write the server's config files; return the command that serves in the foreground."""
 
     def start(self) -> None:
         """Start listening."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         program, *arguments = self.command()
         path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
         assert path, f"install {self.package} to run this test"
@@ -138,7 +137,7 @@ class Rclone(OtherServer):
             *("--config", "/dev/null", "--cache-dir", str(self.folder / "cache")),
             *("--key", str(self.host_key), "--authorized-keys", f"{self.client_key}.pub"),
             *("--vfs-cache-mode", self.cache, "--vfs-write-back", "1s"),
-            *("--dir-cache-time", "1ms"),  # tests look at and change the folder itself
+            *("--dir-cache-time", "1ms"),  # tests read and change the folder directly
         ]
 
 

@@ -5,11 +5,27 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
+
+
+def profile_output(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the target `postgres` of profiles.yml, filled in from libpq's variables."""
+    return {
+        "type": "postgres",
+        "host": variables["PGHOST"],
+        "port": int(variables["PGPORT"]),
+        "user": variables["PGUSER"],
+        "password": variables["PGPASSWORD"],
+        "dbname": variables["PGDATABASE"],
+        "schema": "exports",
+        "threads": 4,
+    }
 
 
 class Postgres:
@@ -41,7 +57,7 @@ class Postgres:
         self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         options = f"-k {self.folder} -c listen_addresses= -c fsync=off"
         log = str(self.folder / "server.log")
-        # One role must give a password.
+        # Only the role `guarded` needs a password.
         access = self._data / "pg_hba.conf"
         rule = "local all guarded scram-sha-256\n"
         access.write_text(rule + access.read_text())

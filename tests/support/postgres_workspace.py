@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import psycopg
+from postgres_server import profile_output
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from raw_files import CONTRACT
@@ -17,27 +18,22 @@ from orchestrator.warehouse.postgres.loader import PostgresLoader
 
 @dataclass
 class PostgresWorkspace(Workspace):
-    """Runs exports of a database, given by libpq's variables."""
+    """Runs exports of a PostgreSQL database, named by libpq's variables."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR"):
-            self.monkeypatch.delenv(name, raising=False)
         self.monkeypatch.setenv("ORCHESTRATE_TARGET", "postgres")
         for name, value in self.environment.items():
             self.monkeypatch.setenv(name, value)
 
     @property
     def output(self) -> dict[str, Any]:
-        """The target of profiles.yml, filled in."""
-        names = {"host": "PGHOST", "user": "PGUSER", "password": "PGPASSWORD"}
-        output: dict[str, Any] = {key: self.environment[name] for key, name in names.items()}
-        output |= {"port": int(self.environment["PGPORT"]), "schema": "exports", "threads": 4}
-        return {**output, "type": "postgres", "dbname": self.environment["PGDATABASE"]}
+        """The target `postgres` of profiles.yml for this database."""
+        return profile_output(self.environment)
 
     def connect(self, **more: str) -> psycopg.Connection:
-        """Connect as a user of the database."""
+        """Connect to the database; `more` are other parameters of libpq."""
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
         given = {key: self.environment[name] for key, name in names.items()}
         return psycopg.connect(make_conninfo("", **{**given, **more}), autocommit=True)

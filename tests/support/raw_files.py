@@ -11,6 +11,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from postgres_server import profile_output
 
 from orchestrator.loading import LoadResult, TableResult, load
 from orchestrator.progress import Progress, no_progress
@@ -26,7 +27,7 @@ AT = datetime(2026, 11, 21, 10, 20, 30, 123456, tzinfo=UTC)
 
 
 class Warehouse:
-    """A DuckDB file, a folder of raw files, and loads of the one into the other."""
+    """A DuckDB file, and a folder of raw files that are loaded into it."""
 
     row = "rowid"
     """The column with the position of a row in its table."""
@@ -72,7 +73,7 @@ class Warehouse:
             return con.execute(query).fetchall()
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
-        """Return the rows as they came; `loaded_at`, which differs each time, is left out."""
+        """Return the rows without `loaded_at`, which differs with each load."""
         names = self.query(
             "select column_name from information_schema.columns where table_schema = 'raw'"
             f" and table_name = '{table}' and column_name <> 'loaded_at' order by ordinal_position"
@@ -99,22 +100,13 @@ class Warehouse:
 
 
 class PostgresWarehouse(Warehouse):
-    """The same with a database of PostgreSQL, given by libpq's variables."""
+    """A PostgreSQL database, named by libpq's variables, and a folder of raw files."""
 
     row = "ctid"
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         super().__init__(home)
-        self.output = {
-            "type": "postgres",
-            "host": environment["PGHOST"],
-            "port": int(environment["PGPORT"]),
-            "user": environment["PGUSER"],
-            "password": environment["PGPASSWORD"],
-            "dbname": environment["PGDATABASE"],
-            "schema": "exports",
-            "threads": 4,
-        }
+        self.output = profile_output(environment)
         names = ("host", "port", "user", "dbname")
         self.conninfo = " ".join(f"{name}={self.output[name]}" for name in names)
 

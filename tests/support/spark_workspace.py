@@ -37,7 +37,7 @@ outbox: outbox-{folder}
 class SparkWorkspace:
     """Fills raw tables and exports them, on any target.
 
-    Spark works in this process alone, unless `more` of the environment names a cluster.
+    Spark runs in this process, unless the additional environment variables `more` name a cluster.
     """
 
     folder: Path
@@ -57,8 +57,6 @@ class SparkWorkspace:
         }
         for name, value in environment.items():
             self.monkeypatch.setenv(name, value)
-        for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR"):
-            self.monkeypatch.delenv(name, raising=False)
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]], suffix: str = "") -> None:
         lines = (json.dumps(row, default=as_text) + "\n" for row in rows)
@@ -75,7 +73,7 @@ class SparkWorkspace:
         return load_into(self.project("duckdb"), self.folder / "raw", rejected=rejected, now=NOW)
 
     def fill(self, **texts: str) -> None:
-        """Load the raw files into DuckDB, and copy its raw tables to Spark, see `fill`."""
+        """Load the raw files into DuckDB, and copy its raw tables to Spark with `fill`."""
         self.load()
         fill(self.project("spark"), self.folder / "warehouse.duckdb", **texts)
 
@@ -101,7 +99,7 @@ def fill(target: Project, warehouse: Path, **texts: str) -> None:
     """Fill the raw tables of a Spark target with the rows of a DuckDB warehouse, in Spark SQL.
 
     Event tables have the day of receipt in `received_on`; those with rows are partitioned by it.
-    `texts` are expressions in place of columns of event tables.
+    `texts` are expressions that replace columns of event tables.
     """
     given = "".join(f", {expression} as {column}" for column, expression in texts.items())
     kept = f"* except ({', '.join(texts)})" if texts else "*"

@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -12,6 +11,8 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped] # has no types
 
 from orchestrator.config.destinations import Sftp
 
@@ -26,11 +27,11 @@ def make_key(path: Path, *, passphrase: str = "") -> Path:
 
 
 class Sshd:
-    """An sshd whose SFTP sessions start in `root`; the test's own user logs in by `client_key`.
+    """An sshd whose SFTP sessions start in `root`; this process's user logs in by `client_key`.
 
     `sftp_options` are those of sftp-server(8): `-R` is read-only, `-P mkdir` forbids a request.
-    `subsystem` is another command in its place, None for no SFTP at all. `settings` are lines of
-    sshd_config(5).
+    `subsystem` is another command for the subsystem; with None there is no SFTP. `settings` are
+    lines of sshd_config(5).
     """
 
     host = "127.0.0.1"
@@ -57,7 +58,7 @@ class Sshd:
         self._settings = settings + ("" if subsystem is None else f"\nSubsystem sftp {command}")
         self._certificate = self._certify() if certified else ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._left: list[int] = []
+        self._sessions: list[psutil.Process] = []  # to kill at the end
 
     @property
     def host_key_line(self) -> str:
@@ -66,15 +67,15 @@ class Sshd:
 
     @property
     def pid(self) -> int:
-        """The server's process; its sessions are below it."""
+        """The id of the server's process; the processes of its sessions are its descendants."""
         assert self._process
         return self._process.pid
 
     def start(self) -> None:
-        """Start listening: on a free port at first, later on the same one again."""
+        """Start listening: the first time on a free port, later on the same port again."""
         wanted = self.port
         for _ in range(5):  # another process may take the port in between
-            self.port = wanted or _free_port()
+            self.port = wanted or free_port()
             if self._listens():
                 break
         else:
@@ -104,10 +105,10 @@ class Sshd:
     def freeze(self) -> None:
         """Stop the processes that serve SFTP; their connections stay open."""
         assert self._process
-        for pid in _descendants(self._process.pid):
-            if not _children(pid):
-                os.kill(pid, signal.SIGSTOP)
-                self._left.append(pid)
+        for process in _descendants(self._process.pid):
+            if not process.children():
+                process.suspend()
+                self._sessions.append(process)
 
     def hang_up(self) -> None:
         """Kill every session; the server keeps listening."""
@@ -117,7 +118,7 @@ class Sshd:
     def stop_listening(self) -> None:
         """Terminate the server: it accepts nobody more, and open sessions continue."""
         assert self._process
-        self._left += _descendants(self._process.pid)
+        self._sessions += _descendants(self._process.pid)
         self._process.terminate()
         self._process.wait()
 
@@ -126,13 +127,13 @@ class Sshd:
         if not self._process:
             return
         # A session outlives its server, and a frozen process outlives its session.
-        found = {*_descendants(self._process.pid), *self._left}
+        found = {*_descendants(self._process.pid), *self._sessions}
         if self._process.poll() is None:
             self._process.kill()
         _kill(found)
         self._process.wait()
         self._process = None
-        self._left.clear()
+        self._sessions.clear()
 
     def _listens(self) -> bool:
         if os.getuid() == 0:
@@ -174,22 +175,21 @@ PermitRootLogin prohibit-password
         return f"HostCertificate {self.host_key}-cert.pub"
 
 
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that nothing listens on at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, check=False)
-    return [int(child) for child in found.stdout.split()]
-
-
-def _descendants(pid: int) -> list[int]:
-    return [found for child in _children(pid) for found in (child, *_descendants(child))]
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []

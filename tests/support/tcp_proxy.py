@@ -16,9 +16,9 @@ _STEP = 4096
 class Proxy:
     """Listens on `port`; connection number n is cut after `cuts[n]` bytes from the client.
 
-    `delay` is in seconds, one way. `rate` is in bytes a second from the client. After `gate` bytes
-    from all clients, nothing more passes until `opened` is set. `sent` has the bytes from the
-    client for each connection.
+    `delay` is in seconds, in each direction. `rate` is in bytes per second, from the client. After
+    `gate` bytes from all clients, nothing passes until `opened` is set. `sent` has the number of
+    bytes from the client, by connection.
     """
 
     def __init__(

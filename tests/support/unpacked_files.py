@@ -18,7 +18,7 @@ _ENCRYPTED = (b"\xc1", b"\x85")
 
 
 class Unpacker:
-    """Unpacks files that were compressed and encrypted; no one else has its key."""
+    """Decrypts and decompresses delivered files; only the unpacker has the key."""
 
     defaults = {"compression": "gzip", "encrypt_for": "key.asc", "completion": "both"}  # noqa: RUF012 - never changed
 
@@ -27,7 +27,7 @@ class Unpacker:
         self._decrypt = functools.cache(gpg.decrypt)
 
     def unpacked(self, files: dict[str, bytes]) -> dict[str, Any]:
-        """Return the unpacked files; assert that every completion file is right."""
+        """Return the unpacked files; assert that every completion file is correct."""
         found: dict[str, Any] = {}
         by_hash = {
             f"sha256:{hashlib.sha256(text).hexdigest()}": name for name, text in files.items()

@@ -1,7 +1,7 @@
 """A workspace for runs: a warehouse, an exports.yml and destinations in one folder."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -45,8 +45,6 @@ class Workspace:
     def __post_init__(self) -> None:
         self.warehouse = self.folder / "warehouse.duckdb"
         self.monkeypatch.setenv("DUCKDB_PATH", str(self.warehouse))
-        for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "ORCHESTRATE_TARGET"):
-            self.monkeypatch.delenv(name, raising=False)
         tables = yaml.safe_load(SOURCES.read_text())["sources"][0]["tables"]
         with duckdb.connect(str(self.warehouse)) as connection:
             connection.execute("create schema raw")
@@ -169,6 +167,23 @@ class Workspace:
     def all_bytes(self, folder: str = "there") -> dict[str, bytes]:
         """Return every delivered file."""
         return {name: (self.folder / folder / name).read_bytes() for name in self.files(folder)}
+
+
+class Steps:
+    """A `Progress` that records each step, with the function that returns its details."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._details: dict[str, Callable[[], str]] = {}
+
+    def __call__(self, step: str, detail: Callable[[], str] | None = None, /) -> None:
+        self.names.append(step)
+        if detail:
+            self._details[step] = detail
+
+    def details(self) -> list[str]:
+        """Return the current details of the steps that have any."""
+        return [detail() for detail in self._details.values()]
 
 
 def days(first: str, last: str | None = None) -> Days:
