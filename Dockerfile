@@ -15,7 +15,7 @@ COPY profiles profiles
 COPY dbt_project dbt_project
 COPY orchestrator orchestrator
 RUN pip install --no-deps --no-build-isolation .
-# Nothing is installed at run time, so nothing that installs is in the image.
+# Nothing is installed at run time, so the image has no installer.
 RUN pip uninstall --yes setuptools pip
 
 # OpenSSH's sshd, as the tests start it.
@@ -35,7 +35,7 @@ RUN install --directory --owner=orchestrate /exports
 COPY --from=build /opt/orchestrate /opt/orchestrate
 ENV PATH=/opt/orchestrate/bin:$PATH
 USER orchestrate
-# exports.yml, and beside it the ledger, the outbox and a DuckDB warehouse.
+# exports.yml, and next to it the ledger, the outbox and a DuckDB warehouse.
 WORKDIR /exports
 VOLUME /exports
 ENTRYPOINT ["orchestrate"]

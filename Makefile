@@ -1,7 +1,7 @@
 # Every target installs what it needs. PYTHON names the interpreter that creates the environment.
 PYTHON ?= python3
 BIN := .venv/bin
-# The project's own checks must not follow what the caller's shell points at.
+# The targets must not use the project, config or warehouse that the caller's shell has set.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
 
 .PHONY: wheels help setup environment demo check format test faults bench docs site reference pictures lock clean
@@ -10,8 +10,8 @@ help: ## List the targets
 
 setup: .venv/.runtime ## Create the environment in .venv, from the lock
 
-# What a fresh machine lacks is reported in one line, before pip prints hundreds. Without
-# python3-venv Debian's Python leaves a .venv without pip behind, which would fail each next try.
+# A missing requirement is reported in one line, before pip prints hundreds. Without python3-venv,
+# Debian's Python creates a .venv without pip, with which every later attempt would fail.
 environment:
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
@@ -30,7 +30,7 @@ environment:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
-demo: .venv/.runtime ## Sample data, a loopback SFTP server, the main job, and a look at what arrived
+demo: .venv/.runtime ## Deliver sample data to a loopback SFTP server, and show what arrived
 	$(BIN)/orchestrate demo
 
 check: .venv/.dev ## Format, lint, types, SQL lint
@@ -39,17 +39,17 @@ check: .venv/.dev ## Format, lint, types, SQL lint
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --processes 2 dbt_project
 
-format: .venv/.dev ## Put code and SQL in the house's form
+format: .venv/.dev ## Format Python and SQL
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/sqlfluff fix --processes 2 dbt_project
 
-# Three processes for two cores: a third of the time the tests wait for servers. The folders come first
-# in the order of the files, and they have the tests that take longest.
+# Three processes for two cores, because the tests wait for servers a third of the time. Tests start in
+# the order of the files: folders come first, and they contain the tests that take longest.
 test: .venv/.dev programs ## Every test, on real servers
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-faults: .venv/.dev programs ## Hundreds of kills, thousands of rubbish cases, ten million rows; an hour
+faults: .venv/.dev programs ## Hundreds of kills, thousands of random inputs, ten million rows; an hour
 	$(BIN)/pytest -m faults
 	$(BIN)/python bench --only memory --rows 2000000
 
@@ -61,7 +61,7 @@ bench: .venv/.dev .venv/.peers programs ## Ratios to limits and peers; ROWS=1000
 	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
 	touch $@
 
-# What the tests start, and Debian's packages of it.
+# The programs that the tests start, and the Debian packages that contain them.
 .PHONY: programs
 programs:
 	@missing=""; \
@@ -76,7 +76,7 @@ programs:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	elif test -n "$$missing"; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi
 
-site: .venv/.site ## The pages of docs/ as a site in target/site; fails where a link leads nowhere
+site: .venv/.site ## The pages of docs/ as a site in target/site; fails if a link is broken
 	.venv/site/bin/zensical build --clean --strict
 
 .venv/.site: site/requirements.lock | environment

@@ -1,6 +1,6 @@
 #!/bin/sh
-# An SFTP server of one account, which logs in by key. The keys of both sides are made at the first
-# start and stay in their volumes, so known_hosts pins the very key that the server has.
+# An SFTP server with one account, which logs in by key. The keys of both sides are created at the
+# first start and stay in their volumes, so known_hosts pins the key that the server really has.
 set -eu
 test -e /server/host_key || ssh-keygen -q -t ed25519 -N "" -C sftp -f /server/host_key
 test -e /keys/id_ed25519 || ssh-keygen -q -t ed25519 -N "" -C orchestrate -f /keys/id_ed25519

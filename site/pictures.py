@@ -1,7 +1,7 @@
 """Take the pictures of the docs: the status page and the lineage page, in Debian's Chromium.
 
 Run it with `make pictures`; it writes docs/pictures/*.png. The status page shows six weeks of a
-ledger that this script invents, so that each kind of problem is in the picture.
+ledger that this script generates, so that the picture shows each kind of problem.
 """
 
 import os
@@ -43,7 +43,7 @@ _REASON = (
 
 
 def status(folder: Path) -> Path:
-    """Write a ledger of six weeks and the status page of it; return the page."""
+    """Write a ledger of six weeks and its status page; return the path of the page."""
     (folder / "exports.yml").write_text(_EXPORTS, encoding="utf-8")
     (folder / "managed").mkdir()
     loaded, now = config.read(folder / "exports.yml"), datetime.now(UTC)
@@ -63,7 +63,7 @@ def status(folder: Path) -> Path:
 
 
 def _window(ledger: Ledger, brand: str, entry: Entry, age: int, chance: random.Random) -> None:
-    if brand == "NORDLICHT" and age < 2:  # noqa: PLR2004 - its server is down since yesterday
+    if brand == "NORDLICHT" and age < 2:  # noqa: PLR2004 - its server has been down since yesterday
         ledger.plan([entry])
         failure = Failure(entry.export, entry.window, 1, "failed", _REASON)
         ledger.failures.note([failure])
@@ -88,7 +88,7 @@ def _window(ledger: Ledger, brand: str, entry: Entry, age: int, chance: random.R
 
 
 def lineage(folder: Path) -> Path:
-    """Write the pages of `orchestrate docs` for the project as it is; return the lineage."""
+    """Write the pages of `orchestrate docs` for the current project; return the lineage page."""
     environment = {**os.environ, "DUCKDB_PATH": str(folder / "warehouse.duckdb")}
     for arguments in (
         ["load", str(ROOT / "docs/samples/raw")],  # the lineage needs the raw tables

@@ -1,8 +1,8 @@
 -- SendGrid's webhook events as the raw tables of Event Based Export, in the folder incoming/.
 -- Runs in DuckDB, in this folder.
 
--- A webhook posts an array of events. Whoever receives it stores the array unchanged, together
--- with the moment of its arrival: that is received_at.
+-- A webhook posts an array of events. The web server that receives it stores the array unchanged,
+-- together with the time of arrival, received_at.
 create temp table posted as
 select
     received_at,
@@ -11,7 +11,7 @@ from read_json('webhooks.jsonl', format = 'newline_delimited', columns = {
     received_at: 'timestamptz', events: 'json[]'
 });
 
--- What every event has. Custom arguments (here brand, mailing, customer_id) are keys of the event.
+-- The values that every event has. Custom arguments (here brand, mailing, customer_id) are keys of the event.
 create temp table events as
 select
     event,
@@ -49,7 +49,7 @@ copy (
     where kind = 'click'
 ) to 'incoming/email_clicks.parquet';
 
--- A bounce of the type `blocked` is a refusal for now: the address may work again.
+-- A bounce of the type `blocked` is temporary: the address may work again.
 copy (
     select
         common.*,
@@ -71,9 +71,10 @@ copy (
     where kind in ('unsubscribe', 'group_unsubscribe')
 ) to 'incoming/email_unsubscribes.parquet';
 
--- Left out: delivered, deferred, dropped, group_resubscribe. The files have no activity for them.
+-- Not exported, because the files have no activity for them: delivered, deferred, dropped and
+-- group_resubscribe.
 
--- Mailings and contacts come from the system that sends, not from the webhook.
+-- Mailings and contacts come from the system that creates the mailings, not from the webhook.
 copy (
     select
         brand,

@@ -1,8 +1,8 @@
 -- The events that Amazon SES publishes through SNS, as the raw tables of Event Based Export, in
 -- the folder incoming/. Runs in DuckDB, in this folder.
 
--- SNS wraps each event as a text. Its Timestamp is when SES published the event: received_at. The
--- time inside of a bounce or complaint is that of the receiving provider.
+-- SNS wraps each event as a text. Its Timestamp is the time at which SES published the event:
+-- received_at. The time inside a bounce or complaint is that of the receiving provider.
 create temp table published as
 select
     "MessageId" as message_id,
@@ -27,7 +27,7 @@ select
     ) as recipient
 from published;
 
--- What every event has. Message tags (here brand, mailing, customer) are lists in mail.tags.
+-- The values that every event has. Message tags (here brand, mailing, customer) are lists in mail.tags.
 create temp table events as
 select
     event,
@@ -67,7 +67,7 @@ copy (
     where kind = 'Click'
 ) to 'incoming/email_clicks.parquet';
 
--- Transient: SES tried several times and gave up. Undetermined counts as soft, too.
+-- Transient: SES tried several times and gave up. Undetermined counts as soft too.
 copy (
     select
         common.*,
@@ -77,7 +77,7 @@ copy (
     where kind = 'Bounce'
 ) to 'incoming/email_bounces.parquet';
 
--- The feedback type not-spam takes a complaint back: it is no complaint.
+-- The feedback type not-spam withdraws a complaint, so it is not a complaint.
 copy (
     select common.*, event ->> '$.complaint.complaintFeedbackType' as message
     from events
@@ -92,10 +92,10 @@ copy (
         and (event ->> '$.subscription.newTopicPreferences.unsubscribeAll')::boolean
 ) to 'incoming/email_unsubscribes.parquet';
 
--- Left out: Delivery, DeliveryDelay, Reject, Rendering Failure, and a Subscription to more topics.
--- The files have no activity for them.
+-- Not exported, because the files have no activity for them: Delivery, DeliveryDelay, Reject,
+-- Rendering Failure, and a Subscription to more topics.
 
--- Mailings and contacts come from the system that sends, not from SES.
+-- Mailings and contacts come from the system that creates the mailings, not from SES.
 copy (
     select
         brand,
