@@ -142,7 +142,7 @@ class Export(Strict):
     dialect: Dialect = Dialect()
     """How a row is formatted, compressed, encrypted and signed."""
     brand: Brand
-    """The brand as in the raw tables; "*": every brand of the warehouse that has no entry here."""
+    """The brand as in the raw tables; "*": all brands of the warehouse that have no entry."""
     destination: Annotated[
         _Names, BeforeValidator(_one_or_more, json_schema_input_type=str | _Names)
     ] = Field(examples=["archive"])
@@ -181,9 +181,9 @@ class Export(Strict):
     @model_validator(mode="before")
     @classmethod
     def _grouped(cls, values: Any) -> Any:  # noqa: ANN401 - any value of the file
-        """Move the keys of each model, which exports.yml has in one mapping, into a mapping of it.
+        """Move the keys of `content` and of `dialect`, which exports.yml has next to the others.
 
-        A key `content` or `dialect` is moved too: the model then reports it as an unknown key.
+        A key `content` or `dialect` in the file is moved too, so that the model refuses it.
         """
         if not isinstance(values, dict):
             return values
@@ -203,7 +203,7 @@ class Export(Strict):
 
     @field_validator("directory")
     @classmethod
-    def _names_folders(cls, value: str) -> str:
+    def _has_no_empty_folder(cls, value: str) -> str:
         value = value.rstrip("/")
         if "//" in value:
             raise ValueError("two slashes follow each other; write a folder's name between them")
@@ -211,14 +211,14 @@ class Export(Strict):
 
     @field_validator("destination")
     @classmethod
-    def _names_each_once(cls, value: list[str]) -> list[str]:
+    def _is_listed_once(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
             raise ValueError("a destination is listed twice")
         return value
 
     @field_validator("activity_file", "broadcast_file")
     @classmethod
-    def _names_a_file(cls, value: str) -> str:
+    def _has_no_folder(cls, value: str) -> str:
         if "/" in value:
             raise ValueError("a file name cannot contain a slash; folders go into 'directory'")
         return value
@@ -229,10 +229,10 @@ class Export(Strict):
             path = self.directory + "/" + getattr(self, key)
             if self.brand == EVERY_BRAND and "{brand}" not in path:
                 raise ValueError(f"{key}: for every brand (*) the path must contain {{brand}}")
-            if twin := patterns.repeats(path, self.interval):
+            if shared := patterns.repeats(path, self.interval):
                 raise ValueError(
                     f"{key}: two {self.interval} windows would share one path, such as "
-                    f"'{twin.strip('/')}'; add the missing date or time code to {{window_start:…}}"
+                    f"'{shared.strip('/')}'; add the missing time code to {{window_start:…}}"
                 )
         if self.activity_file == self.broadcast_file:
             raise ValueError("activity_file and broadcast_file would have the same path")
@@ -283,13 +283,13 @@ class Export(Strict):
 
     def files(self, *, brand: str, window: Window, revision: int = 1) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of a window, in the order of delivery."""
-        return self.with_others(
+        return self.all_files(
             {k: self.path(k, brand=brand, window=window, revision=revision) for k in KINDS}
         )
 
     def file_patterns(self) -> list[tuple[FileKind, str]]:
         """Return the kind and path pattern of every file of a window, in the order of delivery."""
-        return self.with_others({kind: self._pattern(kind) + self._suffix for kind in KINDS})
+        return self.all_files({kind: self._pattern(kind) + self._suffix for kind in KINDS})
 
     def _pattern(self, kind: Kind) -> str:
         name: str = getattr(self, f"{kind}_file")
@@ -304,7 +304,7 @@ class Export(Strict):
     def _suffix(self) -> str:
         return f".{self.extension}{self.dialect.packed_suffix}"
 
-    def with_others(self, data: Mapping[Kind, str]) -> list[tuple[FileKind, str]]:
+    def all_files(self, data: Mapping[Kind, str]) -> list[tuple[FileKind, str]]:
         """Return the kind and path of the data files, and of their signatures and completion files.
 
         The order is that of delivery: completion files are last.

@@ -66,7 +66,7 @@ def files(  # noqa: PLR0913 - a window of an export, and its revision
     found = [data_files[kind] for kind in KINDS]
     to_sign, to_check = iter(found[:]), iter(found[:])
     tables = [(written.file, written.table) for written in found]
-    paths = export.with_others({kind: data_files[kind].file.path for kind in KINDS})
+    paths = export.all_files({kind: data_files[kind].file.path for kind in KINDS})
     for kind, path in paths[len(found) :]:
         if kind == "signature":
             content = _signature(export, next(to_sign).local)

@@ -91,7 +91,7 @@ class Job:
 
     def files(self) -> list[tuple[FileKind, str]]:
         """Return the kind and path of every file of the window, in the order of delivery."""
-        return self.export.with_others({kind: self.path(kind) for kind in KINDS})
+        return self.export.all_files({kind: self.path(kind) for kind in KINDS})
 
     def plain_name(self, kind: Kind) -> str:
         """Return the name of a data file before it is compressed and encrypted."""
