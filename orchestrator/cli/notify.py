@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from orchestrator.cli import report
 from orchestrator.config import values
 from orchestrator.errors import ExportError, InterruptedRunError, LockedError, escaped
-from orchestrator.pipeline.result import RunResult
+from orchestrator.pipeline import RunResult
 from orchestrator.progress import EXPORTS, WINDOWS, count
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from orchestrator.cli.output import LogFormat
 from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import ExportError, escaped
 from orchestrator.jobs import Subject
-from orchestrator.pipeline.result import LateRows, RunResult, Status, WindowResult
+from orchestrator.pipeline import LateRows, RunResult, Status, WindowResult
 from orchestrator.progress import ROWS, WINDOWS, Progress, count
 from orchestrator.windows import Window
 

@@ -15,8 +15,8 @@ import duckdb
 from orchestrator import config, loading
 from orchestrator.errors import UsageError
 from orchestrator.jobs import Request
+from orchestrator.pipeline import RunResult
 from orchestrator.pipeline import run as pipeline_run
-from orchestrator.pipeline.result import RunResult
 from orchestrator.progress import Progress
 from orchestrator.warehouse import project
 from orchestrator.warehouse.sql import identifier, literal

@@ -17,8 +17,7 @@ from orchestrator.config.exports import EVERY_BRAND
 from orchestrator.errors import did_you_mean, escaped
 from orchestrator.jobs import Job
 from orchestrator.ledger import PLANNED
-from orchestrator.pipeline import Run
-from orchestrator.pipeline.result import Hold, Status
+from orchestrator.pipeline import Hold, Run, Status
 from orchestrator.pipeline.window_files import WindowFiles
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window

@@ -29,9 +29,8 @@ from orchestrator.errors import ExportError, LedgerError
 from orchestrator.jobs import Exports, Job, Request
 from orchestrator.jobs.continuity import Continuity
 from orchestrator.ledger import Entry, Ledger, Look
-from orchestrator.pipeline import Run
+from orchestrator.pipeline import LateRows, Run
 from orchestrator.pipeline.making import Maker
-from orchestrator.pipeline.result import LateRows
 from orchestrator.warehouse import Arrival
 from orchestrator.warehouse.stage import Stage
 from orchestrator.windows import Window

@@ -13,10 +13,17 @@ from orchestrator.errors import ExportError, LedgerError, LockedError, UsageErro
 from orchestrator.files.outbox import Outbox
 from orchestrator.jobs import Job, Request, due, unsettled
 from orchestrator.ledger import Ledger
-from orchestrator.pipeline import Run, holding, shipping, window_files
+from orchestrator.pipeline import (
+    LateRows,
+    Run,
+    RunResult,
+    WindowResult,
+    holding,
+    shipping,
+    window_files,
+)
 from orchestrator.pipeline.late import LateWindows, is_due
 from orchestrator.pipeline.making import Maker
-from orchestrator.pipeline.result import LateRows, RunResult, WindowResult
 from orchestrator.pipeline.retention import Retention
 from orchestrator.pipeline.shipping import Shipping
 from orchestrator.pipeline.window_files import WindowFiles

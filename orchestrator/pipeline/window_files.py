@@ -12,8 +12,7 @@ from orchestrator.files import completion
 from orchestrator.files.packing import WrittenFile
 from orchestrator.jobs import Job, brand_of
 from orchestrator.ledger import WRITTEN, Delivery, Entry, Failure, ManifestLinks
-from orchestrator.pipeline import Run
-from orchestrator.pipeline.result import FileResult, Hold, Status, WindowResult
+from orchestrator.pipeline import FileResult, Hold, Run, Status, WindowResult
 
 
 @dataclass(frozen=True)

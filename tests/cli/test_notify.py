@@ -20,7 +20,7 @@ from workspace import Workspace
 from orchestrator import config
 from orchestrator.cli import notify
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
-from orchestrator.pipeline.result import FileResult, LateRows, RunResult, Status, WindowResult
+from orchestrator.pipeline import FileResult, LateRows, RunResult, Status, WindowResult
 from orchestrator.windows import Window
 
 START = datetime(2026, 11, 20, 23, tzinfo=UTC)
@@ -290,7 +290,7 @@ def test_apprise_is_imported_only_if_notify_is_configured(workspace: Workspace) 
         "from pathlib import Path\n"
         "from orchestrator import config\n"
         "from orchestrator.cli import notify\n"
-        "from orchestrator.pipeline.result import RunResult\n"
+        "from orchestrator.pipeline import RunResult\n"
         "notify.send_result(config.read(Path('exports.yml')).notify, RunResult())\n"
         "assert 'apprise' not in sys.modules"
     )

@@ -26,7 +26,7 @@ from orchestrator.commands import check
 from orchestrator.config import openpgp
 from orchestrator.errors import ConfigError, ExportError
 from orchestrator.files.packing import PackedFile
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 
 NOW = "2026-11-20 07:00"
 ADDRESS = b"jan@example.com"

@@ -14,7 +14,7 @@ from workspace import Workspace
 
 from orchestrator.errors import ExportError, LedgerError
 from orchestrator.files.packing import PackedFile
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 from orchestrator.system import DiskFullError, disk_full
 
 NOW = "2026-11-20 07:00"

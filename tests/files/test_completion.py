@@ -14,7 +14,7 @@ from workspace import Workspace
 
 from orchestrator import config
 from orchestrator.commands import check
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 
 NOW = "2026-11-20 07:00"
 ACTIVITY = "activity_ACME_20261119.csv"

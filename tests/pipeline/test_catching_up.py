@@ -8,7 +8,7 @@ from forked_commands import orchestrate
 from workspace import Workspace, days
 
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.pipeline import RunResult, Status
 
 NOW = "2026-11-20 07:00"
 BOTH = "{there: {directory: there}, far: {directory: far}}"

@@ -15,8 +15,7 @@ from orchestrator.commands.status import read_status
 from orchestrator.errors import LedgerError
 from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
-from orchestrator.pipeline import retention
-from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.pipeline import RunResult, Status, retention
 from orchestrator.windows import Days
 
 DEFAULTS = "{additional_fields: {activities: [event_id]}}"

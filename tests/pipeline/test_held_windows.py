@@ -15,8 +15,7 @@ from orchestrator.cli import metrics, report, status_page, status_text
 from orchestrator.commands import status, status_history
 from orchestrator.jobs import Request
 from orchestrator.ledger import Ledger
-from orchestrator.pipeline import run
-from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.pipeline import RunResult, Status, run
 from orchestrator.warehouse import project
 
 NOW = "2026-11-20 07:00"

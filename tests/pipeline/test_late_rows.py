@@ -8,8 +8,8 @@ from workspace import Workspace, days
 from orchestrator import config
 from orchestrator.cli import report
 from orchestrator.ledger import Ledger
+from orchestrator.pipeline import RunResult, Status
 from orchestrator.pipeline import late as late_rows
-from orchestrator.pipeline.result import RunResult, Status
 from orchestrator.warehouse import Warehouse
 from orchestrator.windows import Window
 

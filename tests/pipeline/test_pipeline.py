@@ -18,8 +18,8 @@ from orchestrator import config
 from orchestrator.cli import report
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
 from orchestrator.ledger import DeliveryKey, Ledger
+from orchestrator.pipeline import RunResult, Status
 from orchestrator.pipeline.holding import NO_BRANDS
-from orchestrator.pipeline.result import RunResult, Status
 
 ACTIVITY = "activity_ACME_20261119.csv"
 BROADCAST = "broadcast_ACME_20261119.csv"

@@ -12,8 +12,7 @@ from sshd import Sshd
 from workspace import Workspace, days
 
 from orchestrator import config
-from orchestrator.pipeline import retention
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status, retention
 
 NOW = "2026-11-20 07:00"
 DAY = days("2026-11-19")

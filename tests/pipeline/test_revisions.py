@@ -5,7 +5,7 @@ import gzip
 import pytest
 from workspace import Workspace, days
 
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 
 NOW = "2026-11-20 07:00"
 DAY = days("2026-11-19")

@@ -22,7 +22,7 @@ from orchestrator.config import patterns
 from orchestrator.config.destinations import Directory
 from orchestrator.config.exports import Export
 from orchestrator.errors import ConfigError
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 
 BAD = [
     "../../etc",

@@ -16,8 +16,7 @@ from spark_cluster import ENVIRONMENT
 from orchestrator import config
 from orchestrator.jobs import Request
 from orchestrator.loading import LoadResult, load_into
-from orchestrator.pipeline import run
-from orchestrator.pipeline.result import RunResult
+from orchestrator.pipeline import RunResult, run
 from orchestrator.warehouse import project
 from orchestrator.warehouse.project import Project
 from orchestrator.warehouse.spark import Session

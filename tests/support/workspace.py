@@ -14,8 +14,7 @@ import yaml
 
 from orchestrator import config
 from orchestrator.jobs import Request
-from orchestrator.pipeline import run
-from orchestrator.pipeline.result import RunResult
+from orchestrator.pipeline import RunResult, run
 from orchestrator.progress import Progress, no_progress
 from orchestrator.warehouse import project
 from orchestrator.windows import Days

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from workspace import ROOT, Workspace
 
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 from orchestrator.warehouse.contract import LabelError, view_column
 
 NOW = "2026-11-20 07:00"

@@ -13,7 +13,7 @@ from postgres_workspace import PostgresWorkspace
 from workspace import ROOT
 
 from orchestrator.errors import ConfigError, ExportError, LockedError, UsageError
-from orchestrator.pipeline.result import RunResult, Status
+from orchestrator.pipeline import RunResult, Status
 from orchestrator.warehouse.postgres import reader as postgres_engine
 from orchestrator.warehouse.postgres.reader import PostgreSQL
 

@@ -7,7 +7,7 @@ from forked_commands import orchestrate
 from postgres_server import Postgres
 from postgres_workspace import PostgresWorkspace
 
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 
 _NOW = "2026-11-22 12:00:00"
 _ACTIVITIES = "activity_ACME_20261121.csv"

@@ -22,8 +22,7 @@ from orchestrator.config.dialect import Compression
 from orchestrator.files.packing import PackedFile
 from orchestrator.jobs import Request
 from orchestrator.loading import load_into
-from orchestrator.pipeline import run
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status, run
 from orchestrator.warehouse import project
 from orchestrator.windows import Days
 

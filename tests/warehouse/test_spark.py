@@ -24,7 +24,7 @@ from orchestrator.commands import check
 from orchestrator.commands.check import Finding
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.loading import load_into
-from orchestrator.pipeline.result import Status
+from orchestrator.pipeline import Status
 from orchestrator.warehouse import Warehouse
 from orchestrator.warehouse.spark import Session
 from orchestrator.windows import Window
