@@ -1,13 +1,14 @@
-"""Holding: a scheduled window waits until the warehouse was loaded past its end.
+"""Holding: a scheduled window waits until the warehouse contains rows from after its end.
 
-Rows come in through a loader, which can be late or down. A window that ships before its rows are
-loaded goes out with headers alone, and nobody notices. So before a scheduled window is built, the
-run asks one question: when did the newest event, of any brand and table, come in? If that was
-before the window's end, the loader has not reached the end, and the window is held. A quiet night
-looks the same as a loader that is down; therefore nothing is held for longer than `wait`.
+A loader brings rows into the warehouse, and it can be late or down. If a window were delivered
+before its rows are loaded, its files would contain nothing but headers, and nobody would notice.
+So before a run builds a scheduled window, it asks the warehouse when the newest event, of any brand
+and table, was received. If that was before the window's end, the loader has not reached the end,
+and the window is held. A night without events looks the same as a loader that is down; therefore no
+window is held for longer than `wait`.
 
-A window that was requested by date (`--date`, `backfill`), a further revision, and files that an
-earlier run has written are not held.
+Three kinds of windows are never held: those that were requested by date (`--date`, `backfill`),
+second and later revisions, and windows whose files an earlier run has written.
 """
 
 from collections.abc import Collection, Sequence
@@ -26,11 +27,11 @@ NO_BRANDS = (
     "the warehouse has no brand yet: nothing is exported for '*'; "
     "load rows, or see where the raw tables are"
 )
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def candidates(run: Run, jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that depend on how far the warehouse was loaded."""
+    """Return the jobs that are held if the warehouse is not complete."""
     return [
         job
         for job in jobs
@@ -41,23 +42,23 @@ def candidates(run: Run, jobs: Sequence[Job]) -> list[Job]:
 
 
 def held(run: Run, warehouse: Warehouse, jobs: Sequence[Job]) -> list[WindowFiles]:
-    """Return the jobs that wait, of those that `candidates` found, each with the reason.
+    """Return those of `jobs` that must wait, each with the reason. `jobs` is from `candidates`.
 
-    Warns of windows that ship although rows may be missing: their `wait` is over, or they were
-    requested by date. Raises GateError where dbt cannot query the warehouse.
+    Warns of windows that are delivered although rows may be missing: their `wait` is over, or they
+    were requested by date. Raises GateError if dbt cannot query the warehouse.
     """
     newest = warehouse.newest_event(min(job.entry.window.end for job in jobs))
     stale = _stale(run, warehouse)
     behind = [job for job in jobs if stale or newest is None or newest < job.entry.window.end]
     if behind and newest is None:
-        newest = warehouse.newest_event(_EVER)
-    noted = _noted(run) if behind else set()
+        newest = warehouse.newest_event(_LONG_AGO)
+    held_before = _held_before(run) if behind else set()
     found = []
-    incomplete: dict[str, list[str]] = {}  # windows by reason: one cause is reported once
+    incomplete: dict[str, list[str]] = {}  # windows by reason, so that one cause is reported once
     for job in behind:
         end = job.entry.window.end
         reason = stale if newest and newest >= end else _behind(newest, run.now)
-        hold = _hold(job, reason, noted)
+        hold = _hold(job, reason, held_before)
         if run.request.days or hold.until <= run.now:
             name = f"{job.entry.export} {job.entry.window}"
             incomplete.setdefault(reason, []).append(name)
@@ -74,10 +75,10 @@ def held(run: Run, warehouse: Warehouse, jobs: Sequence[Job]) -> list[WindowFile
 def unknown_brands(
     run: Run, warehouse: Warehouse, jobs: Sequence[Job], known: Collection[str]
 ) -> dict[str, WindowFiles]:
-    """Return the jobs, by export, whose brand has no row at all in the warehouse: they wait too.
+    """Return, by export, the jobs that must wait because the warehouse has no row of their brand.
 
-    A misspelled brand would get files with headers alone, every day. `known` are the brands that
-    need no question.
+    Otherwise a brand that is misspelled in exports.yml would get files without rows every day.
+    `known` are brands that are known to have rows; the warehouse is asked about the others.
     """
     named = [
         job
@@ -86,12 +87,12 @@ def unknown_brands(
     ]
     if run.request.days or not named:
         return {}
-    there = warehouse.known_brands({job.brand for job in named})
-    noted = _noted(run)
+    in_warehouse = warehouse.known_brands({job.brand for job in named})
+    held_before = _held_before(run)
     found = {}
     for job in named:
-        if job.brand not in there:
-            hold = _hold(job, unknown(job.brand, known), noted)
+        if job.brand not in in_warehouse:
+            hold = _hold(job, unknown(job.brand, known), held_before)
             found[job.entry.export] = WindowFiles(job, hold=hold)
             if hold.until <= run.now:
                 run.waited.append(f"{job.entry.export} {job.entry.window}: {hold.reason}")
@@ -99,18 +100,18 @@ def unknown_brands(
 
 
 def unknown(brand: str, known: Collection[str]) -> str:
-    """Return a warning that the warehouse has no row of a brand, with the nearest name it has."""
+    """Return a warning that the warehouse has no row of a brand, with the most similar name."""
     hint = escaped(did_you_mean(brand, known))
     return f"the warehouse knows no brand '{brand}'{hint}; correct it, or load its rows"
 
 
-def _hold(job: Job, reason: str, noted: Collection[tuple[str, Window]]) -> Hold:
+def _hold(job: Job, reason: str, held_before: Collection[tuple[str, Window]]) -> Hold:
     since = job.export.calendar.due(job.entry.window)
-    is_new = (job.entry.export, job.entry.window) not in noted
+    is_new = (job.entry.export, job.entry.window) not in held_before
     return Hold(reason, since, since + job.export.wait, is_new)
 
 
-def _noted(run: Run) -> set[tuple[str, Window]]:
+def _held_before(run: Run) -> set[tuple[str, Window]]:
     """Return the exports and windows that an earlier run held."""
     failing = run.ledger.failures.failing()
     return {(each.export, each.window) for each in failing if each.status == Status.HELD}
@@ -127,7 +128,10 @@ def _behind(newest: datetime | None, now: datetime) -> str:
 
 
 def _stale(run: Run, warehouse: Warehouse) -> str:
-    """Return which raw tables are past dbt's `error_after`; warn of those past `warn_after`."""
+    """Return a text with the raw tables past dbt's `error_after`; warn of those past `warn_after`.
+
+    The text is empty if there are none.
+    """
     ages = warehouse.dbt.freshness()
     texts = {
         age.table: f"the raw table {age.table} is past its freshness ({age.status}_after): its "

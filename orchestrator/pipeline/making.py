@@ -1,4 +1,4 @@
-"""Making: the rows of a window become complete files in the outbox, noted in the ledger."""
+"""Making: write the rows of a window to complete files in the outbox, and record them."""
 
 import functools
 from collections import Counter
@@ -30,8 +30,8 @@ class Maker:
 
     Attributes:
         warehouse: None until it was opened.
-        is_refused: the warehouse could not be opened; the windows that needed it say why.
-        brands: the brands that the warehouse was found to have.
+        is_refused: the warehouse could not be opened. The windows that needed it report the error.
+        brands: brands of which this run found rows in the warehouse.
         written: the exports and windows whose files this run has written.
 
     """
@@ -53,36 +53,43 @@ class Maker:
     def make(self, window: Window, jobs: Sequence[Job], *, taken: set[str]) -> list[WindowFiles]:
         """Build and test the views of a window, read them once, and write every brand's files.
 
-        `taken` are the exports that have a job for this window: `*` leaves their brands alone.
+        `taken` are exports that have a job for this window already. The job of `*` leaves their
+        brands out.
 
-        The order of the flushes is what a power cut cannot break. Each file is written to the work
-        folder and flushed, so its bytes are on the disk before it has a name that counts. It is
-        then renamed into the outbox, and the outbox's folders are flushed, so the names are on the
-        disk too. Only then the ledger notes the files, which is a flush of its own. So the ledger
-        never names a file that the disk does not have, and a file that the ledger does not name is
-        written again.
+        What a program writes reaches the disk later and in any order, unless the program waits for
+        it with a *flush* (fsync). Without flushes, a power cut can leave a disk with the ledger's
+        record of a file but not the file, or with a file's name but not its bytes. So the order of
+        the flushes matters:
 
-        Raises GateError where dbt or a data test fails, ConfigError where an export names what the
-        views do not have.
+        1. Each file is written to the work folder and flushed: the disk has its bytes.
+        2. It is renamed into the outbox, and the folders of the outbox are flushed: the disk has
+           its name.
+        3. The ledger records the file, in a transaction that is flushed.
+
+        So every file in the ledger is complete on the disk. A file that is in the outbox but not in
+        the ledger is written again.
+
+        Raises GateError if dbt or a data test fails, ConfigError if an export names a column or
+        value that the views do not have.
         """
         run = self._run
-        self.look()  # before the window is read: `late` says why
+        self.look()  # before the window is read; the docstring of late.py explains why
         run.progress(f"{window}: building and testing the views")
         stage, warnings = self.open().stage(window)
-        for found in warnings:
-            run.warn(f"{window}: the data test {found.test} warns of {found.rows}")
+        for warning in warnings:
+            run.warn(f"{window}: the data test {warning.test} warns of {warning.rows}")
         held = holding.unknown_brands(run, self.open(), jobs, stage.brands)
         jobs = [job for job in jobs if job.entry.export not in held]
         expanded = [*self.expand(jobs, stage, taken)]
-        gone = self._gone(expanded, stage.brands)
-        ready: list[Job | WindowFiles] = [*held.values(), *gone.values()]
-        ready += [
+        vanished = self._vanished(expanded, stage.brands)
+        items: list[Job | WindowFiles] = [*held.values(), *vanished.values()]
+        items += [
             window_files.finished(run, job) or self._checked(job)
             for job in expanded
-            if job.entry.export not in gone
+            if job.entry.export not in vanished
         ]
-        to_write = [keeping_names(run, item) for item in ready if isinstance(item, Job)]
-        self._refuse_files_of_before(to_write)
+        to_write = [keeping_names(run, item) for item in items if isinstance(item, Job)]
+        self._refuse_after_lost_ledger(to_write)
         run.ledger.plan(job.entry for job in to_write)
         written = list(self._write(stage, to_write))
         run.outbox.flush()
@@ -92,10 +99,10 @@ class Maker:
         self.written |= {(job.entry.export, job.entry.window) for job in done}
         self.brands |= {*stage.brands}
         self._warn_of_unknown({*run.request.brands, *(job.brand for job in jobs)})
-        return [item for item in ready if isinstance(item, WindowFiles)] + written
+        return [item for item in items if isinstance(item, WindowFiles)] + written
 
     def open(self) -> Warehouse:
-        """Return the warehouse, which is opened the first time. Checks the exports against it."""
+        """Return the warehouse; the first call opens it, and checks the exports against it."""
         if self.warehouse is None:
             run = self._run
             run.progress("opening the warehouse")
@@ -108,13 +115,13 @@ class Maker:
 
     @property
     def has_looked(self) -> bool:
-        """Whether this run asked which rows arrived."""
-        return "_arrivals" in vars(self)
+        """Whether this run asked the warehouse which rows arrived."""
+        return "_arrivals" in vars(self)  # where cached_property stores its value
 
     def look(self) -> list[Arrival] | None:
-        """Return which rows arrived since the last look, see `late`; None if dbt cannot tell.
+        """Return the rows that arrived since the last look (see late.py), None if dbt fails.
 
-        The warehouse is asked once in a run, before the first window is read.
+        The warehouse is asked once per run, before the first window is read.
         """
         return self._arrivals
 
@@ -130,7 +137,7 @@ class Maker:
             return None
 
     def format(self, export: Export, kind: Kind) -> FileFormat:
-        """Return the format of an export's files of one kind; computed once in a run."""
+        """Return the format of an export's files of one kind. It is computed once per run."""
         assert self.warehouse  # noqa: S101 - make() opened it
         if (found := self._formats.get((id(export), kind))) is None:
             columns = self.warehouse.view_columns
@@ -152,16 +159,17 @@ class Maker:
         for job in jobs:
             for kind in KINDS:
                 file_format = self.format(job.export, kind)
-                # A brand has one export of each interval and ordinal.
+                # A brand can have several exports with one format, so `identity` is not enough: the
+                # name without a brand has the interval and the ordinal, which differ.
                 name = file_format.identity + ledger_name("", job.export, job.ordinal)
                 groups.setdefault(name, (file_format, {}))[1][job.brand] = job
         return [*groups.values()]
 
-    def _refuse_files_of_before(self, jobs: Sequence[Job]) -> None:
-        """Raise LedgerError where the ledger knows of no file, and a destination has one of these.
+    def _refuse_after_lost_ledger(self, jobs: Sequence[Job]) -> None:
+        """Raise LedgerError if the ledger has no file, and a destination has a file of these jobs.
 
         Then the ledger was lost, or `state` names another one. A window that was requested by date
-        is delivered: whoever names it wants it.
+        is not refused, because the user named it.
         """
         run = self._run
         if run.request.days or not jobs or run.ledger.has_files():
@@ -176,43 +184,44 @@ class Maker:
                 paths.setdefault(name, set()).update(map(job.path, KINDS))
         found = find_any({n: (run.config.destinations[n], each) for n, each in paths.items()})
         for name, path in found.items():
-            run.ledger.abandon(run.ledger.open_entries())  # so that a `start` of now counts
+            # Otherwise the next run would build the planned windows, even before a new `start`.
+            run.ledger.abandon(run.ledger.open_entries())
             raise LedgerError(
                 f"the ledger {run.config.state.name} knows of no file, but destination '{name}' "
                 f"has {path}, which would be delivered now. No window is exported until you "
                 "decide: restore the ledger, correct 'state' in exports.yml, or go on without it: "
-                "let 'start' of each export be the first day that the receiver lacks, or deliver "
+                "set 'start' of each export to the first day that the receiver lacks, or deliver "
                 "that window by its date, which replaces the file (docs/running.md, 'Back up the "
                 "ledger')"
             )
 
     def _warn_of_unknown(self, named: set[str]) -> None:
-        """Warn of brands that the warehouse does not know. The stage of the window is gone then."""
+        """Warn of brands of which the warehouse has no row. This may replace the stage."""
         if not self.brands or named - self.brands - {EVERY_BRAND}:
-            self.brands |= self._brands_by_now
+            self.brands |= self._present_brands
         if EVERY_BRAND in named and not self.brands:
             self._run.warn(holding.NO_BRANDS)
         for brand in sorted(named - self.brands - {EVERY_BRAND}):
             self._run.warn(holding.unknown(brand, self.brands))
 
     @functools.cached_property
-    def _brands_by_now(self) -> set[str]:
-        # A window has the brands that were known when it ended.
+    def _present_brands(self) -> set[str]:
+        # A stage has the brands that were known at the end of its window: stage one that ends now.
         assert self.warehouse  # noqa: S101 - make() opened it
         instant = Window(self._run.now, self._run.now + _MOMENT)
         return {*self.warehouse.stage(instant, tested=False)[0].brands}
 
     def expand(self, jobs: Sequence[Job], stage: Stage, taken: Collection[str]) -> Iterator[Job]:
-        """Replace the job of `*` by one job for each brand that has no entry of its own."""
+        """Replace the job of `*` by one job for each brand without a separate entry."""
         yield from (job for job in jobs if job.brand != EVERY_BRAND)
         for every in (job for job in jobs if job.brand == EVERY_BRAND):
             continuity = Continuity(self._run.exports, self._run.ledger)
             yield from continuity.brands(every, stage.brands, taken, self._run.request)
 
-    def _gone(self, jobs: Sequence[Job], brands: Collection[str]) -> dict[str, WindowFiles]:
-        """Return the jobs, by export, of brands of `*` of which the warehouse has no row any more.
+    def _vanished(self, jobs: Sequence[Job], brands: Collection[str]) -> dict[str, WindowFiles]:
+        """Return, by export, the jobs of brands of `*` whose rows are no longer in the warehouse.
 
-        They get no files, and the window counts as delivered.
+        These brands get no files, and the window of `*` counts as delivered without them.
         """
         missing = {
             job.entry.export: job
@@ -223,17 +232,17 @@ class Maker:
         }
         if not missing:
             return {}
-        there = self.open().known_brands({job.brand for job in missing.values()})
-        gone = {name: job for name, job in missing.items() if job.brand not in there}
+        known = self.open().known_brands({job.brand for job in missing.values()})
+        vanished = {name: job for name, job in missing.items() if job.brand not in known}
         since = min(job.entry.window.start for job in missing.values()) - _MOMENT
-        for entry in self._run.ledger.entries(since=since, exports=gone).values():
-            if entry.activity_rows is not None:  # the first window of which it has no files
-                brand = gone[entry.export].brand
+        for entry in self._run.ledger.entries(since=since, exports=vanished).values():
+            if entry.activity_rows is not None:  # its window before had files: warn once
+                brand = vanished[entry.export].brand
                 self._run.warn(
-                    f"the warehouse has no row of brand '{escaped(brand)}' any more: '*' gives it "
-                    "no files until it has"
+                    f"the warehouse has no row of brand '{escaped(brand)}' any more: '*' writes no "
+                    "files for it until it has rows again"
                 )
-        return {name: WindowFiles(job) for name, job in gone.items()}
+        return {name: WindowFiles(job) for name, job in vanished.items()}
 
     def _write(self, stage: Stage, jobs: Sequence[Job]) -> Iterator[WindowFiles]:
         """Write the files of all jobs, and publish those of each job in the outbox."""
@@ -241,9 +250,9 @@ class Maker:
         rows = sum(each.rows for found in contents.values() for each in found.values())
         done = Tally()
         if jobs:
-            to_do = Tally(files=len(jobs) * len(KINDS), rows=rows)
+            total = Tally(files=len(jobs) * len(KINDS), rows=rows)
             self._run.progress(
-                f"{jobs[0].entry.window}: writing {to_do}", lambda: f"{done} written"
+                f"{jobs[0].entry.window}: writing {total}", lambda: f"{done} written"
             )
         written = self.write_files(stage, jobs, done)
         for job in jobs:
@@ -265,16 +274,18 @@ class Maker:
     def write_files(
         self, stage: Stage, jobs: Sequence[Job], tally: Tally, *, unpacked: bool = False
     ) -> dict[tuple[str, Kind], WrittenFile | ExportError]:
-        """Write the files of all jobs to the work folder; those of one format in one pass.
+        """Write the files of all jobs to the work folder. One pass writes all files of a format.
 
-        Returns the files, or the error of each, by export and kind. `unpacked` files are neither
-        compressed nor encrypted nor signed.
+        Returns each file, or its error, by export and kind. With `unpacked` the files are not
+        compressed, encrypted or signed.
         """
         written: dict[tuple[str, Kind], WrittenFile | ExportError] = {}
         for number, (file_format, by_brand) in enumerate(self._by_format(jobs)):
             kind = file_format.kind
             folder = self._run.outbox.work / "files" / str(number)
-            names: Counter[str] = Counter()  # brands may have files of one name in two directories
+            # Files of two brands have one name if only their directories in the outbox differ. The
+            # work folder has no such directories, so each repetition of a name has a folder there.
+            names: Counter[str] = Counter()
             targets: dict[str, writing.Target] = {}
             for brand, job in by_brand.items():
                 # Archives and encrypted files contain the name; unpacked files need none.
@@ -287,7 +298,7 @@ class Maker:
         return written
 
     def _checked(self, job: Job) -> Job | WindowFiles:
-        """Refuse a brand that no file name can contain, and a public key that has expired."""
+        """Return the job, or its error: an invalid name, an expired key, or an invalid label."""
         try:
             patterns.check_brand(job.brand)
             for _, path in job.files():
@@ -297,7 +308,7 @@ class Maker:
         try:
             self._run.config.check_keys(job.export)
             for kind in KINDS:
-                self.format(job.export, kind)  # a label that is not text stops this export alone
+                self.format(job.export, kind)  # raises for a label that is not text
         except ConfigError as error:
             return WindowFiles(job, error=error)
         return job

@@ -1,4 +1,4 @@
-"""Retention: files that were delivered long ago are removed, at destinations and in the outbox."""
+"""Retention: remove files that were delivered long ago, at destinations and in the outbox."""
 
 import itertools
 import logging
@@ -25,24 +25,24 @@ _log = logging.getLogger(__name__)
 
 _DAY = timedelta(days=1)
 _SILENCE = timedelta(days=35)
-"""The longest time without a window that is not suspicious: a month, and a run that is late."""
-_PIECE = 10_000
-"""Files of each destination that are removed before the ledger notes it."""
+"""The longest plausible time without a new record: a month between windows, and a late run."""
+_BATCH = 10_000
+"""Files of each destination that are removed before the ledger records it."""
 _LISTED = 100_000
-"""Files that a result lists; there may be millions."""
+"""Files that a result lists at most; there may be millions."""
 _TO_RETRY = ("recent", "failed")
-"""Outcomes after which a file is still due."""
+"""Outcomes after which the next run tries to remove the file again."""
 _SHOWN = 3
-"""Errors of one destination that are shown; mostly they are alike."""
+"""Errors of one destination that are shown at most; they are mostly the same."""
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A delivered file that is old: where, which, since when, and what became of it.
+    """A delivered file that is old, and the outcome of its removal.
 
     `destination` is None for the outbox. The outcome is due (in a dry run), removed, gone (the
-    receiver had moved it), changed (it is another file now, and stays), recent (it is not old by
-    the destination's own clock, and stays for now) or failed.
+    receiver had moved it), changed (it has other content now, and is kept), recent (it is not old
+    by the destination's own clock, and is kept for now) or failed.
     """
 
     destination: str | None
@@ -53,10 +53,10 @@ class Removal:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What retention did, file by file, and what it could not do.
+    """The result of retention: the outcome of each file, and warnings of what failed.
 
     `removals` lists at most 100,000 files; `counts` counts all, by place (a destination's name, or
-    outbox) and outcome. `abandoned` are windows that waited and were given up, by export.
+    outbox) and outcome. `abandoned` are the windows, by export, that waited and were given up.
     """
 
     now: datetime
@@ -67,12 +67,12 @@ class PruneResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all well; 1 something could not be done."""
+        """0: success. 1: something could not be removed."""
         return 1 if self.warnings else 0
 
 
 def foresee(config: Config, *, now: datetime, abandon: bool = False) -> PruneResult:
-    """Return what would be removed, and remove nothing (`--dry-run`)."""
+    """Return the files that would be removed; nothing is removed (`--dry-run`)."""
     with closing(Ledger(config.state, read_only=True)) as ledger:
         gone = unsettled.unowned(config, ledger) if abandon else {}
         found = Retention(config, outbox=Outbox(config.outbox), ledger=ledger, now=now).foresee()
@@ -80,9 +80,9 @@ def foresee(config: Config, *, now: datetime, abandon: bool = False) -> PruneRes
 
 
 def prune(config: Config, *, now: datetime, abandon: bool = False) -> PruneResult:
-    """Remove what is due, outside of a run. Raises LockedError while a run is at work.
+    """Remove old files, outside of a run. Raises LockedError while a run is at work.
 
-    With `abandon` windows are given up that wait and that no entry of exports.yml delivers.
+    With `abandon`, windows that wait and that no entry of exports.yml delivers are given up first.
     """
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
@@ -99,34 +99,35 @@ def _windows(entries: Mapping[str, Sequence[Entry]]) -> dict[str, list[Window]]:
 class Retention:
     """Finds and removes files that are older than exports.yml allows.
 
-    Age counts from the delivery, in the outbox from the delivery to the last destination. These
-    are never removed: files that the ledger did not deliver, files that have other content now,
-    paths that a later delivery wrote again or will write, and the newest window of each export.
+    The age of a file counts from its delivery, in the outbox from its delivery to the last
+    destination. Never removed are files that the ledger does not have, files that have other
+    content now, paths that a later delivery wrote again or will write, and the files of the newest
+    window of each export.
     """
 
     def __init__(self, config: Config, *, outbox: Outbox, ledger: Ledger, now: datetime) -> None:
-        """Take the ages (`retention`, `keep_local`), the files, and the current time."""
+        """Take the config (`retention`, `keep_local`), the outbox, the ledger and the time."""
         self._config = config
         self._outbox = outbox
         self._files = ledger.removals
         self._now = now
 
     def foresee(self) -> PruneResult:
-        """Return what would be removed, and remove nothing."""
+        """Return the files that would be removed; nothing is removed."""
         found = _RemovalCounts()
-        for name, pieces in self._old(destinations=True).items():
-            for old in itertools.chain.from_iterable(pieces):
+        for name, batches in self._old(destinations=True).items():
+            for old in itertools.chain.from_iterable(batches):
                 if name or self._outbox.path(old.file.path).exists():
                     found.add(name, old, "due")
         doubts = self.doubts() if found.removals else []
         return self._result(_RemovalCounts() if doubts else found, doubts)
 
     def prune(self, *, destinations: bool = True) -> PruneResult:
-        """Remove what is due in the outbox and, over one connection each, at the destinations.
+        """Remove old files in the outbox and, over one connection each, at the destinations.
 
-        There may be millions of files, so they are removed and noted in pieces: memory is bounded,
-        and a run that is killed has little to do again. A place where something failed is left
-        alone until the next run. The warnings say what could not be done. Raises LedgerError.
+        There may be millions of files, so they are removed and recorded in batches: memory is
+        bounded, and after a kill the next run repeats at most one batch. If a removal fails, the
+        next run continues at that place. The warnings report failures. Raises LedgerError.
         """
         found = _RemovalCounts()
         warnings: list[str] = []
@@ -147,10 +148,11 @@ class Retention:
         return self._result(found, warnings)
 
     def doubts(self) -> list[str]:
-        """Return why the clock cannot be trusted, empty where it can.
+        """Return why the clock cannot be trusted; empty if it can.
 
-        A clock that is far ahead and a machine that was off for long look alike: for a long time
-        the ledger noted nothing. After a day of runs ages count again.
+        If the clock is far ahead, every file seems old. It then seems that the ledger recorded
+        nothing for a long time, as after a long time in which the machine was off. In both cases
+        nothing is removed until the ledger has records that are a day old.
         """
         silence = self._files.silence(self._now - _DAY)
         if silence <= _SILENCE:
@@ -163,21 +165,21 @@ class Retention:
         return [doubt]
 
     def _old(self, *, destinations: bool) -> dict[str | None, Iterator[Sequence[OldFile]]]:
-        """Return the old files of the outbox (None) and of destinations, in pieces."""
+        """Return batches of old files, by destination, and for None those of the outbox."""
         files, now, retention = self._files, self._now, self._config.retention
         names = {**{name: name for name in retention}, **self._renamed} if destinations else {}
         old: dict[str | None, Iterator[Sequence[OldFile]]] = {
-            name: files.old(name, now - retention[listed], most=_PIECE, renamed=listed)
+            name: files.old(name, now - retention[listed], most=_BATCH, renamed=listed)
             for name, listed in names.items()
         }
-        return {None: files.old(None, now - self._config.keep_local, most=_PIECE), **old}
+        return {None: files.old(None, now - self._config.keep_local, most=_BATCH), **old}
 
     @cached_property
     def _renamed(self) -> dict[str, str]:
-        """The names in the ledger of destinations that have another name by now, and that name.
+        """The new names of destinations that were renamed in exports.yml, by the old name.
 
-        It is another name if exports.yml has a destination at the same host and folder: the files
-        of before are still there, and its retention goes on.
+        A destination was renamed if exports.yml no longer has its name but has another destination
+        at the same host and folder. The files are still there, so their retention continues.
         """
         listed = self._config.destinations
         # A config without secrets has no destinations.
@@ -197,7 +199,7 @@ class Retention:
     def _tidy(
         self, due: Sequence[OldFile], warnings: list[str]
     ) -> dict[str | None, dict[str, str]]:
-        """Remove files from the outbox, and return what became of each, under its name None."""
+        """Remove files from the outbox, and return the outcome of each, below the key None."""
         if not due:
             return {}
         found = dict.fromkeys((old.file.path for old in due), "failed")
@@ -214,7 +216,7 @@ class Retention:
     def _remove(
         self, due: Mapping[str | None, Sequence[OldFile]], warnings: list[str]
     ) -> dict[str | None, dict[str, str]]:
-        """Remove files from their destinations, and return what became of each."""
+        """Remove files from their destinations, and return the outcome of each."""
         requests: dict[str, RemovalRequest] = {}
         for name, found in due.items():
             if name and (batches := [*self._batches(found)]):
@@ -223,7 +225,7 @@ class Retention:
                 requests[name] = (self._config.destinations[listed], age, batches)
         if not requests:
             return {}
-        from orchestrator.delivery.visits import remove_all  # noqa: PLC0415 - mostly none is old
+        from orchestrator.delivery.visits import remove_all  # noqa: PLC0415 - few runs need it
 
         outcomes: dict[str | None, dict[str, str]] = {}
         for name, result in remove_all(requests).items():
@@ -244,7 +246,7 @@ class Retention:
 
 
 class _RemovalCounts:
-    """What became of the files, counted and, up to a number, listed."""
+    """The outcomes of files: all are counted, and the first ones are listed."""
 
     def __init__(self) -> None:
         self.removals: list[Removal] = []
@@ -254,7 +256,7 @@ class _RemovalCounts:
     def add(self, destination: str | None, old: OldFile, outcome: str) -> None:
         place, path = destination or "outbox", old.file.path
         _log.debug("%s: %s %s", place, outcome, path)
-        # What is gone from the outbox already was removed by an earlier release, or by hand.
+        # An earlier release, or somebody by hand, removed the file: there is nothing to report.
         if destination is None and outcome == "gone":
             return
         self.counts.setdefault(place, Counter())[outcome] += 1
@@ -262,7 +264,7 @@ class _RemovalCounts:
             self.removals.append(Removal(destination, path, old.delivered_at, outcome))
 
     def log(self) -> None:
-        """Log how many files were removed so far, where there are more than before."""
+        """Log how many files were removed so far, for each place where the number grew."""
         for place, counts in self.counts.items():
             if counts["removed"] > self._logged[place]:
                 self._logged[place] = counts["removed"]

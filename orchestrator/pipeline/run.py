@@ -34,11 +34,11 @@ from orchestrator.windows import Window
 
 
 def foresee(config: Config, project: Project, request: Request, *, now: datetime) -> RunResult:
-    """Return what a run would do, and do nothing (`--dry-run`)."""
+    """Return the windows that a run would build or hold; nothing is built (`--dry-run`)."""
     check_target(project)
     with closing(Ledger(config.state, read_only=True)) as ledger:
         run = Run(config, project, request, Outbox(config.outbox), ledger, now)
-        jobs = _wanted(run)
+        jobs = _requested(run)
         with system.private_folder() as folder:
             scratch = Outbox(folder)
             with scratch.open(), closing(Maker(replace(run, outbox=scratch))) as maker:
@@ -58,24 +58,25 @@ def run(
     now: datetime,
     progress: Progress = no_progress,
 ) -> RunResult:
-    """Build and deliver every due window, oldest first, and note each step in the ledger.
+    """Build and deliver every due window, oldest first, and record each step in the ledger.
 
-    A window or a destination that fails does not stop the others; the result has its error. A run
-    that builds something looks for late rows too; one with nothing to build does so once an hour,
-    and does not open the warehouse otherwise.
+    A window or a destination that fails does not stop the others; the result has its error. After
+    the windows, the run looks for late rows. If it built no window, it does so at most once an
+    hour, and otherwise it does not open the warehouse, because that takes seconds.
 
-    Raises UsageError where nothing can be done at all, LockedError where another run is at work.
+    Raises UsageError if the config, the project or the request is wrong for all windows, and
+    LockedError if another run is at work.
     """
     check_target(project)
     outbox = Outbox(config.outbox)
     with outbox.open(), closing(Ledger(config.state)) as ledger:
         this = Run(config, project, request, outbox, ledger, now, progress)
         with closing(Maker(this)) as maker:
-            steps = _Steps(this, maker)
-            jobs = _wanted(this)
+            jobs = _requested(this)
             if request.resend:
                 shipping.reopen(this, jobs)
-            results = steps.carry_out(jobs)
+            runner = _JobRunner(this, maker)
+            results = runner.execute(jobs)
             late: list[LateRows] = []
             if maker.has_looked or (not maker.is_refused and is_due(this)):
                 progress("looking for late rows")
@@ -83,7 +84,7 @@ def run(
                 late = windows.find()
                 tried = {(result.export, result.window) for result in results}
                 tried |= {(job.entry.export, job.entry.window) for job in jobs}
-                results += steps.carry_out(windows.to_resend(tried))
+                results += runner.execute(windows.to_resend(tried))
         pruned = Retention(config, outbox=outbox, ledger=ledger, now=now).prune(
             destinations=request.deliver
         )
@@ -92,10 +93,10 @@ def run(
 
 
 def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
-    """Return the jobs that wait until the warehouse is complete.
+    """Return those of `jobs` that wait until the warehouse is complete.
 
-    Where the run cannot find out, it returns none: the build of the first window then reports the
-    error, or else a warning says that no window waits.
+    Returns none if the warehouse cannot answer. If it cannot be opened, the build of the first
+    window reports the error; otherwise a warning says that no window waits.
     """
     candidates = holding.candidates(run, jobs)
     if not candidates:
@@ -110,8 +111,8 @@ def held(run: Run, maker: Maker, jobs: Sequence[Job]) -> list[WindowFiles]:
         return []
 
 
-def _wanted(run: Run) -> list[Job]:
-    """Return the jobs of the request, oldest window first; those of a schedule in turns."""
+def _requested(run: Run) -> list[Job]:
+    """Return the jobs of the request in the order of their execution, and warn of its problems."""
     if run.request.resend:
         return shipping.resendable(run)
     run.check_ledger()
@@ -125,23 +126,23 @@ def _wanted(run: Run) -> list[Job]:
         for warning in (*ahead, *postponed):
             run.warn(warning)
     run.unsettled.extend(unsettled.waiting(unsettled.unowned(run.config, run.ledger)))
-    for sentence in (*run.unsettled, *unsettled.replaced(run.config, run.ledger)):
-        run.warn(sentence)
+    for warning in (*run.unsettled, *unsettled.replaced(run.config, run.ledger)):
+        run.warn(warning)
     return jobs
 
 
-class _Steps:
-    """Carries out jobs: builds, writes, delivers, and notes failures."""
+class _JobRunner:
+    """Executes jobs: builds windows, writes and delivers their files, and records failures."""
 
     def __init__(self, run: Run, maker: Maker) -> None:
         self._run = run
         self._maker = maker
         self._shipping = Shipping(run)
 
-    def carry_out(self, jobs: Sequence[Job]) -> list[WindowResult]:
+    def execute(self, jobs: Sequence[Job]) -> list[WindowResult]:
         """Build and deliver the files of jobs, which are ordered by window."""
         deliver = self._run.request.deliver
-        # What is held is noted as well: the schedule goes on from the windows that the ledger has.
+        # Held windows are planned too: the next run starts after the last window in the ledger.
         self._run.ledger.plan(job.entry for job in jobs)
         waiting = held(self._run, self._maker, jobs)
         results = [files.result(deliver=deliver) for files in waiting]
@@ -149,46 +150,50 @@ class _Steps:
         names = {(found.export, found.window) for found in results}
         released = [job for job in jobs if (job.entry.export, job.entry.window) not in names]
         for window, group in itertools.groupby(released, key=lambda job: job.entry.window):
-            todo = list(group)
+            of_window = list(group)
             done: list[WindowFiles] = []
-            for batch in self._batches(window, todo):
+            for batch in self._batches(window, of_window):
                 done += self._shipped(batch) if deliver else batch
             found = [each.result(deliver=deliver) for each in done]
-            found += map(window_files.foreseen, self._finish_every_brand(todo, done))
+            found += map(window_files.foreseen, self._finish_every_brand(of_window, done))
             window_files.note_failures(self._run, found)
             results += found
         return results
 
     def _batches(self, window: Window, jobs: Sequence[Job]) -> Iterator[list[WindowFiles]]:
-        """Yield the files that an earlier run wrote, then, once those are delivered, the others."""
-        ready = {job.entry.export: window_files.finished(self._run, job) for job in jobs}
-        if waiting := [files for files in ready.values() if files]:
+        """Yield the files that an earlier run wrote, then build and yield those of other jobs.
+
+        The caller delivers each batch before it asks for the next one. So files that exist already
+        are delivered even if the build fails.
+        """
+        written = {job.entry.export: window_files.finished(self._run, job) for job in jobs}
+        if waiting := [files for files in written.values() if files]:
             yield waiting
-        to_make = [job for job in jobs if not ready[job.entry.export]]
-        if not to_make:
+        to_build = [job for job in jobs if not written[job.entry.export]]
+        if not to_build:
             return
         try:
-            yield self._maker.make(window, to_make, taken=set(ready))
+            yield self._maker.make(window, to_build, taken=set(written))
         except (LockedError, LedgerError):
             raise  # no other window could be built either
         except UsageError as error:
-            failed = [WindowFiles(job, error=error).result(deliver=True) for job in to_make]
+            failed = [WindowFiles(job, error=error).result(deliver=True) for job in to_build]
             window_files.note_failures(self._run, failed)
             raise  # as above
         except ExportError as error:
-            yield [WindowFiles(job, error=error) for job in to_make]
+            yield [WindowFiles(job, error=error) for job in to_build]
         except OSError as error:
             reason = system.os_error(error, "the outbox")
-            yield [WindowFiles(job, error=reason) for job in to_make]
+            yield [WindowFiles(job, error=reason) for job in to_build]
 
     def _shipped(self, batch: Sequence[WindowFiles]) -> list[WindowFiles]:
         rest = [files for files in batch if files.error or files.hold]
         return rest + self._shipping.ship([f for f in batch if not f.error and not f.hold])
 
     def _finish_every_brand(self, jobs: Iterable[Job], done: Iterable[WindowFiles]) -> list[Job]:
-        """Note a window of `*` as delivered when each of its brands is.
+        """Record a window of `*` as delivered if each of its brands is.
 
-        Returns the jobs of `*` that stay due because the warehouse has no brand yet.
+        Returns the jobs of `*` that remain due because the warehouse has no brand yet.
         """
         failed = {files.job.export.brand for files in done if files.error}
         every = [job for job in jobs if job.brand == EVERY_BRAND]

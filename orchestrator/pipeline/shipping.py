@@ -1,4 +1,4 @@
-"""Shipping: files of the outbox go to their destinations, and the ledger notes what arrived."""
+"""Shipping: deliver files of the outbox to their destinations, and record what arrived."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.delivery import Outcome, Upload
 
-_ARRIVALS_EVERY = 1.0  # seconds
+_ARRIVALS_INTERVAL = 1.0  # seconds
 
 
 class Shipping:
@@ -27,13 +27,13 @@ class Shipping:
     def __init__(self, run: Run) -> None:
         """Take the run."""
         self._run = run
-        self._down: dict[str, DeliveryError] = {}
+        self._unreachable: dict[str, DeliveryError] = {}
 
     def ship(self, windows: Sequence[WindowFiles]) -> list[WindowFiles]:
-        """Deliver what is not yet delivered, the files of each window in order.
+        """Deliver the files that are not delivered yet, those of each window in order.
 
-        Returns the windows as the ledger knows them now, with the error of those that did not
-        arrive everywhere.
+        Returns the windows with their deliveries as the ledger has them now, and with an error if a
+        file did not arrive at one of its destinations.
         """
         from orchestrator.delivery import (  # noqa: PLC0415 - a run with nothing due delivers nothing
             UnreachableError,
@@ -45,25 +45,26 @@ class Shipping:
         owners: dict[tuple[str, str], int] = {}
         for number, window in enumerate(windows):
             for name, uploads in self._uploads(window).items():
-                if name in self._down:
-                    errors.setdefault(number, []).append(self._down[name])
+                if name in self._unreachable:
+                    errors.setdefault(number, []).append(self._unreachable[name])
                     continue
                 batches.setdefault(name, {})[number] = uploads
                 owners |= {(name, upload.file.path): number for upload in uploads}
 
-        def place(name: str, upload: "Upload") -> DeliveryKey:
+        def key_of(name: str, upload: "Upload") -> DeliveryKey:
             path = upload.file.path
             return DeliveryKey(windows[owners[name, path]].job.entry, name, path)
 
-        for name, outcomes in self._delivered(batches, place).items():
+        for name, outcomes in self._deliver(batches, key_of).items():
             for (number, uploads), outcome in zip(batches[name].items(), outcomes, strict=True):
                 if outcome.error:
                     error = DeliveryError(f"destination '{name}': {outcome.error}")
                     errors.setdefault(number, []).append(error)
-                if kept := {*uploads} - {*outcome.uploads_done, outcome.unsure}:
-                    ledger.withdraw(place(name, each) for each in kept)
+                # If their announcements remained, the next run could treat them as delivered.
+                if not_renamed := {*uploads} - {*outcome.uploads_done, outcome.unsure}:
+                    ledger.withdraw(key_of(name, each) for each in not_renamed)
             if all(isinstance(outcome.error, UnreachableError) for outcome in outcomes):
-                self._down[name] = errors[max(batches[name])][-1]
+                self._unreachable[name] = errors[max(batches[name])][-1]
         ledger.finish(w.job.entry for number, w in enumerate(windows) if number not in errors)
         return [
             replace(
@@ -75,7 +76,7 @@ class Shipping:
         ]
 
     def _uploads(self, window: WindowFiles) -> dict[str, list["Upload"]]:
-        """Return what is to be uploaded for a window, by destination, in the order of delivery."""
+        """Return the uploads of a window, by destination, in the order of delivery."""
         from orchestrator.delivery import Upload  # noqa: PLC0415 - as above
 
         entry = window.job.entry
@@ -90,12 +91,12 @@ class Shipping:
                 Upload(
                     self._run.outbox.path(item.file.path),
                     item.file,
-                    # An announcement says nothing about another server or folder.
+                    # An announcement for another host or folder says nothing about this one.
                     item.rename_sent and item.announced_to in (None, place),
                 )
                 for item in here
             ]
-            # Where each revision has different names, the files of earlier ones stay.
+            # If each revision has different names, the files of earlier revisions stay.
             replaced = [] if window.job.export.names_revisions else before
             found[name][0] = replace(
                 found[name][0],
@@ -105,21 +106,21 @@ class Shipping:
         return found
 
     def _is_at(self, item: Delivery, name: str, place: str) -> bool:
-        """Tell whether a file went to this destination, which may have had another name."""
-        is_gone = item.destination not in self._run.config.destinations
-        return item.destination == name or (is_gone and item.announced_to == place)
+        """Return whether a file went to this destination, which may have had another name then."""
+        was_renamed = item.destination not in self._run.config.destinations
+        return item.destination == name or (was_renamed and item.announced_to == place)
 
-    def _delivered(
+    def _deliver(
         self,
         batches: Mapping[str, Mapping[int, Sequence["Upload"]]],
-        place: Callable[[str, "Upload"], DeliveryKey],
+        key_of: Callable[[str, "Upload"], DeliveryKey],
     ) -> dict[str, list["Outcome"]]:
-        """Deliver batches by destination, and note each file's way in the ledger."""
+        """Deliver batches by destination, and record the steps of each file in the ledger."""
         from orchestrator.delivery import deliver_all  # noqa: PLC0415 - as above
 
         destinations = self._run.config.destinations
         places = {name: destinations[name].place for name in batches}
-        notes = DeliveryNotes(self._run.ledger, place, places)
+        notes = DeliveryNotes(self._run.ledger, key_of, places)
         try:
             return deliver_all(
                 {name: (destinations[name], [*each.values()]) for name, each in batches.items()},
@@ -132,20 +133,21 @@ class Shipping:
 
 
 def _abandoned(waiting: Sequence[Delivery], earlier: Sequence[Delivery]) -> tuple[File, ...]:
-    """Return the files of earlier revisions that never arrived: part files of them may be left."""
+    """Return the files of earlier revisions that never arrived, of which part files may be left."""
     wanted = {(item.file.path, item.file.sha256) for item in waiting}
-    never = (item.file for item in earlier if item.delivered_at is None)
-    return tuple(file for file in never if (file.path, file.sha256) not in wanted)
+    undelivered = (item.file for item in earlier if item.delivered_at is None)
+    return tuple(file for file in undelivered if (file.path, file.sha256) not in wanted)
 
 
 def _retracted(
     waiting: Sequence[Delivery], earlier: Sequence[Delivery], paths: Collection[str]
 ) -> tuple[File, ...]:
-    """Return the files to remove before the first data file gets its name, in this order.
+    """Return the files to remove before the first data file gets its final name, in this order.
 
-    First completion files: those of an earlier delivery would say of the new data files what is
-    true of the old ones. Then the data files of earlier revisions whose names are not among the
-    `paths` of this one, so that no row of a window is in two files at a receiver.
+    First come the completion files: until they are removed, they announce the old data files, and a
+    receiver would apply them to the new ones. Then come the data files of earlier revisions whose
+    names are not among the `paths` of this revision, so that no row of a window is in two files at
+    a receiver.
     """
     if waiting[0].file.kind in COMPLETION:
         return ()
@@ -166,68 +168,73 @@ def _joined(errors: Sequence[DeliveryError]) -> DeliveryError | None:
 
 
 class DeliveryNotes:
-    """What one delivery notes in the ledger.
+    """Records the steps of uploads in the ledger: the announcement of a rename, and the arrival.
 
-    Each transaction costs a flush of the disk, which is more than a small file takes to upload. So
-    uploads that reach the same point at the same time share one.
+    Up to 32 uploads are in progress at once, in one event loop. The ledger must have the
+    announcement before the rename (see `orchestrator/ledger/__init__.py`), and its transaction ends
+    with a flush of the disk, which can take longer than the upload of a small file. So uploads that
+    reach this point at the same time share a transaction: the first one starts a task that writes
+    it, later ones add their announcement until the task begins, and all of them await the task.
+    Arrivals are less urgent, because the announcement is enough to find out later that a file
+    arrived. Once a second they are added to a transaction of announcements, and `close` records the
+    last ones.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        place: Callable[[str, "Upload"], DeliveryKey],
+        key_of: Callable[[str, "Upload"], DeliveryKey],
         places: Mapping[str, str],
     ) -> None:
-        """Take the ledger, what returns the key of an upload, and the place of each destination."""
+        """Take the ledger, a function that returns the ledger's key of an upload, and `places`.
+
+        `places` has the host and folder of each destination, by its name.
+        """
         self._ledger = ledger
         self._places = places
-        self._place = place
+        self._key_of = key_of
         self._renaming: list[DeliveryKey] = []
         self._arrived: dict[DeliveryKey, datetime] = {}
         self._writing: asyncio.Future[None] | None = None
-        self._noted_at = monotonic()
+        self._arrivals_written = monotonic()
 
     async def renaming(self, destination: str, upload: "Upload") -> None:
-        """Return once the ledger says that this file may get its final name.
-
-        Once a second the same transaction notes which files arrived. Until then the announcement
-        says as much: the rename was sent, and the part file is gone.
-        """
+        """Return once the ledger has the announcement that this file may get its final name."""
         import asyncio  # noqa: PLC0415 - a run with nothing due delivers nothing
 
-        self._renaming.append(self._place(destination, upload))
+        self._renaming.append(self._key_of(destination, upload))
         if self._writing is None:
             self._writing = asyncio.ensure_future(self._write())
-        await asyncio.shield(self._writing)
+        await asyncio.shield(self._writing)  # others await it too: no upload may cancel it
 
     def published(self, destination: str, upload: "Upload") -> None:
-        """Keep that the file arrived, until the next transaction."""
-        self._arrived[self._place(destination, upload)] = datetime.now(UTC)
+        """Remember the arrival of the file until the next transaction that records arrivals."""
+        self._arrived[self._key_of(destination, upload)] = datetime.now(UTC)
 
     def close(self) -> None:
-        """Note the files that arrived last."""
+        """Record the arrivals since the last transaction that recorded arrivals."""
         if self._arrived:
             self._ledger.announce([], arrived=self._arrived)
 
     async def _write(self) -> None:
         import asyncio  # noqa: PLC0415 - as above
 
-        await asyncio.sleep(0)  # uploads that reached this point share the transaction
+        await asyncio.sleep(0)  # uploads that reached this point meanwhile share the transaction
         files, self._renaming, self._writing = self._renaming, [], None
-        is_time = monotonic() - self._noted_at >= _ARRIVALS_EVERY
+        is_time = monotonic() - self._arrivals_written >= _ARRIVALS_INTERVAL
         arrived = self._arrived if is_time else None
         self._ledger.announce(files, places=self._places, arrived=arrived)
         if is_time:
             self._arrived.clear()
-            self._noted_at = monotonic()
+            self._arrivals_written = monotonic()
 
 
 def resendable(run: Run) -> list[Job]:
-    """Return the windows that begin on the request's days and have files, oldest first.
+    """Return a job for each window with files that begins on the request's days, oldest first.
 
-    `resend` delivers the very bytes that were delivered before, as the same revision. Raises
-    UsageError where there are none, and ExportError, so that nothing is sent, where the outbox no
-    longer has the files of one or `encrypt_for` was set since.
+    `resend` delivers exactly the bytes that were delivered before, as the same revision. Raises
+    UsageError if there is no such window. Raises ExportError, so that nothing is sent, if a file is
+    no longer in the outbox or is unencrypted although `encrypt_for` was set since.
     """
     found = list(_written(run))
     for job in found:
@@ -241,7 +248,7 @@ def resendable(run: Run) -> list[Job]:
                 )
             if is_plain(job.export, item.file):
                 raise ExportError(
-                    f"{name} was delivered in the clear, and encrypt_for was set since; nothing is "
+                    f"{name} was delivered unencrypted, and encrypt_for was set since; nothing is "
                     "sent. Build that window again, encrypted, as the next revision: "
                     f"{job.command()}"
                 )
@@ -251,9 +258,9 @@ def resendable(run: Run) -> list[Job]:
 
 
 def reopen(run: Run, found: Sequence[Job]) -> None:
-    """Note that the files of these jobs are to be delivered again, also after a kill.
+    """Record that the files of these jobs must be delivered again, so that a kill changes nothing.
 
-    Warns of later revisions that could not be built so far, which are dropped.
+    Warns of later revisions that could not be built so far. They are dropped.
     """
     newest = run.ledger.entries(since=min(job.entry.window.start for job in found))
     for job in found:
@@ -268,7 +275,7 @@ def reopen(run: Run, found: Sequence[Job]) -> None:
 
 def _written(run: Run) -> Iterator[Job]:
     """Yield the newest revision with files of each window that begins on the request's days."""
-    assert run.request.days  # noqa: S101 - the command gives them
+    assert run.request.days  # noqa: S101 - the command requires them
     bounds = {line.name: line.export.calendar.bounds(run.request.days) for line in run.exports}
     since = min((begin for begin, _ in bounds.values()), default=None)
     for entry in run.ledger.entries(since=since, written=True).values():

@@ -1,4 +1,4 @@
-"""The files of one brand's window: in the outbox, on their way, and in the result of a run."""
+"""The files of one brand's window: in the outbox, in delivery, and in the result of a run."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,10 @@ from orchestrator.pipeline import FileResult, Hold, Run, Status, WindowResult
 
 @dataclass(frozen=True)
 class WindowFiles:
-    """One brand's window with its files in the outbox, or why it has none: an error or a hold."""
+    """One brand's window with its files in the outbox, or the reason that it has none.
+
+    The reason is an `error` or a `hold`. A window with neither and without files was skipped.
+    """
 
     job: Job
     deliveries: Sequence[Delivery] = ()
@@ -25,39 +28,44 @@ class WindowFiles:
     hold: Hold | None = None
 
     def result(self, *, deliver: bool) -> WindowResult:
-        """Return what became of the window, in a run that was to deliver it or not."""
+        """Return the result of the window; `deliver` is false with `--no-deliver`."""
         rows = self.job.entry.rows
-        having: dict[File, list[str]] = {}
+        destinations: dict[File, list[str]] = {}  # those that have the file, by file
         for item in self.deliveries:
             file = replace(item.file, rows=rows.get(item.file.kind))
-            having.setdefault(file, []).extend([item.destination] if item.delivered_at else [])
+            having = destinations.setdefault(file, [])
+            if item.delivered_at:
+                having.append(item.destination)
         if isinstance(self.error, GateError):
             status = Status.STOPPED
         elif self.error:
             status = Status.FAILED
         elif self.hold:
             status = Status.HELD
-        elif not having:
+        elif not destinations:
             status = Status.SKIPPED
         else:
             status = Status.DELIVERED if deliver else Status.WRITTEN
         return WindowResult(
             **self.job.subject,
             status=status,
-            files=[FileResult(**vars(file), destinations=there) for file, there in having.items()],
+            files=[
+                FileResult(**vars(file), destinations=having)
+                for file, having in destinations.items()
+            ],
             error=str(self.error) if self.error else None,
             hold=self.hold,
         )
 
 
 def foreseen(job: Job) -> WindowResult:
-    """Return what would become of a job."""
+    """Return the result of a job that is due and was not executed."""
     files = [FileResult(kind, path) for kind, path in job.files()]
     return WindowResult(**job.subject, status=Status.DUE, files=files)
 
 
 def note_failures(run: Run, results: Sequence[WindowResult]) -> None:
-    """Note in the ledger why windows failed, were stopped or are held; `status` shows it."""
+    """Record in the ledger why windows failed, were stopped or are held, for `status`."""
     run.ledger.failures.note(
         Failure(found.export, found.window, found.revision, found.status, reason)
         for found in results
@@ -68,15 +76,15 @@ def note_failures(run: Run, results: Sequence[WindowResult]) -> None:
 def finished(run: Run, job: Job) -> WindowFiles | None:
     """Return the files that an earlier run wrote and did not deliver everywhere.
 
-    They go to the destinations that the export has now. Returns None where there are none, where
-    the outbox no longer has those very bytes, and where `encrypt_for` was set since: then the
-    window is built again.
+    They are delivered to the destinations that the export has now. Returns None if the window must
+    be built: there are no such files, the outbox no longer has exactly their bytes, or they are
+    unencrypted and `encrypt_for` was set since.
     """
     if job.forced or job.entry.state != WRITTEN:
         return None
-    noted = run.ledger.deliveries(job.entry)
+    recorded = run.ledger.deliveries(job.entry)
     wanted = job.export.destination
-    known = _renamed(run, noted, wanted)
+    known = _with_current_names(run, recorded, wanted)
     deliveries = [item for item in known if item.delivered_at or item.destination in wanted]
     dropped = {i.destination for i in known if not i.delivered_at} - {*wanted}
     for name in sorted(dropped):
@@ -96,16 +104,19 @@ def finished(run: Run, job: Job) -> WindowFiles | None:
         return None
     if not all(run.outbox.contains(item.file) for item in waiting):
         return None
-    if deliveries != noted:
+    if deliveries != recorded:
         run.ledger.write([(job.entry, deliveries)])
     return WindowFiles(job, deliveries)
 
 
-def _renamed(run: Run, known: Sequence[Delivery], wanted: Sequence[str]) -> list[Delivery]:
-    """Return deliveries with the names that their destinations have by now.
+def _with_current_names(
+    run: Run, known: Sequence[Delivery], wanted: Sequence[str]
+) -> list[Delivery]:
+    """Return deliveries with the names that their destinations have in exports.yml now.
 
-    A destination that exports.yml no longer has is the one that is at the same host and folder. So
-    what was delivered there, or may have been, is not sent again.
+    If exports.yml no longer has the name of a destination, but one of the `wanted` destinations is
+    at the same host and folder, it was renamed. Without the new name, files that were delivered
+    there would be sent again.
     """
     destinations = run.config.destinations
     taken = {item.destination for item in known}
@@ -119,11 +130,11 @@ def _renamed(run: Run, known: Sequence[Delivery], wanted: Sequence[str]) -> list
 
 
 def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFiles:
-    """Rename complete files into the outbox, and say where each is to go.
+    """Rename complete files into the outbox, and return them with a delivery per destination.
 
-    The ledger may know files of this revision from a run that was killed. Where the bytes are the
-    same, what that run delivered stays delivered. Where they differ, because rows came in since,
-    and a receiver may have the earlier ones, the new bytes are the next revision: one revision
+    The ledger may have files of this revision from a run that was killed. If the bytes are the
+    same, the deliveries of that run still count. If they differ, because rows arrived since, a
+    receiver may have the earlier bytes; so the new bytes become the next revision. One revision
     never has two contents.
     """
     rows = {kind: written[kind].file.rows for kind in KINDS}
@@ -134,7 +145,7 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
         broadcast_rows=rows["broadcast"],
         choice=job.export.content.choice,
     )
-    # A further revision without rows replaces what is delivered, so it is not skipped.
+    # A later revision without rows replaces files that were delivered, so it is not skipped.
     if job.export.empty == "skip" and not any(rows.values()) and not delivered_before(run, entry):
         return WindowFiles(replace(job, entry=entry))
     earlier = {_identity(item): item for item in run.ledger.deliveries(entry)}
@@ -148,7 +159,7 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
     if other:
         entry = replace(entry, revision=entry.revision + 1)
         files, deliveries = _completed(run, replace(job, entry=entry), written)
-    # After this the outbox, and soon the destinations, have the files by these names.
+    # The next line gives the files these names in the outbox, and the delivery at destinations.
     if error := run.ledger.claim(entry, [file.file for file in files]):
         return WindowFiles(replace(job, entry=entry), error=error)
     run.outbox.publish([(file.local, file.file.path) for file in files])
@@ -159,22 +170,23 @@ def publish(run: Run, job: Job, written: Mapping[Kind, WrittenFile]) -> WindowFi
 
 
 def delivered_before(run: Run, entry: Entry) -> list[File]:
-    """Return the files of this window that a receiver has or may have, first revision first."""
+    """Return the files of this window that a receiver has or may have, oldest revision first."""
     known = [*run.ledger.earlier(entry), *run.ledger.deliveries(entry)]
     return [item.file for item in known if item.delivered_at or item.rename_sent]
 
 
 def keeping_names(run: Run, job: Job) -> Job:
-    """Return the job with the names of the window's first revision that was delivered.
+    """Return the job with the file names of the window's first revision that was delivered.
 
-    A revision replaces what it revises, so its files get the same names, whatever exports.yml says
-    by now: under new names a receiver would load the rows of a window twice. Where compression or
-    encryption was switched on or off since, the old names would lie about the content. Then the
-    new names count, and the delivery removes the old files (`pipeline/shipping.py`). With
-    `{revision}` in the names each revision has its own, and the files of earlier ones stay.
+    A revision replaces the earlier ones, so its files get the same names, even if the patterns in
+    exports.yml changed: under new names a receiver would load the rows of a window twice. There are
+    two exceptions. If compression or encryption was switched on or off, the old names would have
+    the wrong suffix; the new names are used, and the delivery removes the old files
+    (`pipeline/shipping.py`). If the patterns contain `{revision}`, each revision has different
+    names, and the files of earlier revisions stay.
 
-    A revision whose new names an earlier window of the brand has, since `timezone` was changed,
-    gets names with its time in UTC.
+    After a change of `timezone`, an earlier window of the brand can have the same names. Then the
+    names get the time in UTC.
     """
     kept: dict[Kind, str] = {}
     before = [] if job.export.names_revisions else delivered_before(run, job.entry)
@@ -191,7 +203,7 @@ def keeping_names(run: Run, job: Job) -> Job:
 
 
 def packed_suffix(path: str) -> str:
-    """Return the end of a path that compression and encryption add, such as `.gz.pgp`."""
+    """Return the suffix of a path that compression and encryption added, such as `.gz.pgp`."""
     packings = "|".join(re.escape(suffix) for suffix in COMPRESSION_SUFFIXES.values() if suffix)
     encrypted = re.escape(openpgp.OPENPGP_SUFFIX)
     found = re.search(f"(?:{packings})?(?:{encrypted})?$", path)
@@ -199,7 +211,7 @@ def packed_suffix(path: str) -> str:
 
 
 def is_plain(export: Export, file: File) -> bool:
-    """Return whether a file is in the clear and the export has `encrypt_for` by now."""
+    """Return whether a data file is unencrypted although the export has `encrypt_for` now."""
     plain = file.kind not in COMPLETION and not file.path.endswith(openpgp.OPENPGP_SUFFIX)
     return plain and export.dialect.encrypt_for is not None
 
@@ -207,11 +219,11 @@ def is_plain(export: Export, file: File) -> bool:
 def _completed(
     run: Run, job: Job, written: Mapping[Kind, WrittenFile]
 ) -> tuple[list[WrittenFile], list[Delivery]]:
-    """Return all files of a revision, those of completion too, and their deliveries to come."""
+    """Return all files of a revision, with its completion files, and the deliveries to make."""
     entry, links = job.entry, ManifestLinks(job.entry.export)
     if job.export.has_manifest:
         links = run.ledger.manifest_links(entry)
-    # The revision may be another one than that for which the files were written.
+    # `publish` may have raised the revision since the files were written, which changes the paths.
     written = {
         kind: replace(found, file=replace(found.file, path=job.path(kind)))
         for kind, found in written.items()

@@ -213,7 +213,9 @@ def test_resend_refuses_plain_files_once_encryption_is_configured(
     acme.query("delete from raw.email_opens")  # a rebuilt file would lack these rows
     before = acme.all_bytes()
     acme.configure("  - {brand: ACME, encrypt_for: key.asc}")
-    with pytest.raises(ExportError, match=r"in the clear, .* --date 2026-11-19 --brand ACME"):
+    with pytest.raises(
+        ExportError, match=r"delivered unencrypted, .* --date 2026-11-19 --brand ACME"
+    ):
         acme.run(NOW, days=days("2026-11-19"), resend=True)
     assert acme.run(NOW).windows == []  # no window was marked for sending
     assert acme.all_bytes() == before

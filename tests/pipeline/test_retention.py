@@ -293,7 +293,7 @@ def test_many_files_are_removed_in_batches(
     server_down: Archive, sftp_server: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A destination that is down has one message; files of the other are removed in batches."""
-    monkeypatch.setattr(retention, "_PIECE", 4)
+    monkeypatch.setattr(retention, "_BATCH", 4)
     monkeypatch.setattr(retention, "_LISTED", 7)
     there = Archive(server_down.workspace, server_down.workspace.folder / "there")
     for number in range(6):
