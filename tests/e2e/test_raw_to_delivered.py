@@ -1,4 +1,4 @@
-"""From raw files to delivered files by the real commands; a reference export gives each byte."""
+"""From raw files to delivered files with the real commands, compared with a reference export."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from workspace import tree
 
 
 def command(folder: Path, *words: str, expect: int = 0) -> dict[str, Any]:
-    """Run `orchestrate` in a folder, check how it exits, return its document."""
+    """Run `orchestrate` in a folder, check its exit code, and return its JSON document."""
     drop = ("DBT_", "ORCHESTRATE_", "DUCKDB_")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(drop)]:
@@ -66,7 +66,7 @@ defaults: {{destination: [receiver, archive]}}
         """Assert that exactly these files are complete at both destinations and in the outbox."""
         for root in (self._archive, self._server.root, self.folder / "outbox"):
             found = {name: root / name for name in tree(root)}
-            if root == self.folder / "outbox":  # also has the hidden files of runs
+            if root == self.folder / "outbox":  # it also has hidden files
                 found = {name: path for name, path in found.items() if not name.startswith(".")}
             assert sorted(found) == sorted(expected)
             for name, wanted in expected.items():
@@ -75,7 +75,7 @@ defaults: {{destination: [receiver, archive]}}
         assert modes == {0o600}, "others can read the outbox"
 
     def times(self) -> dict[str, int]:
-        """Return when each file was put in the archive."""
+        """Return the time at which each file arrived in the archive."""
         return {name: (self._archive / name).stat().st_mtime_ns for name in tree(self._archive)}
 
 

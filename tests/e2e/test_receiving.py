@@ -31,7 +31,7 @@ ACTIVITIES = (
     " description"
 )
 BROADCASTS = "broadcast_id, broadcast_type, description, subject, sent_on"
-TEXTS = (*AWKWARD, "a line of\n\\.\nits own")  # which psql before 18 reads as the end
+TEXTS = (*AWKWARD, "a line of\n\\.\nits own")  # psql before 18 reads this line as the end
 Row = tuple[Any, ...]
 
 
@@ -228,9 +228,7 @@ def test_every_row_is_loaded_once(receiver: Receiver, sender: Sender) -> None:
     assert receiver.everything() == before
     (activity,) = sender.incoming.glob(f"activity_*_{DAYS[1]}.csv")
     complete = activity.read_bytes()
-    activity.write_bytes(
-        complete[: complete.rindex(b'"')]
-    )  # truncated, which a delivered file never is
+    activity.write_bytes(complete[: complete.rindex(b'"')])  # cut off in the middle
     assert receiver.load(sender.incoming) != 0
     assert receiver.everything() == before
     activity.write_bytes(complete)
@@ -255,7 +253,7 @@ def test_a_next_revision_replaces_its_window(receiver: Receiver, sender: Sender)
 
 
 class ManifestReceiver(Receiver):
-    """A receiver that loads by the manifests into the tables `activity` and `broadcast`."""
+    """A receiver that reads manifests and loads the tables `activity` and `broadcast`."""
 
     def __init__(self, folder: Path, program: str, server: Postgres | None) -> None:
         super().__init__(folder)
@@ -333,7 +331,7 @@ def test_manifests_load_every_row_once(by_manifest: ManifestReceiver, sender: Se
     check_manifests(receiver, sender)
     revisions = receiver.query("select revision from loaded_windows order by 1")
     assert revisions == [(1,), (1,), (2,)]
-    # An older manifest comes again.
+    # An older manifest arrives again.
     for path in (sender.workspace.folder / "earlier").glob(f"*_{DAYS[1]}*"):
         shutil.copy(path, sender.incoming)
     assert receiver.load(sender.incoming) == 0

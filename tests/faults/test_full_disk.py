@@ -1,4 +1,4 @@
-"""Disks that are really full: the tests mount small file systems."""
+"""Full disks. The tests mount small file systems and fill them."""
 
 import errno
 import os

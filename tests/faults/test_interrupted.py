@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, also in dbt, which catches them: the run ends, the next one continues."""
+"""Ctrl-C and SIGTERM end a run, even in dbt, which catches them; the next run continues."""
 
 import os
 import re

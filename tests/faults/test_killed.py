@@ -1,4 +1,4 @@
-"""Runs that are killed at any point, any number of times, and the next run, which continues."""
+"""Runs are killed at any point, any number of times, and the next run continues."""
 
 import os
 import random
@@ -23,7 +23,7 @@ ONCE = {
     "sftp.connect",
     "outbox.remove",
 }
-"""Points that a run passes once; ledger.plan is passed again for the brands of `*`."""
+"""Points that are killed at their first pass only. (A run passes ledger.plan again for `*`.)"""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspac
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillWorkspace]:
-    """The same with more days, for points that a run passes once a day."""
+    """A workspace with more days, for points that a run passes once per day."""
     with kill_workspace(tmp_path_factory.mktemp("longer"), days=6) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
@@ -52,7 +52,7 @@ def unpacker(gpg: Gpg) -> Unpacker:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory, unpacker: Unpacker) -> Iterator[KillWorkspace]:
-    """A workspace with such files after an undisturbed run."""
+    """A workspace with packed files and completion files after an undisturbed run."""
     with kill_workspace(tmp_path_factory.mktemp("packed"), unpacker=unpacker) as undisturbed:
         undisturbed.finish()
         undisturbed.check(undisturbed)
@@ -195,7 +195,7 @@ def kill_at_random(reference: KillWorkspace, folder: Path, *, times: int, taking
         with kill_workspace(
             folder / str(rounds), taking=taking, unpacker=reference.unpacker
         ) as here:
-            print(f"round {rounds}, seed {seed}")  # noqa: T201 - shown where the test fails
+            print(f"round {rounds}, seed {seed}")  # noqa: T201 - shown if the test fails
             while left:
                 delay = chance.uniform(0, reference.seconds)
                 run = here.start()

@@ -50,7 +50,7 @@ def test_the_next_command_removes_rows_of_a_killed_process(
         before = time.time() - 60
         os.utime(folder.parent, (before, before))
         orchestrate(workspace.folder, *arguments)
-        # They stay while the process is running.
+        # Rows of a process that is still running are kept.
         assert (folder / "rows").exists()
         assert rows.exists()
         process.kill()

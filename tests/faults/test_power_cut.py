@@ -1,4 +1,4 @@
-"""The order of flushes, renames and ledger writes: what counts as delivered was flushed."""
+"""The order of flushes, renames and ledger writes: each file is flushed before it is recorded."""
 
 import os
 import re
@@ -62,7 +62,7 @@ class Recorder:
         def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever it takes
             event = describe(*args, **kwargs)
             result = original(*args, **kwargs)
-            self.events.append(event)  # after it is done
+            self.events.append(event)  # when the call has ended
             return result
 
         monkeypatch.setattr(owner, name, called)

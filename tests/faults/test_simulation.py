@@ -1,4 +1,4 @@
-"""A loader with outages, late, repeated and erased rows, and a clock that moves: nothing is lost.
+"""Random outages of a loader, late, repeated and erased rows: no event is lost or sent twice.
 
 At the end each event is once in the file of the window in which it was received, and in no other.
 """
@@ -45,7 +45,7 @@ class Loader(RuleBasedStateMachine):
         self.numbers = count(1)
 
     def teardown(self) -> None:
-        """Let everything arrive, and compare."""
+        """Load all waiting rows, run, and compare the files with the events."""
         try:
             self.down.clear()
             self.load()
@@ -87,7 +87,7 @@ class Loader(RuleBasedStateMachine):
 
     @rule(pick=PICKS)
     def an_event_is_received_again(self, pick: int) -> None:
-        """The platform sends an event again, within the hours in which that is noticed."""
+        """The platform sends an event again, within `dedupe_lookback_hours`."""
         recent = [
             name for name, at in self.received.items() if timedelta(0) < self.now - at < _LOOKBACK
         ]
@@ -131,7 +131,7 @@ class Loader(RuleBasedStateMachine):
             self.waiting[table].clear()
 
     def assert_complete(self) -> None:
-        """Check that each event is in its own file once, whatever was erased after it shipped."""
+        """Check that each event is once in its file, unless it was erased before the delivery."""
         found: list[tuple[str, str]] = []
         days = set()
         for path in (self.folder / "there").glob("activity_*.csv"):
@@ -166,7 +166,7 @@ def test_a_random_walk_of_some_weeks_delivers_every_event_once(seed: int) -> Non
     for step in random.choices(steps, weights=(10, 4, 2, 2, 1), k=30):
         step()
     platform.teardown()
-    assert platform.late  # otherwise the walk proves little
+    assert platform.late  # a walk without late rows would prove little
 
 
 @pytest.mark.faults

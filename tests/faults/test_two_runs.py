@@ -1,4 +1,4 @@
-"""Two runs at once: the second exits, and a killed run blocks no other."""
+"""Two runs at once: the second exits. A killed run does not block the next one."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from kill_workspace import KillWorkspace, Run, kill_workspace
 
 
 def paused(here: KillWorkspace) -> Run:
-    """Start a run and freeze it while it builds the views."""
+    """Start a run and stop it (SIGSTOP) while it builds the views."""
     run = here.start()
     run.reach("dbt.build before")
     os.killpg(run.pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Windows of wide rows pass within the default memory limit."""
+"""Windows with wide rows are exported within the default memory limit."""
 
 import pytest
 from forked_commands import orchestrate

@@ -177,7 +177,7 @@ def test_recounts_of_delivered_windows_find_late_rows(ledger: Ledger) -> None:
     ledger.finish(chosen)
     ledger.plan(
         [replace(chosen[2], revision=2, state=PLANNED)]
-    )  # requested but not built: the first counts
+    )  # requested but not built: revision 1 counts
     newer = replace(chosen[1], revision=2, activity_rows=9)
     ledger.write([(newer, [])])  # not delivered yet
     other = replace(chosen[0], export="BETA daily")
@@ -226,20 +226,20 @@ def test_old_files_are_found(ledger: Ledger) -> None:
     assert removals.silence(datetime.now(UTC) + HOUR) > timedelta(minutes=59)
     old = _old(removals, "there", START + 2 * DAY)
     assert sorted(item.file.path for item in old) == ["/rooted 0.csv", "50% \\ é 'x' 0.csv"]
-    # A batch does not split files with the same time of delivery; the newest window stays.
+    # A batch does not split files with one time of delivery; the newest window is not old.
     assert [len(piece) for piece in removals.old("there", START + 9 * DAY, most=1)] == [2, 2]
     assert _old(removals, "elsewhere", START + 9 * DAY) == []
     removals.note("there", [item.file.path for item in old if item.file.path.startswith("/")])
     left = _old(removals, "there", START + 2 * DAY)
     assert [item.file.path[:3] for item in left] == ["50%"]
-    removals.note("there", ["/rooted 0.csv"])  # once more
+    removals.note("there", ["/rooted 0.csv"])  # a second record is harmless
     # Paths in the outbox are relative to it; nothing was removed there yet.
     some = _old(removals, None, START + 9 * DAY)
     assert sorted(item.file.path[-5:] for item in some) == ["0.csv", "0.csv", "1.csv", "1.csv"]
     removals.note(None, ["rooted 0.csv", "50% \\ é 'x' 1.csv"])
     some = _old(removals, None, START + 9 * DAY)
     assert sorted(item.file.path for item in some) == ["/rooted 1.csv", "50% \\ é 'x' 0.csv"]
-    # Files that are delivered again exist again.
+    # A file that was removed and is delivered again can be removed again.
     again = Entry("ACME daily", Window(START, START + DAY), 1)
     ledger.announce([], arrived={DeliveryKey(again, "there", "/rooted 0.csv"): START + DAY})
     assert len(_old(removals, None, START + 9 * DAY)) == 3
@@ -256,7 +256,7 @@ def test_a_path_belongs_to_one_file(ledger: Ledger) -> None:
         assert ledger.claim(replace(ENTRY, revision=2), [similar]) is None
     ledger.write([(other, [Delivery(replace(file, path="elsewhere.csv"), "there")])])
     assert "of BETA daily" in str(ledger.claim(ENTRY, [replace(file, path="Elsewhere.csv")]))
-    # A file that was not delivered and will not be does not reserve its path.
+    # A file that was not delivered and never will be does not reserve its path.
     ledger.write([(replace(other, revision=2), [Delivery(replace(file, path="b.csv"), "there")])])
     assert ledger.claim(ENTRY, [replace(file, path="elsewhere.csv")]) is None
 
@@ -355,7 +355,7 @@ def test_a_ledger_on_a_read_only_file_system_is_read(
     with closing(Ledger(url)) as ledger:
         ledger.plan([ENTRY])
         kept = {path: path.read_bytes() for path in folder.iterdir()}
-    if was_cut_short:  # rows that are only in the journal count
+    if was_cut_short:  # rows that are only in the journal must be read too
         assert kept.keys() > {*folder.iterdir()}
         for path, content in kept.items():
             path.write_bytes(content)
@@ -380,7 +380,7 @@ def test_one_run_at_a_time_writes_and_others_can_read(ledger: Ledger, url: Ledge
     reader = Ledger(url, read_only=True)
     assert reader.entries() == {("ACME daily", WINDOW): ENTRY}
     reader.close()
-    ledger.finish([ENTRY])  # the first still works
+    ledger.finish([ENTRY])  # the first connection still works
     ledger.close()
     Ledger(url).close()
 
@@ -403,7 +403,7 @@ def test_a_run_that_lost_the_lock_writes_nothing(
     first.plan([ENTRY])
     cut_off(url)
     second = Ledger(url)  # the lock was lost with the connection
-    for _ in range(2):  # no new connection replaces it
+    for _ in range(2):  # it does not connect again
         with pytest.raises(LedgerError, match="was lost, and with it the lock") as caught:
             first.finish([ENTRY])
         assert caught.value.exit_code == 1
@@ -501,7 +501,7 @@ def test_the_reason_of_a_server_that_refuses_is_reported(
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "correct 'state' in exports.yml, or check that" in str(caught.value)
-    Ledger(url).close()  # it left no lock behind
+    Ledger(url).close()  # the failed attempt left no lock
 
 
 def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +542,7 @@ def cut_off(url: LedgerUrl) -> None:
 
 
 def of_server(text: str, driver: str = "postgresql") -> LedgerUrl:
-    """Return the ledger's URL, with another driver's name in it."""
+    """Return a ledger's URL with this name of a driver."""
     return parse(text.replace("postgresql", driver, 1), Path())
 
 

@@ -88,7 +88,7 @@ def dump(file: Path) -> list[str]:
 
 
 def columns(file: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Return what SQLite knows of each table's columns, and whether it has row ids."""
+    """Return the columns of each table, and whether the table has row ids."""
     with closing(sqlite3.connect(file)) as connection:
         return {
             name: [
@@ -135,7 +135,7 @@ def test_an_old_ledger_is_continued(ledger: Ledger) -> None:
     assert ledger.entries()["ACME daily", WINDOW] == replace(again, state=DELIVERED)
     assert [
         *ledger.removals.old("there", utc("2026-12-01 00:00"), most=9)
-    ] == []  # the newest window stays
+    ] == []  # the newest window is not old
     ledger.failures.note([Failure("Ünïcode daily", NEXT, 1, *WHY)])
     assert [failure.times for failure in ledger.failures.failing()] == [4]
 

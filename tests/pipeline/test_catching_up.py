@@ -67,7 +67,7 @@ def test_resend_sends_the_same_bytes(acme: Workspace) -> None:
     ]
     assert acme.all_bytes() == sent
     assert acme.run(NOW).windows == []
-    # Only for one brand, and to the destinations that are configured now.
+    # Only the requested brand is sent, to the destinations that exports.yml has now.
     acme.configure(
         "  - {brand: ACME}\n  - {brand: '*'}", destinations=BOTH, defaults="{destination: far}"
     )

@@ -115,7 +115,7 @@ def test_waiting_windows_of_a_removed_entry_are_reported_until_they_are_given_up
     orchestrate(busy.folder, "status", "--prometheus", "metrics.prom")
     sample = 'unsettled_windows{brand="",export="ACME daily",interval=""} 1.0'
     assert sample in (busy.folder / "metrics.prom").read_text(encoding="utf-8")
-    # The problem ends when the entry is back, or when the windows are given up.
+    # The problem is solved if the entry is restored, or if the windows are abandoned.
     shown = orchestrate(busy.folder, "prune", "--abandon", "--dry-run").stdout
     assert "given up: ACME daily 2026-11-19T00:00:00Z/2026-11-20T00:00:00Z" in shown
     assert orchestrate(busy.folder, "prune", "--abandon").stdout == shown
@@ -164,7 +164,7 @@ def test_waiting_files_are_delivered_after_their_destination_is_renamed(busy: Wo
     (busy.folder / "far").write_text("")
     busy.run("2026-11-20 06:30")
     sent = busy.all_bytes()
-    for name in sent:  # the receiver takes its files
+    for name in sent:  # the receiver moves its files away
         (busy.folder / "there" / name).unlink()
     (busy.folder / "far").unlink()
     busy.configure(
@@ -175,7 +175,7 @@ def test_waiting_files_are_delivered_after_their_destination_is_renamed(busy: Wo
     assert windows(result) == [("ACME daily", "19 00", Status.DELIVERED)]
     (message,) = result.warnings
     assert "its files waited for destination 'far', which the export no longer has" in message
-    # The same folder under another name gets nothing again. The other destination is new.
+    # The renamed destination has the same folder, so nothing is sent again. The other one is new.
     assert (busy.files(), busy.all_bytes("other")) == ([], sent)
 
 
@@ -209,7 +209,7 @@ def test_a_brand_known_only_by_its_events_has_files_every_day(workspace: Workspa
         for brand in ("MAILER", "SHOP", "ZZ")
         for day in (18, 19)
     ]
-    # A brand without any row left has no files, and one warning reports it.
+    # A brand whose rows were all removed gets no files, and one warning reports it.
     workspace.query("delete from raw.email_opens where brand = 'MAILER'")
     (message,) = workspace.run("2026-11-21 06:30").warnings
     assert "the warehouse has no row of brand 'MAILER' any more" in message
@@ -219,7 +219,7 @@ def test_a_brand_known_only_by_its_events_has_files_every_day(workspace: Workspa
         for kind in ("activity", "broadcast")
         for brand in ("SHOP", "ZZ")
     }
-    # Once it has rows again, it has files again.
+    # Once the brand has rows again, it gets files again.
     workspace.opened("MAILER", "2026-11-22 12:00:00", "unknown", event_id="E2")
     assert workspace.run("2026-11-23 06:30").exit_code == 0
     assert "activity_MAILER_20261122.csv" in workspace.files()

@@ -102,7 +102,7 @@ def test_incomplete_windows_are_sent_again_when_their_rows_arrive(workspace: Wor
     assert len(outage.waited) == 4
     (warning,) = [text for text in outage.warnings if "rows may be missing" in text]
     assert warning.startswith("ACME daily 2026-11-15T00:00:00Z/2026-11-16T00:00:00Z and 3 more")
-    # The loader is back.
+    # The loader works again.
     workspace.mailing("ACME", "2026-11-15", number=2)
     workspace.opened("ACME", "2026-11-20 00:00:00", "ACME-1", event_id="later")
     caught_up = workspace.run("2026-11-20 08:00")

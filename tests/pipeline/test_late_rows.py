@@ -32,7 +32,7 @@ def windows(result: RunResult) -> list[tuple[str, str, int, Status]]:
 
 
 def recorded(workspace: Workspace) -> list[tuple[int | None, int | None]]:
-    """Return the activities of windows with late rows, by the ledger: delivered, and now."""
+    """Return the activities of windows with late rows, by the ledger: as delivered, and now."""
     ledger = Ledger(config.read(workspace.folder / "exports.yml").state, read_only=True)
     found = ledger.recounts.late()
     ledger.close()
@@ -72,7 +72,7 @@ def test_windows_with_late_rows_are_sent_at_once_with_resend(acme: Workspace) ->
     assert [found.command for found in result.late] == [None]
     assert acme.text("activity_ACME_20261119.csv").count("\n") == 3
     assert acme.run(SECOND).windows == []
-    # Rows that fail a data test are not sent, late or not.
+    # Late rows that fail a data test are not sent.
     acme.mailing("ACME", "2026-11-20", number=2)
     twin = {"brand": "ACME", "broadcast_id": "ACME-2", "sent_on": "2026-11-20 10:00:00"}
     acme.add("broadcasts", {**twin, "received_at": "2026-11-20 09:00:00"})
@@ -140,7 +140,7 @@ def test_late_rows_are_found_in_every_window_of_35_days(acme: Workspace) -> None
     assert [day for _, day, _, _ in late(result)] == ["16", "30", "19"]
     assert len(recorded(acme)) == 3
     acme.configure("  - {brand: ACME, late_rows: resend}")
-    result = acme.run("2026-11-20 09:00")  # what an earlier run found is sent too
+    result = acme.run("2026-11-20 09:00")  # late rows that an earlier run found are sent too
     assert [(day, revision) for _, day, revision, _ in windows(result)] == [
         ("16", 2),
         ("30", 2),
@@ -168,7 +168,7 @@ def test_a_row_that_becomes_visible_after_its_window_was_read_is_found(acme: Wor
     earlier = datetime.now(UTC) - timedelta(hours=20)  # when the loader's transaction began
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", loaded_at=earlier)
     assert late(acme.run(SECOND)) == [("ACME daily", "19", 1, 2)]
-    assert late(acme.run(THIRD)) == []  # it was reported, and stays a problem
+    assert late(acme.run(THIRD)) == []  # reported before; it remains an open problem
     assert recorded(acme) == [(1, 2)]
 
 

@@ -92,7 +92,7 @@ def test_a_lost_ledger_is_refused_while_the_outbox_has_files(acme: Workspace) ->
 def test_a_rename_that_was_announced_for_another_folder_is_ignored(acme: Workspace) -> None:
     acme.run(NOW, deliver=False)
     loaded = config.read(acme.folder / "exports.yml")
-    with closing(Ledger(loaded.state)) as ledger:  # as left by a run that is killed at the rename
+    with closing(Ledger(loaded.state)) as ledger:  # as a run that is killed at the rename leaves it
         (entry,) = ledger.open_entries()
         keys = [DeliveryKey(entry, "there", item.file.path) for item in ledger.deliveries(entry)]
         ledger.announce(keys, places={"there": str(acme.folder / "there")})
@@ -165,7 +165,7 @@ def test_another_time_zone_continues_where_the_last_window_ended(acme: Workspace
 
 def test_a_requested_date_delivers_only_that_day(acme: Workspace) -> None:
     assert starts(acme.run(NOW, days=days("2026-11-10"))) == ["11-10 00:00"]
-    # It does not move the day from which a run catches up.
+    # A window that was requested by date does not change where the schedule continues.
     assert starts(acme.run(NOW)) == ["11-19 00:00"]
     assert acme.run(NOW, days=days("2026-11-10")).windows == []
     with pytest.raises(UsageError, match="2026-11-20 is not over for ACME in UTC"):
@@ -250,7 +250,7 @@ def test_a_destination_that_is_down_does_not_delay_the_other(acme: Workspace) ->
     sent = acme.all_bytes()
     assert sent.keys() == {ACTIVITY, BROADCAST}
     for name in sent:
-        (acme.folder / "there" / name).unlink()  # the receiver took them
+        (acme.folder / "there" / name).unlink()  # the receiver moved them away
     acme.configure(
         "  - {brand: ACME, destination: [far, there]}",
         destinations="{there: {directory: there}, far: {directory: far}}",
@@ -283,7 +283,7 @@ def test_a_failing_brand_does_not_stop_the_others(acme: Workspace) -> None:
 def test_a_failing_data_test_ships_nothing(acme: Workspace) -> None:
     acme.run("2026-11-19 07:00")
     before = acme.all_bytes()
-    # A warehouse that others fill contains a broadcast twice.
+    # A warehouse that another loader fills can contain a broadcast twice.
     twin = {"brand": "ACME", "broadcast_id": "ACME-1", "sent_on": "2026-11-19 10:00:00"}
     acme.add("broadcasts", {**twin, "received_at": "2026-11-19 09:00:00"})
     result = acme.run(NOW)
@@ -362,7 +362,7 @@ def test_every_brand_of_an_empty_warehouse_waits_for_rows(
     workspace.mailing("ACME", "2026-11-19")
     result = workspace.run(NOW)
     assert statuses(result) == {"ACME daily": Status.DELIVERED}
-    assert starts(result) == ["11-19 00:00"]  # on the day before it was unknown
+    assert starts(result) == ["11-19 00:00"]  # on the day before, the brand was unknown
     assert result.warnings == []
     assert workspace.text(ACTIVITY).count("\n") == 2
     assert workspace.run(NOW).windows == []
@@ -389,7 +389,7 @@ def test_a_brand_that_failed_is_delivered_by_a_separate_entry(acme: Workspace) -
     acme.opened("ACME", "2026-11-19 12:00:00", "ACME-1", event_id="E2", customer_id="日")
     acme.configure("  - {brand: '*', encoding: latin-1}")
     assert acme.run(NOW).exit_code == 1
-    assert acme.run("2026-11-21 07:00").exit_code == 3  # the day after is fine
+    assert acme.run("2026-11-21 07:00").exit_code == 3  # the next day has no problem
     acme.configure("  - {brand: ACME}\n  - {brand: '*', encoding: latin-1}")
     assert starts(acme.run("2026-11-21 07:00")) == ["11-19 00:00"]
     assert "日" in acme.text(ACTIVITY)
@@ -610,7 +610,7 @@ def test_files_go_to_a_real_sftp_server(acme: Workspace, sftp_server: Sshd) -> N
     root = sftp_server.root / "ACME/2026"
     assert sorted(path.name for path in root.iterdir()) == [ACTIVITY, BROADCAST]
     assert (root / ACTIVITY).read_text() == acme.text(f"ACME/2026/{ACTIVITY}")
-    pinned = hosts.rename(acme.folder / "pinned")  # not trusted: no retries
+    pinned = hosts.rename(acme.folder / "pinned")  # without a trusted host key there are no retries
     later = acme.run("2026-11-21 07:00")
     assert later.exit_code == 3
     assert "destination 'managed'" in str(later.windows[0].error)

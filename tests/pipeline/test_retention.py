@@ -213,7 +213,7 @@ def test_a_file_that_is_recent_by_the_clock_of_the_destination_is_kept(archive: 
 
 
 def test_after_a_jump_of_the_clock_nothing_is_removed_for_a_day(archive: Archive) -> None:
-    """Every clock jumped, so the files look old as well."""
+    """All clocks jumped ahead, so the files are old by both clocks."""
     for number in (903, 902, 901, 900):
         archive.deliver(number, f"a{number}.csv")
     archive.set_last_write(900)

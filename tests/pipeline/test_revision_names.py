@@ -131,7 +131,7 @@ def test_retention_removes_every_revision(workspace: Workspace) -> None:
     workspace.mailing("ACME", "2026-11-19")
     workspace.run(NOW)
     workspace.run(NOW, days=DAY, force=True)
-    workspace.run("2026-11-21 07:00")  # the newest window stays
+    workspace.run("2026-11-21 07:00")  # the newest window is kept
     loaded = configure(", retention: 1s")
     result = retention.prune(loaded, now=datetime.now(UTC) + timedelta(hours=30))
     removed = {r.path for r in result.removals if r.destination and r.outcome == "removed"}
