@@ -58,9 +58,9 @@ class Run:
             raise ExportError(
                 f"the ledger {self.config.state.name} is empty, but the outbox has files of "
                 f"earlier runs, such as {found}. No window is exported until you decide: restore "
-                "the ledger, correct 'state' in exports.yml, or go on without it: move the files "
-                "out of the outbox, and see that 'start' of each export is the first day that the "
-                "receiver lacks (docs/running.md, 'Back up the ledger')"
+                "the ledger, correct 'state' in exports.yml, or continue without it: move the "
+                "files out of the outbox, and set 'start' of each export to the first day that "
+                "the receiver lacks (docs/running.md, 'Back up the ledger')"
             )
 
     def warn(self, message: str) -> None:

@@ -25,7 +25,7 @@ from orchestrator.windows import Window
 
 NO_BRANDS = (
     "the warehouse has no brand yet: nothing is exported for '*'; "
-    "load rows, or see where the raw tables are"
+    "load rows, or check the dbt vars raw_database and raw_schema"
 )
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -119,11 +119,14 @@ def _held_before(run: Run) -> set[tuple[str, Window]]:
 
 def _behind(newest: datetime | None, now: datetime) -> str:
     if newest is None:
-        return "the warehouse has no event yet; load rows, or see where the raw tables are"
+        return (
+            "the warehouse has no event yet; load rows, or check the dbt vars raw_database and "
+            "raw_schema"
+        )
     age = timedelta(seconds=int((now - newest).total_seconds()))
     return (
         f"the newest event in the warehouse came in at {newest:%Y-%m-%d %H:%M:%S} UTC, {age} ago; "
-        "see whether its loader runs"
+        "check that its loader works"
     )
 
 

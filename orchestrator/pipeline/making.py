@@ -187,12 +187,12 @@ class Maker:
             # Otherwise the next run would build the planned windows, even before a new `start`.
             run.ledger.abandon(run.ledger.open_entries())
             raise LedgerError(
-                f"the ledger {run.config.state.name} knows of no file, but destination '{name}' "
+                f"the ledger {run.config.state.name} contains no file, but destination '{name}' "
                 f"has {path}, which would be delivered now. No window is exported until you "
-                "decide: restore the ledger, correct 'state' in exports.yml, or go on without it: "
-                "set 'start' of each export to the first day that the receiver lacks, or deliver "
-                "that window by its date, which replaces the file (docs/running.md, 'Back up the "
-                "ledger')"
+                "decide: restore the ledger, correct 'state' in exports.yml, or continue without "
+                "it: set 'start' of each export to the first day that the receiver lacks, or "
+                "deliver that window by its date, which replaces the file (docs/running.md, 'Back "
+                "up the ledger')"
             )
 
     def _warn_of_unknown(self, named: set[str]) -> None:

@@ -158,9 +158,10 @@ class Retention:
         if silence <= _SILENCE:
             return []
         doubt = (
-            f"nothing old was removed: it is {self._now:%Y-%m-%d %H:%M} UTC by the clock of this "
-            f"machine, and a day before the ledger had known of nothing for {silence.days} days. "
-            "If nothing ran for that long, wait a day; if the clock is wrong, correct it by then"
+            f"nothing old was removed: the clock of this machine shows {self._now:%Y-%m-%d %H:%M} "
+            f"UTC, and until a day before that the ledger had no new record for {silence.days} "
+            "days. If no run took place for that long, wait a day; if the clock is wrong, correct "
+            "it before that day is over"
         )
         return [doubt]
 

@@ -90,7 +90,8 @@ def finished(run: Run, job: Job) -> WindowFiles | None:
     for name in sorted(dropped):
         run.warn(
             f"{escaped(job.entry.export)} {job.entry.window}: its files waited for destination "
-            f"'{name}', which the export no longer has; they go to {', '.join(wanted)} alone"
+            f"'{name}', which the export no longer has; they are delivered only to "
+            f"{', '.join(wanted)}"
         )
     files = {item.file.path: item for item in known}
     for name in wanted:

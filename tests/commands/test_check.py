@@ -125,7 +125,7 @@ def test_a_warehouse_without_brands_is_reported(workspace: Workspace) -> None:
     workspace.configure("  - {brand: ACME}\n  - {brand: '*'}")
     message = failures_of(workspace, "warehouse")
     assert "target duckdb: the warehouse has no brand yet: nothing is exported for '*'" in message
-    assert "load rows, or see where the raw tables are" in message
+    assert "load rows, or check the dbt vars raw_database and raw_schema" in message
 
 
 def test_a_missing_warehouse_is_reported(acme: Workspace) -> None:

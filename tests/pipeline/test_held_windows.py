@@ -45,7 +45,7 @@ def test_a_window_waits_for_the_first_event_after_it(acme: Workspace) -> None:
     )
     assert window.hold.reason == (
         "the newest event in the warehouse came in at 2026-11-19 11:00:00 UTC, 20:00:00 ago; "
-        "see whether its loader runs"
+        "check that its loader works"
     )
     (again,) = acme.run("2026-11-20 07:05").windows
     assert again.hold

@@ -223,7 +223,10 @@ def test_after_a_jump_of_the_clock_nothing_is_removed_for_a_day(archive: Archive
         assert result.exit_code == 1
         assert result.removals == []
         assert len(result.warnings) == 1
-        assert "a day before the ledger had known of nothing for 899 days" in result.warnings[0]
+        assert (
+            "until a day before that the ledger had no new record for 899 days"
+            in result.warnings[0]
+        )
     archive.deliver(0, "a0.csv")  # this run delivers, and the next one follows soon
     assert archive.prune(now=NOW + timedelta(hours=23)).removals == []
     assert archive.files() == ["a0.csv", *everything]
