@@ -53,7 +53,7 @@ faults: .venv/.dev programs ## Hundreds of kills, thousands of random inputs, te
 	$(BIN)/pytest -m faults
 	$(BIN)/python bench --only memory --rows 2000000
 
-bench: .venv/.dev .venv/.peers programs ## Ratios to limits and peers; ROWS=10000000, ROUNDS=5, ONLY=idle,upload,…; 45 minutes
+bench: .venv/.dev .venv/.peers programs ## Ratios to limits and peers; ROWS=10000000, ROUNDS=5, ONLY=idle,upload,…; two hours
 	$(BIN)/python bench $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 .venv/.peers: bench/requirements.lock
