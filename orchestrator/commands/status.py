@@ -153,12 +153,12 @@ class _StatusReader:
 
     def _refuse_unknown_brands(self, config: Config, request: Request) -> None:
         every = Exports(config, Request())
-        unknown = [brand for brand in request.brands if brand not in every.own]
+        unknown = [brand for brand in request.brands if brand not in every.listed]
         if not unknown:
             return
         names = self._known | self._spans.keys()
         owners = (every.owner(name) for name in names)
-        brands = {owner[1] for owner in owners if owner} | every.own
+        brands = {owner[1] for owner in owners if owner} | every.listed
         for brand in unknown:
             if brand not in brands:
                 raise UsageError(

@@ -153,17 +153,22 @@ class ExportEntry:
 
 
 class Exports:
-    """The entries of exports.yml that a request is about."""
+    """The entries of exports.yml that a request is about.
+
+    Attributes:
+        listed: the brands of all entries, with `*` if it is one of them.
+
+    """
 
     def __init__(self, config: Config, request: Request) -> None:
         """Select the entries. Raises UsageError if none exports a requested brand."""
-        self.own = {export.brand for export in config.exports}
+        self.listed = {export.brand for export in config.exports}
         self._brands = set(request.brands)
         for brand in request.brands:
-            if brand not in self.own and EVERY_BRAND not in self.own:
+            if brand not in self.listed and EVERY_BRAND not in self.listed:
                 raise UsageError(
                     f"{config.source.path}: no export of brand '{brand}'"
-                    f"{valid_names(brand, sorted(self.own))}"
+                    f"{valid_names(brand, sorted(self.listed))}"
                 )
         self._entries: dict[str, ExportEntry] = {}
         self._all: list[ExportEntry] = []
@@ -173,11 +178,10 @@ class Exports:
             counts[export.brand, export.interval] = ordinal
             entry = ExportEntry(export, ordinal)
             self._all.append(entry)
-            every = export.brand == EVERY_BRAND
-            wanted = self._brands - self.own if every else self._brands & {export.brand}
-            if (wanted or not self._brands) and (
-                export.interval is Interval.DAILY or not request.daily_only
-            ):
+            is_star = export.brand == EVERY_BRAND
+            wanted = self._brands - self.listed if is_star else self._brands & {export.brand}
+            is_left_out = request.daily_only and export.interval is not Interval.DAILY
+            if (wanted or not self._brands) and not is_left_out:
                 self._entries[entry.name] = entry
 
     def __iter__(self) -> Iterator[ExportEntry]:
@@ -186,13 +190,13 @@ class Exports:
 
     def star_includes(self, brand: str) -> bool:
         """Tell whether `*` includes this brand, and the request does too."""
-        is_included = brand not in self.own and brand != EVERY_BRAND
+        is_included = brand not in self.listed and brand != EVERY_BRAND
         return is_included and (not self._brands or brand in self._brands)
 
     def owner(self, name: str) -> tuple[ExportEntry, str] | None:
         """Return the entry and the brand that a name in the ledger belongs to, or None."""
-        if own := self._entries.get(name):
-            return own, own.export.brand
+        if entry := self._entries.get(name):
+            return entry, entry.export.brand
         for each in self:
             brand = name.removesuffix(each.name_of(""))
             if each.export.brand == EVERY_BRAND and brand != name:
@@ -201,7 +205,7 @@ class Exports:
 
     def of_brand(self, brand: str) -> list[ExportEntry]:
         """Return all entries of exports.yml that export a brand, even if not requested."""
-        listed = brand if brand in self.own else EVERY_BRAND
+        listed = brand if brand in self.listed else EVERY_BRAND
         return [each for each in self._all if each.export.brand == listed]
 
     def requests(self, export_entry: ExportEntry, brand: str) -> bool:

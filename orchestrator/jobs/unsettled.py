@@ -47,17 +47,17 @@ def replaced(config: Config, ledger: Ledger) -> Iterator[str]:
     exports.yml may want both. A daily entry for the brand answers yes, a `start` answers no.
     """
     exports = Exports(config, Request())
-    every = {each.export.interval for each in exports if each.export.brand == EVERY_BRAND}
-    brands = exports.own - {EVERY_BRAND}
-    spans = ledger.spans(f"{brand} {interval}" for brand in brands for interval in every)
+    of_star = {each.export.interval for each in exports if each.export.brand == EVERY_BRAND}
+    brands = exports.listed - {EVERY_BRAND}
+    spans = ledger.spans(f"{brand} {interval}" for brand in brands for interval in of_star)
     for brand in brands:
-        own = exports.of_brand(brand)
-        if any(each.export.start for each in own):
+        entries = exports.of_brand(brand)
+        if any(each.export.start for each in entries):
             continue
-        for interval in every - {each.export.interval for each in own}:
+        for interval in of_star - {each.export.interval for each in entries}:
             name = f"{brand} {interval}"
             if span := spans.get(name):
-                end = span.end.astimezone(own[0].export.timezone)
+                end = span.end.astimezone(entries[0].export.timezone)
                 yield (
                     f"{escaped(name)}: delivered until {end:%Y-%m-%d %H:%M}. {escaped(brand)} has "
                     f"a separate entry now, so the {interval} '*' does not include it. If it "
