@@ -122,7 +122,7 @@ class LateWindows:
             arrivals = self._maker.look()
         except LedgerError:
             raise
-        except (ExportError, OSError) as error:  # no reason to fail: the windows were delivered
+        except (ExportError, OSError) as error:  # a failed look does not fail the run
             self._run.warn(f"late rows are not looked for: {error}")
             return []
         if arrivals is None:
