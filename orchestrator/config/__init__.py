@@ -19,7 +19,7 @@ from orchestrator.config.values import (
     FilePath,
     NotifyUrl,
     PositiveDuration,
-    Shown,
+    SchemaOf,
     Strict,
 )
 from orchestrator.config.yaml_source import Source
@@ -71,9 +71,9 @@ class Config:
 class Top(Strict):
     """Which rows are exported, when, in which format, and to which destinations."""
 
-    destinations: Annotated[dict[str, Any], Shown(dict[str, DestinationLine])]
+    destinations: Annotated[dict[str, Any], SchemaOf(dict[str, DestinationLine])]
     """The folders and servers that files are delivered to, by name."""
-    exports: Annotated[list[dict[str, Any]], Shown(list[Export])]
+    exports: Annotated[list[dict[str, Any]], SchemaOf(list[Export])]
     """The brands whose rows are exported; an entry may have any key that `defaults` may have."""
     defaults: dict[str, Any] = Field({})
     """Values of the keys that an entry under `exports` omits."""

@@ -276,7 +276,7 @@ class Export(Strict):
         path = self._pattern(kind)
         if self.calendar.containing(window.start) != window:
             path += "_{window_start:%H%M}"
-        rendered = patterns.render(
+        rendered = patterns.render_path(
             path, brand=brand, window=window, timezone=self.timezone, revision=revision
         )
         return rendered + (f"_{window.start:%H%M}Z" if is_repeated else "") + self._suffix

@@ -58,7 +58,7 @@ format and conversion of a placeholder."""
 _PLACEHOLDERS = "{brand}, {revision}, {window_start:%Y%m%d}, {window_end:%Y%m%d}"
 
 
-def check(pattern: str) -> str:
+def check_pattern(pattern: str) -> str:
     """Return the pattern. Raises ValueError with the placeholders and characters that are valid."""
     try:
         parts = list(Formatter().parse(pattern))
@@ -234,7 +234,7 @@ def names_revisions(pattern: str) -> bool:
     return any(name == _REVISION for _, name, _, _ in _parsed(pattern))
 
 
-def render(
+def render_path(
     pattern: str, *, brand: str, window: Window, timezone: ZoneInfo, revision: int = 1
 ) -> str:
     """Return the path of a window: the pattern with brand, revision and local times filled in.
@@ -264,7 +264,7 @@ def repeats(pattern: str, interval: Interval) -> str | None:
     window = _repeated((("", *parts[0][1:]), *parts[1:]) if parts else (), interval)
     if window is None:
         return None
-    return render(pattern, brand="", window=window, timezone=ZoneInfo("UTC"))
+    return render_path(pattern, brand="", window=window, timezone=ZoneInfo("UTC"))
 
 
 def _is_unsafe_in_names(character: str) -> bool:

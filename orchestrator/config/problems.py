@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from orchestrator.config.destinations import Sftp
 from orchestrator.config.exports import AdditionalFields, FieldChoice
 from orchestrator.config.values import Strict
-from orchestrator.config.yaml_source import Location, Source, named
+from orchestrator.config.yaml_source import Location, Source, location_text
 from orchestrator.errors import ConfigError, did_you_mean, escaped
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Problems:
         if names := sorted(valid):
             message += f"; valid: {', '.join(names)}"
         where = f"{self.source.path}:{self.source.line(at)}"
-        bullet = f"{where}: {named(at, self.source.values)}: {message}".replace(": :", ":")
+        bullet = f"{where}: {location_text(at, self.source.values)}: {message}".replace(": :", ":")
         self.bullets[escaped(bullet)] = at
 
     def add_all(self, error: ValidationError, at: Location, model: type[Strict] = Strict) -> None:

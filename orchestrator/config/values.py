@@ -146,7 +146,7 @@ def _extension(value: str) -> str:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SchemaOf:
     """Describes a value to editors by the schema of another type, by which it is checked later."""
 
     type: Any
@@ -200,7 +200,7 @@ Day = Annotated[
     Le(date(2999, 12, 31)),
     text_like("^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"),
 ]
-Pattern = Annotated[str, AfterValidator(patterns.check)]
+Pattern = Annotated[str, AfterValidator(patterns.check_pattern)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Brand = Annotated[str, AfterValidator(patterns.check_brand)]
 

@@ -49,7 +49,7 @@ class Source:
         return self.lines.get(location, 1)
 
 
-def named(location: Location, values: Any = None) -> str:  # noqa: ANN401 - any of YAML
+def location_text(location: Location, values: Any = None) -> str:  # noqa: ANN401 - any of YAML
     """Return a location as errors show it, such as `exports[0].brand`.
 
     If the `values` of the file are given, a list item is shown by its `name` instead of its index,
@@ -188,17 +188,16 @@ class _Reader:
             return None
         try:
             text = render(node.value)
-        except UnsetError as error:
-            if self.secrets or not _is_for_delivery(location):
-                raise self._error(node, f"{named(location)}: {error}") from error
+        except ConfigError as error:
+            is_needed = self.secrets or not _is_for_delivery(location)
+            if is_needed or not isinstance(error, UnsetError):
+                raise self._error(node, f"{location_text(location)}: {error}") from error
             self.unset.add(location)
             return str(node.value)
-        except ConfigError as error:
-            raise self._error(node, f"{named(location)}: {error}") from error
         # A surrogate: an escape in the file, or a byte of a variable that is not UTF-8 (PEP 383).
         if re.search("[\0\ud800-\udfff]", text):
             message = "the text contains a NUL, or a character that is not valid Unicode"
-            raise self._error(node, f"{named(location)}: {message}")
+            raise self._error(node, f"{location_text(location)}: {message}")
         return text
 
     def _error(self, node: yaml.Node, message: str) -> ConfigError:
