@@ -1,4 +1,4 @@
-"""The figures on DuckDB and of the command itself; README.md says what they are for."""
+"""The figures of the command itself and on DuckDB; README.md says what they are for."""
 
 import sys
 from collections.abc import Iterator

@@ -44,7 +44,7 @@ NOTES = {
     "state": "[Several hosts](../running.md#several-hosts)",
 }
 
-# One line for each exit code; _exit_codes() fails where the code has another one.
+# One line for each exit code; environment() fails if the product has another one.
 EXIT_CODES = {
     0: "Done, or nothing was due.",
     1: "Failed: a server, a database, a disk or a file. Try again; if it fails again, read the message.",
@@ -205,11 +205,8 @@ def _default(key: str, about: Mapping[str, Any]) -> str:
         return "the only one"
     if default is None or default in ([], {}) or key == "additional_fields":
         return "none"
-    return (
-        f"`{json.dumps(default, ensure_ascii=False)}`".replace('`"', "`").replace('"`', "`")
-        if (isinstance(default, str) and re.fullmatch(r"[\w~/.:{}%+-]+", default))
-        else f"`{json.dumps(default, ensure_ascii=False)}`"
-    )
+    needs_no_quotes = isinstance(default, str) and re.fullmatch(r"[\w~/.:{}%+-]+", default)
+    return f"`{default if needs_no_quotes else json.dumps(default, ensure_ascii=False)}`"
 
 
 def _values(about: Mapping[str, Any]) -> str:
@@ -270,8 +267,8 @@ def commands() -> str:
     )
     for name, command in found:
         lines.append(f"## `{name}`")
-        *said, example = _help(command)
-        lines += said
+        *paragraphs, example = _help(command)
+        lines += paragraphs
         arguments = [each for each in command.params if _is_argument(each)]
         shown = [_option(each) for each in command.params if _option(each) not in common]
         usage = " ".join([name, *(_argument(each) for each in arguments)])

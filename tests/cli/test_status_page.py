@@ -151,7 +151,7 @@ def test_the_page_fits_narrow_and_wide_windows_in_light_and_dark(
 
 
 def test_no_mark_is_outside_its_plot(browser: Browser, workspace: Workspace) -> None:
-    """Neither in a time zone where it is already tomorrow, nor after a clock was far ahead."""
+    """In a time zone with a later date, and after a clock was far ahead."""
     workspace.configure(
         "  - {brand: ALFA, timezone: Pacific/Auckland, interval: hourly}\n  - {brand: BETA}"
     )

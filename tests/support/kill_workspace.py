@@ -186,7 +186,7 @@ class Run:
             "TMPDIR": str(kill_workspace.temporary),
             "TRACE": str(self._trace),
         }
-        self._output = self._trace.with_suffix(".said")  # of stderr; stdout is empty
+        self._output = self._trace.with_suffix(".output")  # stderr only: stdout is empty
         named = str(config or kill_workspace.folder / "exports.yml")
         self._process = forked_commands.start(
             *("killed", point, when, str(number), "daily", "--config", named),
