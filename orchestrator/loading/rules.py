@@ -84,18 +84,16 @@ class Rules:
         """Return the condition that a row is valid and its texts can be stored unchanged."""
         conditions = []
         for column in data_columns(self.table):
-            cell = self.cells[column.name]
-            value = self._value(column)
-            is_empty = f"nullif({cell.text}, '') is null"
+            cell, is_required = self.cells[column.name], self._is_key(column) or not column.nullable
             if column.type == "text":
-                value = cell.text
-                is_empty = f"{cell.text} is null"
                 conditions.append(f"coalesce(not contains({cell.text}, chr(0)), true)")
-            is_key = self._is_key(column)
-            given = "<> ''" if is_key and column.type == "text" else "is not null"
-            is_given = f"{value} {given}"
-            is_optional = column.nullable and not is_key
-            conditions.append(f"({is_given} or {is_empty})" if is_optional else is_given)
+                if is_required:
+                    given = "<> ''" if self._is_key(column) else "is not null"
+                    conditions.append(f"{cell.text} {given}")
+            elif is_required:
+                conditions.append(self._is_typed(column))
+            else:
+                conditions.append(f"({self._is_typed(column)} or nullif({cell.text}, '') is null)")
             if column.accepted_values:
                 conditions.append(f"coalesce({cell.text} in ({_listed(column)}), true)")
             if cell.has_wrong_type:
@@ -131,18 +129,25 @@ class Rules:
         the microsecond are cut off.
         """
         cell = self.cells[column.name]
+        if column.type == "text":
+            is_replaced = replace_nul and not self._is_key(column)
+            return f"replace({cell.text}, chr(0), chr(65533))" if is_replaced else cell.text
+        if cell.value:
+            return cell.value
         if column.type == "boolean":
-            return cell.value or f"try_cast(nullif({cell.text}, '') as boolean)"
-        if column.type == "timestamp":
-            # DuckDB does not read a blank before an offset, which Ruby and others write.
-            text = f"replace(replace({cell.text}, ' +', '+'), ' -', '-')"
-            timestamp = cell.value or f"try_cast({text} as timestamptz)"
-            pattern = "" if cell.value else f"regexp_full_match({cell.text}, '{_ISO_8601}') and "
-            is_valid = f"{pattern}{timestamp} between {_EARLIEST} and {_LATEST}"
-            return f"case when {is_valid} then {timestamp} end"
-        if replace_nul and not self._is_key(column):
-            return f"replace({cell.text}, chr(0), chr(65533))"
-        return cell.text
+            return f"try_cast(nullif({cell.text}, '') as boolean)"
+        # DuckDB does not read a blank before an offset, which Ruby and others write.
+        text = f"replace(replace({cell.text}, ' +', '+'), ' -', '-')"
+        return (
+            f"case when regexp_full_match({cell.text}, '{_ISO_8601}')"
+            f" then try_cast({text} as timestamptz) end"
+        )
+
+    def _is_typed(self, column: Column) -> str:
+        """Return the condition that a boolean or timestamp has a value that can be stored."""
+        is_timestamp = column.type == "timestamp"
+        can_be = f"between {_EARLIEST} and {_LATEST}" if is_timestamp else "is not null"
+        return f"{self._value(column)} {can_be}"
 
     def _reasons(self, column: Column) -> list[str]:
         name, cell, is_text = column.name, self.cells[column.name], column.type == "text"
@@ -171,7 +176,7 @@ class Rules:
                 else ""
             )
             reasons.append(
-                f"case when {given} is not null and {self._value(column)} is null"
+                f"case when {given} is not null and not coalesce({self._is_typed(column)}, false)"
                 f" then '{name} is not {expected}: ' || {_quoted(cell.text)}{hint} end"
             )
         if column.accepted_values:

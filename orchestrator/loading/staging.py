@@ -222,30 +222,25 @@ class StagingTable:
         columns, bits = data_columns(self.table), omitted_bits(self.table)
         required = ", ".join(identifier(c.name) for c in columns if c.name not in bits)
         every = ", ".join(identifier(c.name) for c in columns)
-        omitted = f"bit_and({identifier(OMITTED)})"
-        conditions, merged = [], []
+        omitted = identifier(OMITTED)
+        conditions, values = ["true"], []
         for column in columns:
             name = identifier(column.name)
             if column.name not in bits:
-                merged.append(name)
+                values.append(name)
                 continue
-            merged.append(f"any_value({name})")
-            is_null = f"bool_or({name} is null and {identifier(OMITTED)} & {bits[column.name]} = 0)"
-            is_text = column.type == "text"
-            conditions.append(f"count(distinct {name}) <= 1")
-            if is_text:  # an empty text and a null in the file are two different values
+            values.append(f"min({name}) as {name}")
+            conditions.append(f"min({name}) is not distinct from max({name})")
+            if column.type == "text":  # an empty text and a null in the file are different values
+                is_null = f"bool_or({name} is null and {omitted} & {bits[column.name]} = 0)"
                 conditions.append(f"not (coalesce(bool_or({name} = ''), false) and {is_null})")
-        is_one_event = " and ".join(conditions) or "true"
-        same = " and ".join(
-            f"duplicates.{identifier(c.name)} = others.{identifier(c.name)}"
-            for c in columns
-            if c.name not in bits
-        )
         return (
-            f"select {', '.join(merged)}, {omitted} from duplicates group by {required}"
-            f" having {is_one_event} union all select {every}, {omitted} from duplicates semi join"
-            f" (select {required} from duplicates group by {required} having not ({is_one_event}))"
-            f" as others on {same} group by {every}"
+            f"with groups as materialized (select {', '.join(values)},"
+            f" bit_and({omitted}) as {omitted}, {' and '.join(conditions)} as is_one_event"
+            f" from duplicates group by {required})"
+            f" select {every}, {omitted} from groups where is_one_event union all"
+            f" select {every}, bit_and({omitted}) from duplicates semi join"
+            f" (from groups where not is_one_event) using ({required}) group by {every}"
         )
 
     def _newest_entities(self) -> str:

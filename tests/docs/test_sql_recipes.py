@@ -120,6 +120,7 @@ def test_the_recipe_ships_a_column_of_a_raw_file(
     assert "The kind of device, such as phone or desktop." in page
 
 
+@pytest.mark.faults  # most of its steps are those of the test above
 def test_the_recipe_puts_the_operating_system_into_the_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -451,12 +451,12 @@ for folder in sys.stdin.read().splitlines():
 """
 
 
-def test_a_thousand_broken_copies_are_refused(chain: Path, tmp_path: Path) -> None:
+def test_hundreds_of_broken_copies_are_refused(chain: Path, tmp_path: Path) -> None:
     random = Random(20261120)  # noqa: S311 - the same mistakes each time
     folders: dict[str, str] = {}
     for kind in ("plain", "packed", "bare"):
         shutil.copytree(chain / "earlier" / kind, tmp_path / f"earlier-{kind}")
-    while len(folders) < 1000:
+    while len(folders) < 300:
         kind = ("plain", "packed", "bare")[len(folders) % 3]
         folder = tmp_path / f"{kind}-{len(folders)}"
         shutil.copytree(chain / "there" / kind, folder)
