@@ -20,8 +20,8 @@ from orchestrator.errors import UsageError
 
 LONGEST_RECORD = 16_000_000  # bytes of one CSV row or JSON line; DuckDB's own default is 2 MB
 _LONGEST_HEADER = 1_000_000  # bytes
-_LINES_AT_ONCE = 8_000_000  # bytes
-_BLANK_LINES = (b"\n\n", b"\n\r", b"\n ", b"\n\t")  # how a line without an object may begin
+_BLOCK = 8_000_000  # bytes that are read at once
+_BLANK_LINE = re.compile(rb"\n\s")  # or a line that begins with a blank
 _KEYS_WITHIN = 1_000_000  # bytes
 _ROWS_AT_ONCE = 10_000
 _BOM = b"\xef\xbb\xbf"
@@ -85,8 +85,8 @@ def _unquoted_rows(data: mmap.mmap, start: int, width: int, ending: bytes) -> in
     row with too few fields, so if the total is right, no row has too many either.
     """
     rows = commas = returns = 0
-    for at in range(start, len(data), _LINES_AT_ONCE):
-        block = data[at : at + _LINES_AT_ONCE]
+    for at in range(start, len(data), _BLOCK):
+        block = data[at : at + _BLOCK]
         rows += block.count(b"\n")
         commas += block.count(b",")
         returns += block.count(b"\r")
@@ -139,16 +139,15 @@ def scan_json_lines(path: Path, nullable: list[str]) -> tuple[int, str | None]:
     DuckDB returns null both for a null and for an omitted key, but the two are loaded differently.
     Counting bytes decides the common cases: if "null" occurs nowhere in the file, every null is an
     omitted key; if each line has all `nullable` keys, none is omitted. In the other cases the
-    condition is None, and the file is read line by line. It is None too if a line is longer than
-    LONGEST_RECORD, because DuckDB does not always refuse such a line.
+    condition is None, and the file is read line by line. It is None too if a line is blank, or is
+    longer than LONGEST_RECORD, because DuckDB does not always refuse such a line.
     """
     lines, nulls = 0, False
     for block in _blocks(path):
         lines += block.count(b"\n") + (not block.endswith(b"\n"))
-        if any(blank in block for blank in _BLANK_LINES) or block[:1].isspace():
-            lines -= sum(map(bytes.isspace, block.splitlines(keepends=True)))
+        has_blank = block[:1].isspace() or _BLANK_LINE.search(block)
         # Only the last line of a block can be longer than the block.
-        if len(block) - block.rfind(b"\n", 0, -1) > LONGEST_RECORD:
+        if has_blank or len(block) - block.rfind(b"\n", 0, -1) > LONGEST_RECORD:
             return lines, None
         nulls = nulls or b"null" in block
     if not nulls:
@@ -230,7 +229,7 @@ def _json_batches(path: Path) -> Iterator[pa.RecordBatch]:
     with path.open("rb") as file:
         if file.read(len(_BOM)) != _BOM:
             file.seek(0)
-        while lines := file.readlines(_LINES_AT_ONCE):
+        while lines := file.readlines(_BLOCK):
             rows = [
                 (at, raw.rstrip(b"\r\n"))
                 for at, raw in enumerate(lines, start=number + 1)
@@ -248,9 +247,13 @@ def _json_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """Yield a file in blocks of complete lines."""
-    with path.open("rb") as file:
-        while block := file.read(_LINES_AT_ONCE):
-            yield block + file.readline()
+    if path.stat().st_size:  # an empty file cannot be mapped
+        with _mapped(path) as (data, start):
+            at = start
+            while at < len(data):
+                end = data.find(b"\n", at + _BLOCK) + 1 or len(data)
+                yield data[at:end]
+                at = end
 
 
 def _csv_reason(record: bytes, width: int) -> str:
