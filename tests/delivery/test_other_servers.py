@@ -277,7 +277,7 @@ def test_a_resume_that_is_refused_starts_over_in_the_same_run(
     assert outcome.error is None
     assert tree(tmp_path / "root") == ["a.csv"]
     assert (tmp_path / "root/a.csv").read_bytes() == random_bytes(MEBIBYTE)
-    assert "was refused (resume is not supported); starting over" in caplog.text
+    assert "part (resume is not supported); starting over" in caplog.text
 
 
 def test_a_part_file_that_disappears_during_comparison_gives_no_incomplete_file(

@@ -81,7 +81,7 @@ async def _resume(
         raise
     except asyncssh.SFTPError as error:
         _log.info(
-            "%s: the server does not let %s be continued (%s); starting over",
+            "%s: the server refuses to resume %s (%s); starting over",
             session.server,
             upload.part,
             reason_of(error),
