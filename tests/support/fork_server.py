@@ -32,7 +32,7 @@ with pytest.MonkeyPatch.context() as _patch, tempfile.TemporaryDirectory() as _f
     _patch.setenv("DBT_STATIC_PARSER", "false")
     with shared_parse(Path(os.environ["PARSED"])):
         _warehouse = Warehouse.open(
-            project.find(_workspace.folder, None), _workspace.folder, _workspace.folder
+            project.find(_workspace.folder, "duckdb"), _workspace.folder, _workspace.folder
         )
     _warehouse.stage(Window(_DAY, _DAY + timedelta(days=1)))
     _warehouse.close()
