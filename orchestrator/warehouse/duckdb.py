@@ -150,7 +150,7 @@ class DuckdbLoader(Loader):
                 row="rowid",
                 temporary="create temp table {} as",
                 sort=sort,
-                key_collation="",
+                collations={},
                 quoted=identifier,
                 execute=lambda statement: self._fetch(statement, default=(0,))[0],
                 fetch=self._fetch,

@@ -73,8 +73,9 @@ class Merge:
     """Whether to store the new rows in the order of `received_at`."""
     quoted: Callable[[str], str]
     """Quotes the name of a column."""
-    key_collation: str
-    """What follows a column of the key where it is compared: empty, or ` collate …`."""
+    collations: Mapping[str, str]
+    """The `collate` clauses with which columns of the key are compared, by name. A column that is
+    not in it is compared with its own collation."""
     execute: Callable[[str], int]
     """Runs a statement and returns how many rows it wrote."""
     fetch: Callable[[str], tuple[Any, ...]]
@@ -212,7 +213,7 @@ class Merge:
 
     def _keys(self) -> str:
         return " and ".join(
-            f"new.{self.quoted(name)} = old.{self.quoted(name)}{self.key_collation}"
+            f"new.{self.quoted(name)} = old.{self.quoted(name)}{self.collations.get(name, '')}"
             for name in self.table.key
         )
 

@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -66,6 +67,19 @@ def test_a_load_finds_stored_events_by_an_index_of_either_collation(
     assert warehouse.load_one().present == 1
     used = "select idx_scan from pg_stat_user_indexes where indexrelname = 'email_sends_keys'"
     assert warehouse.query(used) == [(1,)]
+
+
+def test_only_texts_of_a_key_are_compared_by_their_bytes(warehouse: PostgresWarehouse) -> None:
+    with duckdb.connect() as arriving, warehouse.loader(arriving) as loader:
+        loader.prepare(replace(_SENDS, name="at_times", key=("brand", "occurred_at")))
+    warehouse.execute(
+        "create table raw.email_sends (like raw.at_times);"
+        "alter table raw.email_sends alter event_id type bigint using event_id::bigint;"
+        'create index on raw.email_sends (brand collate "C", event_id)'
+    )
+    write(warehouse, "email_sends.csv", [event(1, event_id="1")])
+    assert warehouse.load_one().added == 1
+    assert warehouse.load_one().present == 1
 
 
 def test_a_window_is_found_by_the_index(warehouse: PostgresWarehouse) -> None:

@@ -117,7 +117,7 @@ class PostgresLoader(Loader):
             row="ctid",
             temporary="create temp table {} on commit drop as",
             sort=sort,
-            key_collation=self._key_collation(table),
+            collations=self._collations(table),
             quoted=_name,
             execute=self._execute,
             fetch=self._fetch,
@@ -136,8 +136,9 @@ class PostgresLoader(Loader):
     def _create_indexes(self, table: Table) -> None:
         # Entities are joined by their key. Only load looks up an event by its key, and to sort the
         # keys by their bytes takes a fifth of the time that the rules of a language take.
-        collation = _BY_BYTES if table.kind == "event" else ""
-        keys = ", ".join(f"{_name(name)}{collation}" for name in table.key)
+        texts = {column.name for column in table.columns if column.type == "text"}
+        by_bytes = texts if table.kind == "event" else set()
+        keys = ", ".join(_name(n) + (_BY_BYTES if n in by_bytes else "") for n in table.key)
         self._execute(f"create index on {self._stored(table)} ({keys})")
         for column in table.columns:
             if column.name in (RECEIVED_AT, LOADED_AT):
@@ -151,15 +152,19 @@ class PostgresLoader(Loader):
         options = "with (autosummarize = true)"
         self._execute(f"create index on {self._stored(table)} using brin ({column}) {options}")
 
-    def _key_collation(self, table: Table) -> str:
-        """Return the collation with which a comparison of keys can use the table's index.
+    def _collations(self, table: Table) -> dict[str, str]:
+        """Return a clause for each column of the key that an index has in the order of the bytes.
 
-        Earlier versions created the index with the collation of the database.
+        A comparison can use an index only with the collation of the index. Indexes that an earlier
+        version or somebody else created have that of the column.
         """
-        query = f"""select exists (select from pg_index
-            where indrelid = to_regclass({literal(self._stored(table))})
-            and indcollation[0] = 'pg_catalog."C"'::regcollation)"""
-        return _BY_BYTES if self._fetch(query)[0] else ""
+        query = f"""select string_agg(attname, ' ')
+            from pg_index, unnest(indkey::int2[], indcollation::oid[]) as part (number, rule)
+            join pg_attribute on attnum = number
+            where indrelid = to_regclass({literal(self._stored(table))}) and attrelid = indrelid
+            and rule = 'pg_catalog."C"'::regcollation"""
+        indexed = (self._fetch(query)[0] or "").split(" ")
+        return {name: _BY_BYTES for name in table.key if name.lower() in indexed}
 
     def _drop_indexes(self, table: Table) -> None:
         indexes = self._fetch(
