@@ -139,22 +139,25 @@ def scan_json_lines(path: Path, nullable: list[str]) -> tuple[int, str | None]:
     DuckDB returns null both for a null and for an omitted key, but the two are loaded differently.
     Counting bytes decides the common cases: if "null" occurs nowhere in the file, every null is an
     omitted key; if each line has all `nullable` keys, none is omitted. In the other cases the
-    condition is None, and the file is read line by line. It is None too if a line is blank, or is
-    longer than LONGEST_RECORD, because DuckDB does not always refuse such a line.
+    condition is None, and the file is read line by line. It is None too if a line is longer than
+    LONGEST_RECORD, because DuckDB does not always refuse such a line.
     """
     lines, nulls = 0, False
     for block in _blocks(path):
         lines += block.count(b"\n") + (not block.endswith(b"\n"))
-        has_blank = block[:1].isspace() or _BLANK_LINE.search(block)
+        if block[:1].isspace() or _BLANK_LINE.search(block):
+            lines -= sum(map(bytes.isspace, block.splitlines(keepends=True)))
         # Only the last line of a block can be longer than the block.
-        if has_blank or len(block) - block.rfind(b"\n", 0, -1) > LONGEST_RECORD:
+        if len(block) - block.rfind(b"\n", 0, -1) > LONGEST_RECORD:
             return lines, None
         nulls = nulls or b"null" in block
     if not nulls:
         return lines, "{} is null"
-    keys = [b'"%b":' % name.encode() for name in nullable]
-    found = [sum(block.count(key) for block in _blocks(path)) for key in keys]
-    return lines, "false" if all(number == lines for number in found) else None
+    found = {b'"%b":' % name.encode(): 0 for name in nullable}
+    for block in _blocks(path):
+        for key in found:
+            found[key] += block.count(key)
+    return lines, "false" if all(number == lines for number in found.values()) else None
 
 
 def json_reason(raw: bytes) -> str:
