@@ -20,7 +20,7 @@ DAY, NEXT_DAY = "2026-11-01", "2026-11-02"
 
 _CUSTOMER = "'C' || lpad(customer::varchar, 9, '0')"
 _ADDRESS = "'person' || customer || '@example.com'"
-# By table: its share of a hundred events, and the values of its own columns.
+# By table: its number of rows in a hundred events, and the values of the columns that only it has.
 _EVENTS = {
     "email_sends": (60, ""),
     "email_opens": (25, ", 'iOS', number % 3 = 0"),

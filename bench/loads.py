@@ -13,7 +13,6 @@ from pathlib import Path
 
 import data
 import duckdb
-import psycopg
 from data import Shape
 from figures import MEMORY, Figure, Size
 from home import BIN, Home
@@ -22,7 +21,7 @@ from timing import Cost, interleaved
 
 _HERE = Path(__file__).parent
 _FORMATS = {
-    # name of the files: what COPY is told, and the goal
+    # extension of the files: the options of COPY that writes them, and the goal
     "parquet": ("format parquet", 2),
     "csv": ("format csv, header", 2),
     "jsonl": ("format json", 2.5),
@@ -70,15 +69,16 @@ def postgres(size: Size) -> Iterator[Figure]:
         home = replace(home, env=variables, server=pid)
         script = home.folder / "copy.sql"
         script.write_text("\n".join(_copy_statements(home.folder)), encoding="utf-8")
-        psql = (server.program("psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--file", script)
+        psql = (server.program("psql"), "--quiet", "--set=ON_ERROR_STOP=1")
+        drop = (*psql, "--command", "drop schema if exists raw cascade")
 
         def ours() -> dict[str, Cost]:
-            _drop_schema(variables)
+            home.run(*drop)
             return {"load": _load(home)}
 
         def base() -> dict[str, Cost]:
-            _drop_schema(variables)
-            return {"copy": home.run(*psql)}
+            home.run(*drop)
+            return {"copy": home.run(*psql, "--file", script)}
 
         costs = interleaved(base, ours, rounds=size.rounds)
     finally:
@@ -108,17 +108,6 @@ def _load(home: Home) -> Cost:
 
 def _forget(home: Home) -> None:
     (home.folder / "warehouse.duckdb").unlink(missing_ok=True)
-
-
-def _drop_schema(variables: dict[str, str]) -> None:
-    with psycopg.connect(
-        host=variables["PGHOST"],
-        port=variables["PGPORT"],
-        user=variables["PGUSER"],
-        dbname=variables["PGDATABASE"],
-        autocommit=True,
-    ) as connection:
-        connection.execute("drop schema if exists raw cascade")
 
 
 def _copy_statements(folder: Path) -> Iterator[str]:

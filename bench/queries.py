@@ -15,7 +15,7 @@ def of_files(moment: str, collation: str = "", schema: str = "exports") -> dict[
     """Return the query of each kind of file, in the order of its rows.
 
     `moment` is the engine's expression for a time as text, with {} for the column. `collation` is
-    the clause by which the engine compares texts by their bytes. `schema` is the schema of the
+    the clause that makes the engine compare texts byte by byte. `schema` is the schema of the
     views, or of tables with the same rows.
     """
     labels = " ".join(f"when '{code}' then '{label}'" for code, label in _LABELS.items())
