@@ -112,7 +112,7 @@ def flush_folder(folder: Path, *, top: Path) -> None:
 
 
 def this_process() -> str:
-    """Return the name by which messages of other processes refer to this one."""
+    """Return the name of this process in messages of other processes."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 

@@ -199,7 +199,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter)
 
-    def run(**values: Any) -> None:  # noqa: ANN401 - each option has a type of its own
+    def run(**values: Any) -> None:  # noqa: ANN401 - options have different types
         for name, group in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             values[name] = group(**fields)

@@ -14,8 +14,8 @@ from orchestrator.windows import Interval, Window
 
 TIME_CODES = r"%(?:-?[dHIjmMSy]|[aAbBfGpuUVwWYz%])"
 """The strftime codes that Python (for file names) and DuckDB (for rows) format in the same way."""
-# A wildcard path stands for all paths of a pattern. Where these have a time, it has some of these
-# control characters, each for one character of a set. A pattern itself has no control characters.
+# A wildcard path stands for all paths of a pattern. In place of a time it has control characters.
+# Each of them stands for one character of a set. A pattern itself has no control characters.
 _BRAND = "\0"  # any brand of `*`, of any length
 _SETS = {
     "\1": "0123456789",

@@ -147,7 +147,7 @@ def _extension(value: str) -> str:
 
 @dataclass(frozen=True)
 class SchemaOf:
-    """Describes a value to editors by the schema of another type, by which it is checked later."""
+    """Describes a value to editors by the schema of the type that checks it later."""
 
     type: Any
 

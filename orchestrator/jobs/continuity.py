@@ -45,7 +45,7 @@ class Continuity:
         return self._continued(entry, entry.export.brand, begin) or calendar.last_due(now).start
 
     def separate(self, entry: ExportEntry, now: datetime) -> Iterator[tuple[str, datetime]]:
-        """Yield the brands of `*` that have other windows than `*`, each with the begin of its own.
+        """Yield the brands of `*` that have other windows than `*`, each with their start.
 
         These brands had a separate entry before, and ended earlier or later than `*`. Once their
         windows have reached those of `*`, they share its windows.

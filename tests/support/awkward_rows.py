@@ -22,7 +22,7 @@ ZONES = {
     "OTHER": "America/New_York",
     "Himal": "Asia/Kathmandu",
     "Uur": "Europe/Amsterdam",
-    # These brands have no entry of their own in exports.yml.
+    # These brands have no separate entry in exports.yml.
     "Café Zürich & Söhne": "Asia/Kathmandu",
     "brandnaam": "Asia/Kathmandu",
 }
