@@ -204,7 +204,7 @@ def _names(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Fin
 
 
 def _destinations(config: Config, brands: Sequence[str], now: datetime) -> Iterator[Finding]:
-    from orchestrator.delivery.visits import ProbeRequest, probe_all  # noqa: PLC0415 - slow too
+    from orchestrator.delivery.probe import ProbeRequest, probe_all  # noqa: PLC0415 - slow too
 
     folders: dict[str, set[str]] = {name: set() for name in config.destinations}
     for export in config.exports:

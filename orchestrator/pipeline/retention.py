@@ -19,7 +19,7 @@ from orchestrator.windows import Window
 
 if TYPE_CHECKING:
     from orchestrator.delivery import Upload
-    from orchestrator.delivery.visits import RemovalRequest
+    from orchestrator.delivery.removal import RemovalRequest
 
 _log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ class Retention:
                 requests[name] = (self._config.destinations[listed], age, batches)
         if not requests:
             return {}
-        from orchestrator.delivery.visits import remove_all  # noqa: PLC0415 - few runs need it
+        from orchestrator.delivery.removal import remove_all  # noqa: PLC0415 - few runs need it
 
         outcomes: dict[str | None, dict[str, str]] = {}
         for name, result in remove_all(requests).items():

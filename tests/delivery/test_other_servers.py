@@ -23,7 +23,7 @@ from upload_files import (
 )
 from workspace import tree
 
-from orchestrator.delivery.visits import ProbeRequest, probe_all
+from orchestrator.delivery.probe import ProbeRequest, probe_all
 
 
 class HidesOpenFiles(asyncssh.SFTPServer):

@@ -8,7 +8,7 @@ from sshd import Sshd, make_key
 from workspace import tree
 
 from orchestrator.config.destinations import Directory, Sftp
-from orchestrator.delivery.visits import ProbeRequest, ProbeResult, probe_all
+from orchestrator.delivery.probe import ProbeRequest, ProbeResult, probe_all
 
 
 def probe(destination: Sftp | Directory, *folders: str, removes: bool = True) -> ProbeResult:

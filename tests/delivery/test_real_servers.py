@@ -21,7 +21,8 @@ from upload_files import (
 from workspace import tree
 
 from orchestrator.delivery import Upload
-from orchestrator.delivery.visits import ProbeRequest, probe_all, remove_all
+from orchestrator.delivery.probe import ProbeRequest, probe_all
+from orchestrator.delivery.removal import remove_all
 
 
 def assert_files(server: OtherServer, **files: bytes) -> None:

@@ -16,7 +16,7 @@ from workspace import Workspace, is_root, tree
 
 from orchestrator import config
 from orchestrator.config.exports import File
-from orchestrator.delivery.visits import CLOCK_FILE
+from orchestrator.delivery.removal import CLOCK_FILE
 from orchestrator.ledger import DELIVERED, Delivery, Entry, Ledger
 from orchestrator.ledger.history import Removals
 from orchestrator.pipeline import retention
