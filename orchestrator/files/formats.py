@@ -6,6 +6,7 @@ values, or hashed.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pydantic import SecretStr
 
@@ -63,7 +64,7 @@ class FileFormat:
     key: Sequence[str] = ()
     """The columns of the view that together are unique within a brand, also those not in a file."""
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """A text that two formats share if and only if they are equal. It contains secrets."""
         salts = [field.salt and field.salt.get_secret_value() for field in self.fields]

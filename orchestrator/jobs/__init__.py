@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.config import Config
@@ -95,7 +94,8 @@ class Job:
 
     def plain_name(self, kind: Kind) -> str:
         """Return the name of a data file before it is compressed and encrypted."""
-        return PurePosixPath(self.path(kind)).name.removesuffix(self.export.dialect.packed_suffix)
+        name = self.path(kind).rpartition("/")[2]
+        return name.removesuffix(self.export.dialect.packed_suffix)
 
     def is_over(self, now: datetime) -> bool:
         """Tell whether the window has ended and settled."""

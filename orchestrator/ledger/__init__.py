@@ -179,6 +179,8 @@ class Ledger:
 
     def earlier(self, entry: Entry) -> list[Delivery]:
         """Return the files of earlier revisions of this window."""
+        if entry.revision == 1:
+            return []
         rows = self._database.rows("files_of_earlier_revisions", **records.key(entry))
         return [*map(records.delivery, rows)]
 

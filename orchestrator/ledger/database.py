@@ -74,10 +74,15 @@ class LedgerDatabase:
     @contextmanager
     def begin(self) -> Iterator[LedgerSession]:
         """Yield the session in a transaction. Raises LedgerError if the database fails."""
+        with self._use() as session, session.transaction():
+            yield session
+
+    @contextmanager
+    def _use(self) -> Iterator[LedgerSession]:
+        """Yield the session. Raises LedgerError if the database fails."""
         with self._translated("failed"):
             try:
-                with self._session.transaction():
-                    yield self._session
+                yield self._session
             except self._errors as error:
                 if self._session.lost:
                     raise LedgerError(
@@ -89,7 +94,7 @@ class LedgerDatabase:
 
     def rows(self, statement: str, /, **parameters: object) -> list[Row]:
         """Return the rows of a statement. Raises LedgerError if the database fails."""
-        with self.begin() as session:
+        with self._use() as session:  # one query needs no transaction
             return list(session.rows(statement, **parameters))
 
     def stream(self, table: str, statement: str, /, **parameters: object) -> Iterator[Row]:

@@ -232,6 +232,7 @@ def _moment_text(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
+@cache
 def _reader(column: str) -> Callable[[Any], object]:
     if column.endswith(_MOMENTS):
         return _moment

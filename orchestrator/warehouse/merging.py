@@ -52,6 +52,15 @@ def omitted_bits(table: Table) -> dict[str, int]:
     return {name: 1 << position for position, name in enumerate(names)}
 
 
+def refuse_missing_rows(stored: str, *, expected: int, written: int) -> None:
+    """Raise ExportError if fewer or more rows were written to a table than were sent to it."""
+    if written != expected:
+        raise ExportError(
+            f"{stored}: {expected - written} of {expected} rows did not reach the table"
+            " (a trigger or a rule?); none were loaded"
+        )
+
+
 @dataclass(frozen=True)
 class Merge:
     """The merge of arriving rows into one raw table, all within the caller's transaction."""
@@ -189,11 +198,7 @@ class Merge:
         written = self.execute(
             f"insert into {self.stored} ({into}) select {values} from {rows}{order}"
         )
-        if written != expected:
-            raise ExportError(
-                f"{self.stored}: {expected - written} of {expected} rows did not reach the table"
-                " (a trigger or a rule?); none were loaded"
-            )
+        refuse_missing_rows(self.stored, expected=expected, written=written)
 
     def _in_range(self) -> str:
         """Return the condition that a stored event is in the time range of the arriving ones.

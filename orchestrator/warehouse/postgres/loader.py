@@ -2,10 +2,10 @@
 
 # ruff: noqa: S608 -- names come from the checked contract, types from the database
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 from adbc_driver_manager import dbapi as adbc
@@ -13,7 +13,13 @@ from adbc_driver_manager import dbapi as adbc
 from orchestrator.errors import UsageError
 from orchestrator.warehouse import Loader, MergeCounts
 from orchestrator.warehouse.contract import RECEIVED_AT, ColumnType, Table
-from orchestrator.warehouse.merging import LOADED_AT, OMITTED, Merge, data_columns
+from orchestrator.warehouse.merging import (
+    LOADED_AT,
+    OMITTED,
+    Merge,
+    data_columns,
+    refuse_missing_rows,
+)
 from orchestrator.warehouse.postgres import (
     connect,
     credentials,
@@ -96,42 +102,97 @@ class PostgresLoader(Loader):
                 self._create_brin_index(table, LOADED_AT)
 
     def _load(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
+        self._wait_for_loads(self._stored(table))  # no other load adds rows after the comparison
+        if not self._is_empty(table):
+            loaded = self._merge(table, arriving, now, sort=sort)
+        elif table.name not in self._created:
+            loaded = self._fill(table, arriving, now, sort=sort)
+        else:
+            # It is faster to build an index once over all rows than to extend it with each row.
+            self._drop_indexes(table)
+            loaded = self._fill(table, arriving, now, sort=sort)
+            self._create_indexes(table)
+        self._created.discard(table.name)
+        return loaded
+
+    def _is_empty(self, table: Table) -> bool:
+        """Return whether the stored table has no rows, and the column types that load creates."""
+        types = self._types(table)
+        if any(types[name.lower()] != kind for name, kind in self._kinds(table, types).items()):
+            return False
+        return bool(self._fetch(f"select not exists (select from {self._stored(table)})")[0])
+
+    def _fill(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
+        """Copy the rows into an empty table: there is nothing to compare them with."""
+        stored, kinds = self._stored(table), self._kinds(table, self._types(table))
+        moment = f"timestamptz {literal(now.isoformat())}"
+        columns = ", ".join(
+            f"{moment if name == LOADED_AT else identifier(name)} as {_name(name)}"
+            for name in kinds
+        )
+        order = f" order by {identifier(RECEIVED_AT)}" if sort else ""
+        rows = self._arriving.sql(f"select {columns} from {arriving}{order}")
+        sent = self._ingest(rows, table.name.lower(), "append", db_schema_name=self._schema)
+        (written,) = self._fetch(f"select count(*) from {stored}")
+        refuse_missing_rows(stored, expected=sent, written=written)
+        # A tenth of the usual sample is enough for the run that follows. Because columns are named,
+        # PostgreSQL does not count this as an analyze, so autovacuum soon makes a complete one.
+        self._execute("set local default_statistics_target = 10")
+        self._analyze(table, kinds)
+        return MergeCounts(added=sent, replaced=0, present=0)
+
+    def _merge(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
         columns = ", ".join(
             f"{identifier(column.name)} as {_name(column.name)}" for column in data_columns(table)
         )
         rows = self._arriving.sql(f"select {columns}, {identifier(OMITTED)} from {arriving}")
+        self._ingest(rows, "arriving", "create", temporary=True)
+        keys = ", ".join(_name(name) for name in table.key)
+        self._execute(f"analyze arriving ({keys})")
+        loaded = (
+            Merge(
+                table=table,
+                stored=self._stored(table),
+                arriving="arriving",
+                types=self._types(table),
+                usual=_TYPES,
+                row="ctid",
+                temporary="create temp table {} on commit drop as",
+                sort=sort,
+                collations=self._collations(table),
+                quoted=_name,
+                execute=self._execute,
+                fetch=self._fetch,
+            )
+            .compare()
+            .write(now)
+        )
+        self._execute("drop table arriving")
+        # A window after the newest moment that the planner knows would seem to have no rows.
+        self._analyze(table, [c.name for c in table.columns if c.name in (RECEIVED_AT, LOADED_AT)])
+        return loaded
+
+    def _analyze(self, table: Table, columns: Iterable[str]) -> None:
+        names = [_name(column) for column in columns if column.lower() in self._types(table)]
+        if names:
+            self._execute(f"analyze {self._stored(table)} ({', '.join(names)})")
+
+    @staticmethod
+    def _kinds(table: Table, types: Mapping[str, str]) -> dict[str, str]:
+        """Return the type that load gives each column, by name, without those not in `types`."""
+        return {c.name: _TYPES[c.type] for c in table.columns if c.name.lower() in types}
+
+    def _ingest(
+        self,
+        rows: duckdb.DuckDBPyRelation,
+        name: str,
+        mode: Literal["append", "create"],
+        **options: Any,  # noqa: ANN401 - those of adbc_ingest
+    ) -> int:
+        """Copy rows into a table that exists or is created; return their number."""
         with self._connection.cursor() as cursor:
             reader = rows.to_arrow_reader(_ROWS_AT_ONCE)
-            cursor.adbc_ingest("arriving", reader, mode="create", temporary=True)
-        self._wait_for_loads(self._stored(table))  # no other load adds rows after the comparison
-        is_new = table.name in self._created
-        if not is_new:
-            keys = ", ".join(_name(name) for name in table.key)
-            self._execute(f"analyze arriving ({keys})")
-        merge = Merge(
-            table=table,
-            stored=self._stored(table),
-            arriving="arriving",
-            types=self._types(table),
-            usual=_TYPES,
-            row="ctid",
-            temporary="create temp table {} on commit drop as",
-            sort=sort,
-            collations=self._collations(table),
-            quoted=_name,
-            execute=self._execute,
-            fetch=self._fetch,
-        ).compare()
-        # It is faster to build an index once over all rows than to extend it with each row.
-        if is_new:
-            self._drop_indexes(table)
-        loaded = merge.write(now)
-        if is_new:
-            self._create_indexes(table)
-        self._created.discard(table.name)
-        self._execute("drop table arriving")
-        self._execute(f"analyze {self._stored(table)}")
-        return loaded
+            return cursor.adbc_ingest(name, reader, mode=mode, **options)
 
     def _create_indexes(self, table: Table) -> None:
         # Entities are joined by their key. Only load looks up an event by its key, and to sort the
