@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The targets must not use the project, config or warehouse that the caller's shell has set.
 unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET DUCKDB_PATH
+# Python keeps the bytecode of the checkout, as pip keeps that of an installed package. Images often
+# set this variable; every start would then compile the source again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: wheels help setup environment demo check format test faults bench docs site reference pictures lock clean
 help: ## List the targets

@@ -52,6 +52,7 @@ def main() -> int:
         "DBT_PROFILES_DIR",
         "ORCHESTRATE_CONFIG",
         "DUCKDB_MEMORY_LIMIT",
+        "PYTHONDONTWRITEBYTECODE",  # an installed package has its bytecode
     ):
         os.environ.pop(name, None)
     print(_ROW.format("figure", "ratio", "CPU", "s", "to s", "MB", "to MB", "goal"))

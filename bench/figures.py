@@ -185,7 +185,7 @@ def idle(size: Size) -> Iterator[Figure]:
         lambda: {"import": home.run(sys.executable, "-c", "import duckdb")},
         rounds=max(size.rounds, 15),
     )
-    yield Figure("nothing due / import duckdb", costs["run"], costs["import"], at_most=3)
+    yield Figure("nothing due / import duckdb", costs["run"], costs["import"], at_most=2.5)
 
 
 def year(size: Size) -> Iterator[Figure]:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -51,8 +50,6 @@ class DirectoryDestination:
         """Use an existing folder."""
         self.label = f"{folder}/"
         self._folder = folder
-        self._flushes: dict[Path, asyncio.Task[None]] = {}  # those that have not begun, by folder
-        self._flushing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def publish(
         self, upload: Upload, progress: UploadProgress, *, on_renaming: Announce
@@ -63,18 +60,9 @@ class DirectoryDestination:
             with suppress(OSError, DeliveryError):  # in most cases it does not exist
                 self._path(abandoned).unlink()
         if progress.rename_sent and not _exists(part):  # it was renamed: see `destination.py`
-            await self._flush_name(path)
+            await asyncio.to_thread(_flush_name, path)
             return
-        try:
-            await asyncio.to_thread(self._fill, part, upload, progress)
-            # The name of the part file is flushed before the rename is announced: if a power cut
-            # removed the name, a later attempt would conclude that the file was renamed.
-            await self._flush_name(part)
-        except DeliveryError:
-            if not progress.rename_sent:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
-            raise
+        await asyncio.to_thread(self._fill, part, upload, progress)
         for outdated in upload.retracted:
             with suppress(FileNotFoundError):
                 await self.remove(outdated.path)
@@ -82,8 +70,6 @@ class DirectoryDestination:
         await on_renaming(upload)
         try:
             await asyncio.to_thread(_rename, part, path)
-            # The final name must survive a power cut before the ledger notes the delivery.
-            await self._flush_name(path)
         except DeliveryError:
             progress.rename_sent = not _exists(part)
             raise
@@ -149,7 +135,7 @@ class DirectoryDestination:
         return Stored(StoredKind.FILE, found.st_size, found.st_mtime, sha256)
 
     def _fill(self, part: Path, upload: Upload, progress: UploadProgress) -> None:
-        """Write the part file. Raises DeliveryError if the file system refuses."""
+        """Write the part file, and remove it after an error, unless its rename was announced."""
         progress.sent = 0
         try:
             _check(self._folder)  # again: it may have been unmounted since `connect`
@@ -165,27 +151,16 @@ class DirectoryDestination:
                 # The content is flushed before the rename: the file system may write the rename
                 # first, and a power cut in between would leave an empty file with the final name.
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise _refused("written", part, error) from error
-
-    async def _flush_name(self, path: Path) -> None:
-        """Return once the disk has the name of a file, and those of its folders.
-
-        Files of one folder share a flush: while one is in progress, all that need another one wait
-        for the next. Raises DeliveryError if the file system refuses.
-        """
-        folder = path.parent
-        if folder not in self._flushes:
-            self._flushes[folder] = asyncio.create_task(self._flush(folder))
-        try:
-            await asyncio.shield(self._flushes[folder])  # others await it too
-        except OSError as error:
-            raise _refused("written", path, error) from error
-
-    async def _flush(self, folder: Path) -> None:
-        async with self._flushing[folder]:
-            del self._flushes[folder]  # a name that appears from now on may miss this flush
-            await asyncio.to_thread(system.flush_folder, folder, top=self._folder)
+            # The name of the part file is flushed before the rename is announced: if a power cut
+            # removed the name, a later attempt would conclude that the file was renamed.
+            system.flush_folder(part.parent, top=self._folder)
+        except (OSError, DeliveryError) as error:
+            if not progress.rename_sent:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _refused("written", part, error) from error
+            raise
 
 
 def _exists(part: Path) -> bool:
@@ -198,6 +173,15 @@ def _exists(part: Path) -> bool:
 def _rename(part: Path, path: Path) -> None:
     try:
         part.replace(path)
+    except OSError as error:
+        raise _refused("written", path, error) from error
+    _flush_name(path)
+
+
+def _flush_name(path: Path) -> None:
+    """Flush the final name: it must survive a power cut before the ledger notes the delivery."""
+    try:
+        system.flush_folder(path.parent, top=path.parent)
     except OSError as error:
         raise _refused("written", path, error) from error
 

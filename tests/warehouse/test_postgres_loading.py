@@ -95,6 +95,70 @@ def test_a_window_is_found_by_the_index(warehouse: PostgresWarehouse) -> None:
     assert any("Bitmap Index Scan on email_sends_received_at_idx" in line for (line,) in plan)
 
 
+def test_the_planner_knows_what_was_loaded(warehouse: PostgresWarehouse) -> None:
+    write(warehouse, "email_sends.csv", [event(number) for number in range(100)])
+    warehouse.load()
+    statistics = """select attname, n_distinct from pg_stats where tablename = 'email_sends'
+        and attname in ('brand', 'event_id', 'received_at', 'loaded_at') order by 1"""
+    assert warehouse.query(statistics) == [
+        ("brand", 1.0),
+        ("event_id", -1.0),
+        ("loaded_at", 1.0),
+        ("received_at", -1.0),
+    ]
+    write(warehouse, "email_sends.csv", [event(number) for number in range(200)])
+    warehouse.load()
+    newest = """select (histogram_bounds::text::timestamptz[])[101] from pg_stats
+        where tablename = 'email_sends' and attname = 'received_at'"""
+    assert warehouse.query(newest) == warehouse.query(
+        "select max(received_at) from raw.email_sends"
+    )
+    # Autovacuum looks only at tables with rows that it does not know.
+    unknown = "select n_mod_since_analyze from pg_stat_user_tables where relname = 'email_sends'"
+    _wait_until(lambda: warehouse.query(unknown) == [(200,)])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_row_that_a_trigger_drops_fails_the_load(
+    warehouse: PostgresWarehouse, *, stored: bool
+) -> None:
+    with duckdb.connect() as arriving, warehouse.loader(arriving) as loader:
+        loader.prepare(_SENDS)
+    if stored:
+        write(warehouse, "email_sends.csv", [event()])
+        warehouse.load()
+    warehouse.execute(
+        "create function raw.drop_it() returns trigger language plpgsql as"
+        " $$ begin if new.event_id = 'e7' then return null; end if; return new; end $$;"
+        "create trigger drop_it before insert on raw.email_sends"
+        " for each row execute function raw.drop_it()"
+    )
+    write(warehouse, "email_sends.csv", [event(7), event(8)])
+    with pytest.raises(ExportError, match="1 of 2 rows did not reach the table"):
+        warehouse.load()
+    assert len(warehouse.rows("email_sends")) == stored
+
+
+def test_rows_that_row_level_security_hides_are_not_taken_for_an_empty_table(
+    warehouse: PostgresWarehouse,
+) -> None:
+    write(warehouse, "email_sends.csv", [event(1)])
+    warehouse.load()
+    role = f"limited_{warehouse.output['dbname']}"
+    warehouse.execute(
+        f"create role {role} login; grant usage on schema raw to {role};"
+        f" grant select, insert on all tables in schema raw to {role};"
+        " alter table raw.email_sends enable row level security;"
+        f" create policy own on raw.email_sends to {role} using (event_id = 'e2')"
+        " with check (true)"
+    )
+    warehouse.output["user"] = role
+    write(warehouse, "email_sends.csv", [event(2)])
+    assert warehouse.load_one().added == 1
+    assert warehouse.load_one().present == 1
+    assert len(warehouse.rows("email_sends")) == 2
+
+
 def test_two_loads_at_once_wait_for_each_other(warehouse: PostgresWarehouse) -> None:
     rows = [event(number) for number in range(3)]
     write(warehouse, "email_sends.csv", rows)

@@ -116,11 +116,17 @@ class PostgresLoader(Loader):
         return loaded
 
     def _is_empty(self, table: Table) -> bool:
-        """Return whether the stored table has no rows, and the column types that load creates."""
+        """Return whether the stored table has no rows, and its columns the types of load."""
         types = self._types(table)
         if any(types[name.lower()] != kind for name, kind in self._kinds(table, types).items()):
             return False
-        return bool(self._fetch(f"select not exists (select from {self._stored(table)})")[0])
+        # Row-level security hides rows, and PostgreSQL does not copy into such a table.
+        stored = self._stored(table)
+        (is_empty,) = self._fetch(
+            f"select not row_security_active({literal(stored)}::regclass)"
+            f" and not exists (select from {stored})"
+        )
+        return bool(is_empty)
 
     def _fill(self, table: Table, arriving: str, now: datetime, *, sort: bool) -> MergeCounts:
         """Copy the rows into an empty table: there is nothing to compare them with."""
