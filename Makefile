@@ -7,7 +7,7 @@ unexport DBT_PROJECT_DIR DBT_PROFILES_DIR ORCHESTRATE_CONFIG ORCHESTRATE_TARGET 
 # set this variable; every start would then compile the source again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: wheels help setup environment demo check format test faults bench docs site reference pictures lock clean
+.PHONY: wheels help setup environment demo check format test oldest faults bench docs site reference pictures lock clean
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
@@ -51,6 +51,16 @@ format: .venv/.dev ## Format Python and SQL
 # the order of the files: folders come first, and they contain the tests that take longest.
 test: .venv/.dev programs ## Every test, on real servers
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+oldest: .venv/.oldest programs ## The tests of dbt, and of equal files on every engine, with the oldest dbt
+	.venv/oldest/bin/python -m pytest --numprocesses 2 --dist loadfile tests/warehouse/test_dbt.py \
+		tests/warehouse/test_dbt_project.py tests/warehouse/test_labels.py tests/warehouse/test_same_bytes.py
+
+.venv/.oldest: requirements-oldest.lock pyproject.toml | environment
+	test -x .venv/oldest/bin/python || $(BIN)/python -m venv .venv/oldest
+	.venv/oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	.venv/oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
 
 faults: .venv/.dev programs ## Hundreds of kills, thousands of random inputs, ten million rows; an hour
 	$(BIN)/pytest -m faults
@@ -108,5 +118,6 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --no-strip-extras --python-vers
 lock: .venv/.dev ## Resolve the dependencies again, to their newest versions
 	$(LOCK) --upgrade pyproject.toml --group build --output-file requirements.lock
 	$(LOCK) --upgrade pyproject.toml --group build --group dev --extra spark --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade pyproject.toml --group build --group dev --group oldest --extra spark --output-file requirements-oldest.lock
 	$(LOCK) --upgrade --group pyproject.toml:peers --output-file bench/requirements.lock
 	$(LOCK) --upgrade --group pyproject.toml:site --output-file site/requirements.lock
