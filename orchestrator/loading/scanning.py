@@ -64,17 +64,19 @@ def csv_rows(path: Path, width: int) -> int | None:
         header = _RECORD.match(data, start)
         if header is None or not header[2]:
             return None
-        if data.find(b'"', header.end()) < 0:
+        if not any(b'"' in part for part in _parts(data, header.end())):
             return _unquoted_rows(data, header.end(), width, header[2])
         field = _FIELD + rb"(?:," + _FIELD + rb"){%d}" % (width - 1)
         row = re.compile(field + rb"(?:" + header[2] + rb"|\Z)")
-        at, rows = header.end(), 0
+        at, rows, kept = header.end(), 0, 0
         while at < len(data):
             found = row.match(data, at)  # finditer would retry at every byte of a bad row
             if found is None:
                 return None
             at = found.end()
             rows += 1
+            if at - kept > _BLOCK:
+                kept = _release(data, kept, at)
         return rows
 
 
@@ -85,8 +87,7 @@ def _unquoted_rows(data: mmap.mmap, start: int, width: int, ending: bytes) -> in
     row with too few fields, so if the total is right, no row has too many either.
     """
     rows = commas = returns = 0
-    for at in range(start, len(data), _BLOCK):
-        block = data[at : at + _BLOCK]
+    for block in _parts(data, start):
         rows += block.count(b"\n")
         commas += block.count(b",")
         returns += block.count(b"\r")
@@ -104,7 +105,7 @@ def csv_records(path: Path, width: int) -> Iterator[tuple[int, bytes, str]]:
     does not swallow the rows after it.
     """
     with _mapped(path) as (data, start):
-        at, line, is_header = start, 1, True
+        at, line, is_header, kept = start, 1, True, 0
         while at < len(data):
             found = _RECORD.match(data, at, min(at + LONGEST_RECORD, len(data)))
             if found and (found[2] or found.end() == len(data)):
@@ -123,6 +124,8 @@ def csv_records(path: Path, width: int) -> Iterator[tuple[int, bytes, str]]:
             is_header = False
             line += data[at:end].count(b"\n")
             at = end
+            if at - kept > _BLOCK:
+                kept = _release(data, kept, at)
 
 
 def json_lines(path: Path) -> pa.RecordBatchReader:
@@ -256,6 +259,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
             while at < len(data):
                 end = data.find(b"\n", at + _BLOCK) + 1 or len(data)
                 yield data[at:end]
+                _release(data, at, end)
                 at = end
 
 
@@ -278,3 +282,21 @@ def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
     """Yield a file's bytes, and the offset of the first one behind a byte order mark."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data, len(_BOM) if data[: len(_BOM)] == _BOM else 0
+
+
+def _parts(data: mmap.mmap, start: int) -> Iterator[bytes]:
+    """Yield the bytes from `start` on in parts of equal size."""
+    for at in range(start, len(data), _BLOCK):
+        yield data[at : at + _BLOCK]
+        _release(data, at, at + _BLOCK)
+
+
+def _release(data: mmap.mmap, start: int, end: int) -> int:
+    """Release the memory of the pages that begin in a range; return where the next page begins.
+
+    Until then, the pages that were read count as memory of the process: as much as the file has.
+    """
+    start, end = (at - at % mmap.PAGESIZE for at in (start, min(end, len(data))))
+    if end > start:
+        data.madvise(mmap.MADV_DONTNEED, start, end - start)
+    return end
