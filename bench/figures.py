@@ -115,10 +115,13 @@ def history(size: Size) -> Iterator[Figure]:
     """Measure a day's export, after one day of history and after a hundred."""
     rows = max(size.rows // 100, 100)
     young = Home.make(size.folder / "young", Shape(rows, brands=20))
-    old = Home.make(size.folder / "old", Shape(rows, brands=20, days=100))
+    old = Home.make(size.folder / "old", Shape(rows, brands=20, before=99))
+    # The first run of a ledger looks once for late rows in all of the history.
+    young.daily()
+    old.daily()
     costs = interleaved(
-        lambda: {"young": young.daily()},
-        lambda: {"old": old.daily()},
+        lambda: {"young": young.again()},
+        lambda: {"old": old.again()},
         rounds=size.rounds,
     )
     old.check(rows)

@@ -37,6 +37,10 @@ class Home:
         """Export the first day, as `first_run` does."""
         return self.first_run(BIN / "orchestrate", "daily", "--date", data.DAY)
 
+    def again(self) -> Cost:
+        """Export the first day once more, as the next revision, with the ledger as it is."""
+        return self.run(BIN / "orchestrate", "daily", "--date", data.DAY, "--force", "--json")
+
     def inside(self, *, tested: bool = True) -> tuple[Cost, Cost]:
         """Build the files of the first day; return the cost of all, and the cost of dbt in it."""
         options = [] if tested else ["--untested"]
