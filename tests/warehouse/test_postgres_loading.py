@@ -96,6 +96,9 @@ def test_a_window_is_found_by_the_index(warehouse: PostgresWarehouse) -> None:
 
 
 def test_the_planner_knows_what_was_loaded(warehouse: PostgresWarehouse) -> None:
+    with duckdb.connect() as arriving, warehouse.loader(arriving) as loader:
+        loader.prepare(_SENDS)
+    warehouse.execute("alter table raw.email_sends set (autovacuum_enabled = false)")
     write(warehouse, "email_sends.csv", [event(number) for number in range(100)])
     warehouse.load()
     statistics = """select attname, n_distinct from pg_stats where tablename = 'email_sends'

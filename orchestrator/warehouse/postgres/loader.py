@@ -153,6 +153,7 @@ class PostgresLoader(Loader):
         )
         rows = self._arriving.sql(f"select {columns}, {identifier(OMITTED)} from {arriving}")
         self._ingest(rows, "arriving", "create", temporary=True)
+        types = self._types(table)
         keys = ", ".join(_name(name) for name in table.key)
         self._execute(f"analyze arriving ({keys})")
         loaded = (
@@ -160,7 +161,7 @@ class PostgresLoader(Loader):
                 table=table,
                 stored=self._stored(table),
                 arriving="arriving",
-                types=self._types(table),
+                types=types,
                 usual=_TYPES,
                 row="ctid",
                 temporary="create temp table {} on commit drop as",
@@ -175,13 +176,13 @@ class PostgresLoader(Loader):
         )
         self._execute("drop table arriving")
         # A window after the newest moment that the planner knows would seem to have no rows.
-        self._analyze(table, [c.name for c in table.columns if c.name in (RECEIVED_AT, LOADED_AT)])
+        moments = {RECEIVED_AT, LOADED_AT}
+        self._analyze(table, [name for name in self._kinds(table, types) if name in moments])
         return loaded
 
     def _analyze(self, table: Table, columns: Iterable[str]) -> None:
-        names = [_name(column) for column in columns if column.lower() in self._types(table)]
-        if names:
-            self._execute(f"analyze {self._stored(table)} ({', '.join(names)})")
+        if names := ", ".join(map(_name, columns)):
+            self._execute(f"analyze {self._stored(table)} ({names})")
 
     @staticmethod
     def _kinds(table: Table, types: Mapping[str, str]) -> dict[str, str]:
