@@ -165,17 +165,18 @@ class StagingTable:
         orchestrator.warehouse.merging. Of two rows of an entity with the same `received_at` the
         last one in the order of the files counts.
 
-        Few rows have a duplicate. So a first query groups only hashes of the keys, and the rest of
+        Few rows have a duplicate. So a first query sorts only hashes of the keys, and the rest of
         the work is limited to rows whose hash occurs more than once.
         """
         con, table = self._con, self.table
         key_hash = f"hash({', '.join(identifier(name) for name in table.key)})"
         con.execute(
             "create or replace temp table repeated as"
-            f" select h from (select {key_hash} as h from good)"
-            " group by h having count(*) > 1"
+            f" select rowid as position from good where {key_hash} in (select h from"
+            " (select h, lag(h) over (order by h) as before"
+            f" from (select {key_hash} as h from good)) where h = before)"
         )
-        duplicates = f"from good where {key_hash} in (select h from repeated)"
+        duplicates = "from good where rowid in (from repeated)"
         if self._count("repeated"):
             merge = self._distinct_events if table.kind == "event" else self._newest_entities
             con.execute(
