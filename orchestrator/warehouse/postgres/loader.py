@@ -203,10 +203,14 @@ class PostgresLoader(Loader):
 
     def _create_indexes(self, table: Table) -> None:
         # Entities are joined by their key. Only load looks up an event by its key, and to sort the
-        # keys by their bytes takes a fifth of the time that the rules of a language take.
-        texts = {column.name for column in table.columns if column.type == "text"}
-        by_bytes = texts if table.kind == "event" else set()
-        keys = ", ".join(_name(n) + (_BY_BYTES if n in by_bytes else "") for n in table.key)
+        # keys by their bytes takes a fifth of the time that the rules of a language take. The brand
+        # comes last: many rows have the same one, and two keys are compared from the first column.
+        if table.kind == "event":
+            texts = {column.name for column in table.columns if column.type == "text"}
+            parts = [_name(n) + (_BY_BYTES if n in texts else "") for n in reversed(table.key)]
+        else:
+            parts = [_name(name) for name in table.key]
+        keys = ", ".join(parts)
         self._execute(f"create index on {self._stored(table)} ({keys})")
         for column in table.columns:
             if column.name in (RECEIVED_AT, LOADED_AT):
