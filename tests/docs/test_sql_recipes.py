@@ -125,7 +125,8 @@ def test_the_recipe_puts_the_operating_system_into_the_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Workspace(tmp_path, monkeypatch)
-    workspace.configure("  - {brand: ACME}")
+    # Due at once: the recipe's own command names no date, and a test may run at any time of day.
+    workspace.configure("  - {brand: ACME, at: '00:00', settle: 0m}")
     day = (NOW - timedelta(days=1)).date()
     workspace.mailing("ACME", str(day))
     event = {"brand": "ACME", "broadcast_id": "ACME-1", "customer_id": "C1"}

@@ -87,9 +87,14 @@ class Loader(RuleBasedStateMachine):
 
     @rule(pick=PICKS)
     def an_event_is_received_again(self, pick: int) -> None:
-        """The platform sends an event again, within `dedupe_lookback_hours`."""
+        """The platform sends an event again, within `dedupe_lookback_hours`.
+
+        Not one that was erased: without its first row, nothing shows that it was received before.
+        """
         recent = [
-            name for name, at in self.received.items() if timedelta(0) < self.now - at < _LOOKBACK
+            name
+            for name, at in self.received.items()
+            if timedelta(0) < self.now - at < _LOOKBACK and name not in self.erased
         ]
         if recent:
             name = sorted(recent)[pick % len(recent)]
