@@ -176,8 +176,7 @@ class PostgresLoader(Loader):
         )
         self._execute("drop table arriving")
         # A window after the newest moment that the planner knows would seem to have no rows.
-        moments = {RECEIVED_AT, LOADED_AT}
-        self._analyze(table, [name for name in self._kinds(table, types) if name in moments])
+        self._analyze(table, [name for name in (RECEIVED_AT, LOADED_AT) if name in types])
         return loaded
 
     def _analyze(self, table: Table, columns: Iterable[str]) -> None:
@@ -205,12 +204,11 @@ class PostgresLoader(Loader):
         # Entities are joined by their key. Only load looks up an event by its key, and to sort the
         # keys by their bytes takes a fifth of the time that the rules of a language take. The brand
         # comes last: many rows have the same one, and two keys are compared from the first column.
+        key, texts = list(table.key), set[str]()
         if table.kind == "event":
+            key.sort(key=lambda name: name == "brand")
             texts = {column.name for column in table.columns if column.type == "text"}
-            parts = [_name(n) + (_BY_BYTES if n in texts else "") for n in reversed(table.key)]
-        else:
-            parts = [_name(name) for name in table.key]
-        keys = ", ".join(parts)
+        keys = ", ".join(_name(name) + (_BY_BYTES if name in texts else "") for name in key)
         self._execute(f"create index on {self._stored(table)} ({keys})")
         for column in table.columns:
             if column.name in (RECEIVED_AT, LOADED_AT):
